@@ -1,0 +1,67 @@
+"""What a domain offers to every method: problems, a verifier, and rollouts with rewards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pfh.engine import Message, Sampling
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One prompt of a domain, with what its verifier needs."""
+
+    id: str
+    """Stable: depends on the environment, its settings and the problem's content."""
+    environment: str
+    """The GEM environment or task that the problem comes from, such as "rg:gcd"."""
+    messages: tuple[Message, ...]
+    """The chat that is put to the model, ending in a user turn."""
+    answer: str
+    """The ground-truth answer in the form that the verifier accepts."""
+    solution: str | None = None
+    """A worked solution, where the domain has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the verifier says of one completion."""
+
+    reward: float
+    """In [0, 1]; 1 is correct."""
+    extracted: str | None
+    """The answer found in the completion; None is a format failure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """One completion of one problem, with its reward."""
+
+    problem: Problem
+    index: int
+    """Which of the problem's samples this is, from 0."""
+    completion: str
+    tokens: int
+    truncated: bool
+    verdict: Verdict
+
+
+class Domain(Protocol):
+    """The ground that every method trains on: the same problems, judged by the same verifier."""
+
+    name: str
+    version: str
+    """Changes whenever a problem or a reward may."""
+    sampling: Sampling
+    """How rollouts are drawn where a method asks for nothing else."""
+
+    def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
+        """Return `count` problems; the two splits share none, and a longer list begins with the shorter."""
+        ...
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Judge `completion`; never raises for anything that a model may write."""
+        ...

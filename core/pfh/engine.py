@@ -1,0 +1,132 @@
+"""What a backend offers: one resident model that generates, scores and shows its hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pfh.models import Checkpoint
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How completions are drawn."""
+
+    max_new_tokens: int = 128
+    """Length limit of a completion, in tokens."""
+    temperature: float = 0.0
+    """Softmax temperature; 0 is greedy decoding."""
+    top_p: float = 1.0
+    """Nucleus mass that is kept (Holtzman et al. 2020, arXiv 1904.09751); 1 keeps everything."""
+    stop: tuple[str, ...] = ()
+    """The completion ends before the first of these strings."""
+    seed: int = 0
+    """Every request draws from a generator of its own, seeded by this and the request's id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """One completion to generate."""
+
+    id: str
+    """Unique in a call; with `Sampling.seed` it fixes the random draw, whatever else is in the batch."""
+    messages: tuple[Message, ...]
+    """The chat so far, ending in a user turn; a model without a chat template gets pfh's plain template."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What the model wrote for one request."""
+
+    text: str
+    tokens: int
+    """Length in tokens, the end-of-sequence token not counted."""
+    prompt_tokens: int
+    truncated: bool
+    """The length limit was reached before the model ended its turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringRequest:
+    """One continuation to score: log p(continuation | context)."""
+
+    id: str
+    context: str
+    """Rendered text, fed as it is (no chat template is applied)."""
+    continuation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The log-likelihood of one continuation."""
+
+    logprob: float
+    """Sum over the continuation's tokens, in nats."""
+    greedy: bool
+    """Every token of the continuation is the model's most likely one."""
+    tokens: int
+    """Length of the continuation in tokens."""
+
+
+class Engine(Protocol):
+    """One resident model. Methods, domains and evals see nothing else of a backend."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint whose weights answer now."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Everything beside the weights that can change a figure: backend, its version, dtype, device kind."""
+        ...
+
+    def use(self, checkpoint: Checkpoint) -> None:
+        """Answer with `checkpoint` from now on; an adapter of the resident base is swapped in without a reload."""
+        ...
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the text that the model is fed for a chat, generation prompt included."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of `text` in this model's tokens, special tokens not added."""
+        ...
+
+    def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
+        """Group `requests` (by index) as this engine would run them; the grouping depends on nothing else.
+
+        A group is the unit of progress and of resumption: a killed run repeats one group at the most.
+        """
+        ...
+
+    def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
+        """Complete every request, in the order given."""
+        ...
+
+    def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
+        """Score every request, in the order given."""
+        ...
+
+    def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Return for every text the residual stream, shape (len(layers), tokens, width).
+
+        Layer i is the input of block i; layer `number of blocks` is the last block's output, before the final norm.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        ...

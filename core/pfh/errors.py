@@ -1,0 +1,40 @@
+"""What can go wrong, by whose fault it is: the exit code of the command line follows from the class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+EXIT_FELL_SHORT = 1
+EXIT_USER = 2
+EXIT_STEP_FAILED = 3
+
+
+class PfhError(Exception):
+    """Base of every error that pfh raises on purpose; its message is one clear line for the user."""
+
+    exit_code = EXIT_STEP_FAILED
+
+
+class UserError(PfhError):
+    """The user's input or environment is at fault (exit code 2)."""
+
+    exit_code = EXIT_USER
+
+
+class PluginError(UserError):
+    """A plugin that was asked for cannot be used (exit code 2)."""
+
+
+class DataUnavailableError(UserError):
+    """A dataset cannot be had here; evals turn it into NOT_RUN with this message as the reason."""
+
+
+class StepFailedError(PfhError):
+    """A step could not finish (exit code 3); what it had stored is kept, and the message says what to change."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest of `known`, or an empty string."""
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,29 @@
+"""What a judge offers: labels for completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Label = Literal["refused", "complied"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A judge's label of one completion."""
+
+    label: Label
+    confidence: float = 1.0
+    """Probability that the judge gives its own label, in [0.5, 1]; 1 for a rule."""
+
+
+class Judge(Protocol):
+    """Turns (prompt, completion) into a label."""
+
+    name: str
+    """Name and version, shown beside every figure that rests on it."""
+
+    def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
+        """Label every completion, in the order given; `prompts` are what the user asked, not the rendered text."""
+        ...

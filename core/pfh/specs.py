@@ -1,0 +1,190 @@
+"""What crosses a hook: one frozen spec in, one result out. A spec grows by fields with defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pfh.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from pfh.data import DataSource
+    from pfh.domain import Domain, Problem, Rollout
+    from pfh.engine import Engine, Sampling
+    from pfh.evaluation import Evaluation
+    from pfh.judging import Judge
+    from pfh.ledger import Phase
+    from pfh.models import Checkpoint
+    from pfh.statistics import Comparison
+
+
+class RolloutSource(Protocol):
+    """Draws rollouts of the run's training problems, or finds them in the store."""
+
+    def __call__(self, *, samples: int, sampling: Sampling | None = None, checkpoint: Checkpoint | None = None) -> tuple[Rollout, ...]:
+        """Return `samples` rollouts a problem, grouped by problem; by the start model unless `checkpoint` says else."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """Which model a backend should make resident."""
+
+    checkpoint: Checkpoint
+    dtype: str = "auto"
+    """"auto", "float32", "bfloat16" or "float16"."""
+    batch_tokens: int = 0
+    """Token budget of a batch, padding included; 0 lets the backend choose for the device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainSpec:
+    """Which ground a domain should lay."""
+
+    options: Any
+    """An instance of the domain's options model."""
+    data: DataSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSpec:
+    """Rollouts to draw from one model on a domain's problems."""
+
+    domain: Domain
+    engine: Engine
+    problems: Sequence[Problem]
+    samples: int
+    """Rollouts a problem."""
+    sampling: Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """Rollouts, grouped by problem in the order given."""
+
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """One post-training stage."""
+
+    checkpoint: Checkpoint
+    """Where training starts; never changed."""
+    domain: Domain
+    problems: Sequence[Problem]
+    """The training problems that every method of this run shares."""
+    rollouts: RolloutSource
+    seed: int
+    output_dir: Path
+    """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
+    options: Any
+    """An instance of the method's options model."""
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A trained checkpoint, and what it cost."""
+
+    path: Path
+    """A folder under `output_dir` with an adapter (adapter_config.json) or full weights (config.json), safetensors."""
+    phases: tuple[Phase, ...]
+    curves: tuple[Mapping[str, float], ...] = ()
+    """One row a logged update, with at least "step"."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the report must know, in whole sentences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """One family to put to one model."""
+
+    engine: Engine
+    """Journaled and with progress: an eval just calls it."""
+    options: Any
+    """An instance of the eval's options model."""
+    data: DataSource
+    judge: Callable[[str], Judge]
+    """Opens a judge by its plugin name."""
+    benchmarks: tuple[str, ...] = ()
+    """Names asked for, as in `--eval safety:xstest`; empty is the family's default set."""
+    limit: int | None = None
+    """At most this many documents a benchmark: an evenly spread, fixed subset."""
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSpec:
+    """One family before and after, with the paired statistics that the core computed."""
+
+    before: Evaluation
+    after: Evaluation
+    comparisons: tuple[Comparison, ...]
+    """One a benchmark, in the order of `before`, p-values adjusted over the family."""
+    options: Any
+    """An instance of the eval's options model."""
+
+
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table for the report, beyond the paired figures that every family gets."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    """How to read it, in a sentence or two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A plot for the report."""
+
+    title: str
+    figure: Mapping[str, Any]
+    """A Plotly figure as its JSON object: "data" and "layout"."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What a family adds to the report."""
+
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    findings: tuple[str, ...] = ()
+    """Whole sentences, the most important first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSpec:
+    """What a judge may need to open."""
+
+    data: DataSource
+    cache_dir: Path
+    """A folder for weights that the judge fetches or fits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSpec:
+    """Runs to execute."""
+
+    runs: tuple[Any, ...]
+    """`pfh.run.RunSpec`s."""
+    execute: Callable[[Any], Any]
+    """Executes one of them in this process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchResult:
+    """What became of the runs, in their order."""
+
+    outcomes: tuple[Any, ...]
+    state: Literal["finished", "submitted"] = "finished"

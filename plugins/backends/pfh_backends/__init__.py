@@ -1,0 +1,1 @@
+"""Backends: the ways a model is run."""

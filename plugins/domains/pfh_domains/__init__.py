@@ -1,0 +1,1 @@
+"""Domains to post-train in, one module each."""

@@ -1,0 +1,1 @@
+"""Judges: what turns a prompt and a completion into a label."""

@@ -1,0 +1,1 @@
+"""Launchers: the places where runs execute."""
