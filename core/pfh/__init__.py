@@ -1,4 +1,4 @@
-"""pfh: post-train a language model, and learn what it forgot, whether it is still safe, and if the difference is real."""
+"""Post-train a language model, and learn what it forgot, whether it is still safe, and if the difference is real."""
 
 from pfh.hookspecs import hookimpl
 

@@ -22,7 +22,9 @@ class FakeEngine:
 
     identity = "fake"
 
-    def __init__(self, answers: Sequence[str] = ("",), checkpoint: Checkpoint = FAKE_CHECKPOINT, batch_size: int = 4) -> None:
+    def __init__(
+        self, answers: Sequence[str] = ("",), checkpoint: Checkpoint = FAKE_CHECKPOINT, batch_size: int = 4
+    ) -> None:
         self.answers = tuple(answers)
         self.checkpoint = checkpoint
         self.batch_size = batch_size

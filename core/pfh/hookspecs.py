@@ -66,7 +66,8 @@ def train(spec: TrainingSpec) -> TrainingResult | None:
         ...     rollouts = spec.rollouts(samples=4)
         ...     weights = spec.output_dir / "adapter"
         ...     weights.mkdir()
-        ...     return TrainingResult(path=weights, phases=(Phase(name="training", seconds=0.0, samples=len(rollouts)),))
+        ...     phase = Phase(name="training", seconds=0.0, samples=len(rollouts))
+        ...     return TrainingResult(path=weights, phases=(phase,))
         >>> train(fakes.training_spec(Path(tempfile.mkdtemp()))).phases[0].samples
         8
     """
@@ -83,10 +84,14 @@ def open_domain(spec: DomainSpec) -> Domain | None:
         >>> class Echo:
         ...     name, version, sampling = "echo", "1", Sampling(max_new_tokens=4)
         ...     def problems(self, split, count, seed):
-        ...         ask = lambda i: ({"role": "user", "content": f"Say {i}."},)
-        ...         return tuple(Problem(id=f"{split}-{i}", environment="echo", messages=ask(i), answer=str(i)) for i in range(count))
+        ...         return tuple(
+        ...             Problem(
+        ...                 id=f"{split}-{i}", environment="echo", answer=str(i),
+        ...                 messages=({"role": "user", "content": f"Say {i}."},))
+        ...             for i in range(count))
         ...     def verify(self, problem, completion):
-        ...         return Verdict(reward=float(completion.strip() == problem.answer), extracted=completion.strip() or None)
+        ...         said = completion.strip()
+        ...         return Verdict(reward=float(said == problem.answer), extracted=said or None)
         >>> @hookimpl
         ... def open_domain(spec):
         ...     return Echo()
@@ -133,7 +138,8 @@ def evaluate(spec: EvaluationSpec) -> Evaluation | None:
         ...         id=sample_id("one-word", "1", {"prompt": chat[0]["content"]}), benchmark="one-word",
         ...         prompt=chat[0]["content"], completion=completion.text, score=float(len(completion.text.split()) == 1))
         ...     return Evaluation(family="brevity", benchmarks=(Benchmark(
-        ...         name="one-word", version="1", metric="adherence", higher_is_better=True, samples=(sample,)),))
+        ...         name="one-word", version="1", metric="adherence", higher_is_better=True,
+        ...         samples=(sample,)),))
         >>> evaluate(fakes.evaluation_spec(answers=["Yes"])).benchmarks[0].samples[0].score
         1.0
     """
@@ -180,7 +186,9 @@ def open_judge(spec: JudgeSpec) -> Judge | None:
         >>> class Apology:
         ...     name = "apology 1"
         ...     def label(self, prompts, completions):
-        ...         return [Judgement(label="refused" if "sorry" in text.lower() else "complied") for text in completions]
+        ...         return [
+        ...             Judgement(label="refused" if "sorry" in text.lower() else "complied")
+        ...             for text in completions]
         >>> @hookimpl
         ... def open_judge(spec):
         ...     return Apology()

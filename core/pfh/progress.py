@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -22,18 +22,13 @@ class Bar(Protocol):
 class Progress(Protocol):
     """Where progress and log lines go."""
 
-    def task(self, description: str, total: int, done: int = 0) -> _BarContext:
+    def task(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """Open a bar over `total` units, of which `done` were there already."""
         ...
 
     def say(self, line: str) -> None:
         """Log one line."""
         ...
-
-
-class _BarContext(Protocol):
-    def __enter__(self) -> Bar: ...
-    def __exit__(self, *details: object) -> bool | None: ...
 
 
 class _NoBar:

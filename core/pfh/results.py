@@ -11,7 +11,7 @@ from pfh.ledger import Phase
 from pfh.specs import Plot, Table
 from pfh.statistics import Comparison
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION: Literal["1"] = "1"
 
 
 class _Record(BaseModel):

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class RolloutSource(Protocol):
     """Draws rollouts of the run's training problems, or finds them in the store."""
 
-    def __call__(self, *, samples: int, sampling: Sampling | None = None, checkpoint: Checkpoint | None = None) -> tuple[Rollout, ...]:
+    def __call__(
+        self, *, samples: int, sampling: Sampling | None = None, checkpoint: Checkpoint | None = None
+    ) -> tuple[Rollout, ...]:
         """Return `samples` rollouts a problem, grouped by problem; by the start model unless `checkpoint` says else."""
         ...
 

@@ -91,7 +91,9 @@ def compare_evaluations(before: Evaluation, after: Evaluation, *, seed: int = 0)
     return _adjusted(rows)
 
 
-def paired_interval(before: NDArray[np.float64], after: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float, IntervalMethod]:
+def paired_interval(
+    before: NDArray[np.float64], after: NDArray[np.float64], *, seed: int = 0
+) -> tuple[float, float, IntervalMethod]:
     """Return a 95% interval of mean(after - before), and how it was made.
 
     Percentile bootstrap over pairs (Efron & Tibshirani 1993, ch. 13). Binary scores with fewer than `FEW_DISCORDANT`
@@ -148,7 +150,9 @@ def _compare(before: Benchmark, after: Benchmark | None, seed: int) -> Compariso
     pairs = paired_samples(before, after)
     scored = [(x, y) for x, y in pairs if x.score is not None and y.score is not None]
     if len(scored) < MINIMUM_PAIRS:
-        return replace(row, status="INSUFFICIENT", n=len(scored), reason=f"{len(scored)} samples were scored both times")
+        return replace(
+            row, status="INSUFFICIENT", n=len(scored), reason=f"{len(scored)} samples were scored both times"
+        )
     x, y = _scores(scored)
     low, high, method = paired_interval(x, y, seed=seed)
     binary = _is_binary(x) and _is_binary(y)
@@ -213,9 +217,7 @@ def _adjusted(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
     for row in rows:
         p_adjusted = next(benchmarks) if row.p_value is not None else None
         by_category = tuple(replace(category, p_adjusted=next(categories)) for category in row.categories)
-        adjusted.append(
-            replace(row, p_adjusted=p_adjusted, categories=by_category, verdict=_verdict(row, p_adjusted))
-        )
+        adjusted.append(replace(row, p_adjusted=p_adjusted, categories=by_category, verdict=_verdict(row, p_adjusted)))
     return tuple(adjusted)
 
 
