@@ -1,0 +1,51 @@
+"""Options of a plugin: strings from the command line, checked against the plugin's pydantic model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_origin
+
+from pfh.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+
+def fill(model: type[BaseModel] | None, given: Mapping[str, Any], owner: str) -> BaseModel | None:
+    """Return an instance of `model` filled from `given`; a comma separates the items of a list.
+
+    Args:
+        model: the plugin's options model, or None when it takes none.
+        given: option names to values, as strings from the command line or as values from a script.
+        owner: the plugin, as errors name it.
+
+    Raises:
+        UserError: an unknown option (with the nearest name) or a value of the wrong type or range.
+    """
+    from pydantic import ValidationError
+
+    if model is None:
+        if given:
+            raise UserError(f"{owner} takes no options, but got {', '.join(sorted(given))}.")
+        return None
+    for key in given:
+        if key not in model.model_fields:
+            known = ", ".join(model.model_fields)
+            raise UserError(f"{owner} has no option {key!r}.{did_you_mean(key, model.model_fields)} Options: {known}.")
+    values = {key: _split(value, model.model_fields[key].annotation) for key, value in given.items()}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError("; ".join(_explain(detail, owner) for detail in error.errors())) from None
+
+
+def _split(value: Any, annotation: Any) -> Any:  # noqa: ANN401 - whatever a field's annotation may be
+    if isinstance(value, str) and get_origin(annotation) in (tuple, list, set, frozenset):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+def _explain(detail: ErrorDetails, owner: str) -> str:
+    option = ".".join(str(part) for part in detail["loc"]) or "options"
+    return f"{owner}: option {option} got {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
