@@ -1,0 +1,108 @@
+"""Rollouts: completions of a domain's problems with their rewards, and how they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pfh.domain import Problem, Rollout, Verdict
+from pfh.engine import GenerationRequest
+from pfh.specs import Generation, GenerationSpec
+
+
+def single_turn(spec: GenerationSpec) -> Generation:
+    """Draw `spec.samples` completions of every problem and let the domain judge each.
+
+    Sample i of a problem is the request "<problem id>/<i>", so it is the same draw however many others are asked for.
+    """
+    requests = [
+        GenerationRequest(id=f"{problem.id}/{index}", messages=problem.messages)
+        for problem in spec.problems
+        for index in range(spec.samples)
+    ]
+    completions = iter(spec.engine.generate(requests, spec.sampling))
+    rollouts = []
+    for problem in spec.problems:
+        for index in range(spec.samples):
+            completion = next(completions)
+            text = _storable(completion.text)
+            rollouts.append(
+                Rollout(
+                    problem=problem,
+                    index=index,
+                    completion=text,
+                    tokens=completion.tokens,
+                    truncated=completion.truncated,
+                    verdict=spec.domain.verify(problem, text),
+                )
+            )
+    return Generation(rollouts=tuple(rollouts))
+
+
+def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
+    """Write `rollouts` as one Parquet table, a row a rollout, in the order given."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text, number, whole = pa.string(), pa.float64(), pa.int64()
+    messages = pa.list_(pa.struct([("role", text), ("content", text)]))
+    schema = pa.schema(
+        [
+            ("problem", text),
+            ("environment", text),
+            ("messages", messages),
+            ("answer", text),
+            ("solution", text),
+            ("index", whole),
+            ("completion", text),
+            ("tokens", whole),
+            ("truncated", pa.bool_()),
+            ("reward", number),
+            ("extracted", text),
+        ]
+    )
+    rows = [
+        {
+            "problem": rollout.problem.id,
+            "environment": rollout.problem.environment,
+            "messages": list(rollout.problem.messages),
+            "answer": rollout.problem.answer,
+            "solution": rollout.problem.solution,
+            "index": rollout.index,
+            "completion": _storable(rollout.completion),
+            "tokens": rollout.tokens,
+            "truncated": rollout.truncated,
+            "reward": rollout.verdict.reward,
+            "extracted": None if rollout.verdict.extracted is None else _storable(rollout.verdict.extracted),
+        }
+        for rollout in rollouts
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def read_rollouts(path: Path) -> tuple[Rollout, ...]:
+    """Read what `write_rollouts` wrote."""
+    import pyarrow.parquet as pq
+
+    return tuple(
+        Rollout(
+            problem=Problem(
+                id=row["problem"],
+                environment=row["environment"],
+                messages=tuple(row["messages"]),
+                answer=row["answer"],
+                solution=row["solution"],
+            ),
+            index=row["index"],
+            completion=row["completion"],
+            tokens=row["tokens"],
+            truncated=row["truncated"],
+            verdict=Verdict(reward=row["reward"], extracted=row["extracted"]),
+        )
+        for row in pq.read_table(path).to_pylist()
+    )
+
+
+def _storable(text: str) -> str:
+    """Replace lone surrogates, which are no UTF-8 and which a remote engine may send."""
+    return text.encode("utf-8", "replace").decode()
