@@ -1,0 +1,22 @@
+"""Fixtures that all test files share."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported: spinning OpenMP threads make small models slower, not faster.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_llama
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a random two-layer Llama with a ChatML tokenizer; never write into it."""
+    return tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
