@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal
 
-from pfh.samples import Sample
+from pfh.samples import Sample, read_samples, write_samples
 
 BenchmarkStatus = Literal["MEASURED", "NOT_RUN", "ERROR", "INSUFFICIENT"]
 
@@ -39,3 +41,25 @@ class Evaluation:
 
     family: str
     benchmarks: tuple[Benchmark, ...]
+
+
+_DESCRIPTION = tuple(field.name for field in fields(Benchmark) if field.name != "samples")
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Write benchmarks.json (all but the samples) and samples.parquet into `folder`."""
+    described = [{name: getattr(benchmark, name) for name in _DESCRIPTION} for benchmark in evaluation.benchmarks]
+    (folder / "benchmarks.json").write_text(
+        json.dumps({"family": evaluation.family, "benchmarks": described}, indent=1)
+    )
+    write_samples(folder / "samples.parquet", [s for benchmark in evaluation.benchmarks for s in benchmark.samples])
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read what `write_evaluation` wrote."""
+    samples: dict[str, list[Sample]] = {}
+    for sample in read_samples(folder / "samples.parquet"):
+        samples.setdefault(sample.benchmark, []).append(sample)
+    stored = json.loads((folder / "benchmarks.json").read_text())
+    benchmarks = tuple(Benchmark(**row, samples=tuple(samples.get(row["name"], ()))) for row in stored["benchmarks"])
+    return Evaluation(family=stored["family"], benchmarks=benchmarks)

@@ -116,6 +116,17 @@ class Store:
         finally:
             lock.release()
 
+    def discard(self, artifact: Artifact) -> None:
+        """Remove an artifact, so that `make` builds it anew."""
+        shutil.rmtree(artifact.path)
+        self._verified.discard(artifact.path)
+
+    def scratch(self, kind: str, inputs: Mapping[str, Any]) -> Path:
+        """Return the work folder that `make` would hand to `build`; it goes when the artifact is next built."""
+        work = self.root / "partial" / f"{kind}-{artifact_key(kind, inputs)}" / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        return work
+
     def _build(self, kind: str, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
         partial = self.root / "partial" / f"{kind}-{key}"
         work, fresh = partial / "work", partial / "artifact"

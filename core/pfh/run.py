@@ -1,0 +1,321 @@
+"""One run: measure the start, post-train it, measure again, compare, report."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pfh import __version__, steps
+from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
+from pfh.evaluation import Benchmark, Evaluation
+from pfh.plugins import Plugins
+from pfh.progress import Progress
+from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
+from pfh.session import Session
+from pfh.specs import AnalysisSpec, DomainSpec
+from pfh.statistics import compare_evaluations
+from pfh.store import Store, artifact_key
+from pfh.verdict import headline
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pfh.models import Checkpoint
+
+Start = Literal["safe", "base"]
+Measured = dict[str, tuple[str, Evaluation]]
+"""Family to (key in the store, evaluation)."""
+PairedBenchmarks = Mapping[tuple[int, str], list[tuple[Benchmark, Benchmark]]]
+"""(Stage, family) to the benchmarks before and after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalChoice:
+    """One benchmark family to run, or some of its benchmarks."""
+
+    family: str
+    benchmarks: tuple[str, ...] = ()
+    """Asked for by name: a run ends with exit code 2 when one of them could not be run. Empty: the default set."""
+
+    @classmethod
+    def parse(cls, text: str) -> EvalChoice:
+        """Read "safety" or "safety:xstest,harmbench"."""
+        family, _, names = text.partition(":")
+        return cls(family=family, benchmarks=tuple(name.strip() for name in names.split(",") if name.strip()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """What to run."""
+
+    methods: tuple[str, ...]
+    """Stages, in their order: each trains from the checkpoint of the one before."""
+    evals: tuple[EvalChoice, ...]
+    domain: str = "reasoning"
+    model: str | None = None
+    """Hub id or path; None is the embedded model."""
+    start: Start | None = None
+    """Which start `model` is; for the embedded model, which of its two starts to take (None: SAFE)."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Plugin key such as "methods:dpo" to its options."""
+    seed: int = 0
+    limit: int | None = None
+    """At most this many documents a benchmark."""
+    problems: int = 48
+    """Training problems, shared by all methods."""
+    backend: str = "hf"
+    dtype: str = "auto"
+    revision: str | None = None
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What a run leaves."""
+
+    results: RunResults
+    folder: Path
+    """Holds results.json and report.html."""
+    exit_code: int
+
+
+def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
+    """Check every name and option of `spec` before anything heavy is loaded; return the options by plugin key.
+
+    Raises:
+        UserError: a name that no plugin has, an option that its plugin lacks, a value out of range.
+    """
+    if not spec.methods:
+        raise UserError(f"Name a method with --method. Installed: {', '.join(plugins.catalogue.names('methods'))}.")
+    if not spec.evals:
+        raise UserError(
+            f"Name a benchmark family with --eval. Installed: {', '.join(plugins.catalogue.names('evals'))}."
+        )
+    for number, name in ((spec.problems, "--problems"), (1 if spec.limit is None else spec.limit, "--limit")):
+        if number < 1:
+            raise UserError(f"{name} must be at least 1, got {number}.")
+    plugins.load("backends", spec.backend)
+    plugins.load_wrappers()
+    keys = [f"methods:{name}" for name in spec.methods]
+    keys += [f"domains:{spec.domain}", *(f"evals:{choice.family}" for choice in spec.evals)]
+    filled = {}
+    for key in dict.fromkeys(keys):
+        kind, _, name = key.partition(":")
+        filled[key] = plugins.options(kind, name, spec.options.get(key, {}))  # type: ignore[arg-type]
+    for key in spec.options:
+        if key not in filled:
+            raise UserError(f"Options were given for {key}, which this run does not use; it uses {', '.join(filled)}.")
+    return filled
+
+
+def execute(
+    spec: RunSpec, *, plugins: Plugins, store: Store, progress: Progress, output: Path | None = None
+) -> RunOutcome:
+    """Run `spec`, taking from the store what is there, and write results.json and report.html.
+
+    Raises:
+        UserError: the input or the environment is at fault.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    options = validate(spec, plugins)
+    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    try:
+        start, label = _start(spec, session)
+        progress.say(f"start: {label}")
+        before = _measure(spec, session, start, options)
+        ground = _ground(spec, session, options)
+        stages: list[StageRecord] = []
+        pairs: dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]] = {}
+        checkpoint = start
+        for method in spec.methods:
+            trained = steps.training(
+                session, checkpoint, ground, method, options=options[f"methods:{method}"], seed=spec.seed
+            )
+            checkpoint = trained.checkpoint
+            after = _measure(spec, session, checkpoint, options)
+            for family in before:
+                pairs[len(stages), family] = _paired(before[family][1], after[family][1])
+            stages.append(_stage(spec, plugins, method, start, trained, before, after, options))
+    finally:
+        session.release()
+    results = RunResults(
+        title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.name}",
+        headline=headline(tuple(stages)),
+        start=label,
+        domain=spec.domain,
+        seed=spec.seed,
+        limit=spec.limit,
+        provenance=_provenance(spec, session),
+        stages=tuple(stages),
+    )
+    folder = output or Path("pfh-results") / _folder_name(spec, start)
+    write_outputs(folder, results, pairs)
+    return RunOutcome(results=results, folder=folder, exit_code=_exit_code(spec, results))
+
+
+def write_outputs(folder: Path, results: RunResults, pairs: PairedBenchmarks) -> None:
+    """Write results.json and report.html into `folder`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from pfh.report import write_report
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_results(folder / "results.json", results)
+        write_report(folder / "report.html", results, pairs)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --output.") from error
+
+
+def _start(spec: RunSpec, session: Session) -> tuple[Checkpoint, str]:
+    if spec.model is not None:
+        from pfh.models import resolve
+
+        checkpoint = resolve(
+            spec.model, revision=spec.revision, allow_pickle=spec.allow_pickle, cache_dir=session.store.cache
+        )
+        return checkpoint, f"{spec.start.upper() if spec.start else 'custom'}: {checkpoint.name}"
+    if spec.start == "base":
+        return (
+            steps.embedded_start(session),
+            f"BASE: the embedded {steps.EMBEDDED_NAME} as it comes, which refuses nothing (--safe for the aligned start, --model for your own)",
+        )
+    checkpoint = steps.safe_start(session)
+    why = "" if spec.start else "; the default"
+    return (
+        checkpoint,
+        f"SAFE: the embedded {steps.EMBEDDED_NAME} after pfh's refusal tuning{why} (--base for the unaligned start, --model for your own)",
+    )
+
+
+def _ground(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> steps.Ground:
+    domain_spec = DomainSpec(options=options[f"domains:{spec.domain}"], data=session.data)
+    domain = session.plugins.open_domain(spec.domain, domain_spec)
+    return steps.Ground(name=spec.domain, domain=domain, problems=domain.problems("train", spec.problems, spec.seed))
+
+
+def _measure(
+    spec: RunSpec, session: Session, checkpoint: Checkpoint, options: Mapping[str, BaseModel | None]
+) -> Measured:
+    measured = {}
+    for choice in spec.evals:
+        artifact, evaluation = steps.evaluation(
+            session,
+            checkpoint,
+            choice.family,
+            benchmarks=choice.benchmarks,
+            options=options[f"evals:{choice.family}"],
+            limit=spec.limit,
+            seed=spec.seed,
+        )
+        measured[choice.family] = (artifact.key, evaluation)
+    return measured
+
+
+def _stage(
+    spec: RunSpec,
+    plugins: Plugins,
+    method: str,
+    start: Checkpoint,
+    trained: steps.Trained,
+    before: Measured,
+    after: Measured,
+    options: Mapping[str, BaseModel | None],
+) -> StageRecord:
+    chosen = options[f"methods:{method}"]
+    return StageRecord(
+        method=method,
+        options=chosen.model_dump(mode="json") if chosen else {},
+        before=_model(start),
+        after=_model(trained.checkpoint),
+        ledger=trained.phases,
+        curves=trained.curves,
+        notes=trained.notes,
+        families=tuple(
+            compare_family(plugins, family, before[family], after[family], options[f"evals:{family}"], spec.seed)
+            for family in before
+        ),
+    )
+
+
+def compare_family(
+    plugins: Plugins,
+    family: str,
+    before: tuple[str, Evaluation],
+    after: tuple[str, Evaluation],
+    options: BaseModel | None,
+    seed: int,
+) -> FamilyRecord:
+    """Compare one family before and after, and let its plugin say more.
+
+    Args:
+        plugins: to find the family's `analyze`.
+        family: the eval's name.
+        before: key in the store, and the evaluation.
+        after: likewise.
+        options: the eval's options.
+        seed: of the bootstrap.
+    """
+    comparisons = compare_evaluations(before[1], after[1], seed=seed)
+    analysis = plugins.analyze(
+        family, AnalysisSpec(before=before[1], after=after[1], comparisons=comparisons, options=options)
+    )
+    return FamilyRecord(
+        family=family,
+        comparisons=comparisons,
+        tables=analysis.tables,
+        plots=analysis.plots,
+        findings=analysis.findings,
+        before_artifact=before[0],
+        after_artifact=after[0],
+    )
+
+
+def _paired(before: Evaluation, after: Evaluation) -> list[tuple[Benchmark, Benchmark]]:
+    later = {benchmark.name: benchmark for benchmark in after.benchmarks}
+    return [(benchmark, later[benchmark.name]) for benchmark in before.benchmarks if benchmark.name in later]
+
+
+def _model(checkpoint: Checkpoint) -> ModelRecord:
+    return ModelRecord(
+        name=checkpoint.name, fingerprint=checkpoint.fingerprint, path=str(checkpoint.adapter or checkpoint.path)
+    )
+
+
+def _provenance(spec: RunSpec, session: Session) -> dict[str, str]:
+    libraries = ("torch", "transformers", "trl", "peft", "datasets")
+    used = [("methods", name) for name in spec.methods] + [("evals", choice.family) for choice in spec.evals]
+    used += [("domains", spec.domain), ("backends", spec.backend)]
+    return {
+        "pfh": __version__,
+        **{f"{kind}:{name}": session.plugins.catalogue.find(kind, name).code_version for kind, name in used},  # type: ignore[arg-type]
+        **{name: version(name) for name in libraries},
+        "python": platform.python_version(),
+        "device": session.environment()["device"],
+        "dtype": spec.dtype,
+    }
+
+
+def _folder_name(spec: RunSpec, start: Checkpoint) -> str:
+    words = [*spec.methods, spec.domain, start.name, artifact_key("run", {"spec": repr(spec)})[:8]]
+    return re.sub(r"[^\w.+-]+", "-", "-".join(words))
+
+
+def _exit_code(spec: RunSpec, results: RunResults) -> int:
+    statuses = {
+        (family.family, row.status)
+        for stage in results.stages
+        for family in stage.families
+        for row in family.comparisons
+    }
+    named = {choice.family for choice in spec.evals if choice.benchmarks}
+    if any(family in named and status == "NOT_RUN" for family, status in statuses):
+        return EXIT_USER
+    return EXIT_STEP_FAILED if any(status == "ERROR" for _, status in statuses) else 0
