@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,65 +11,99 @@ from pydantic import BaseModel, ConfigDict, Field
 from pfh.ledger import Phase
 from pfh.specs import Plot, Table
 from pfh.statistics import Comparison
+from pfh.text import json_ready
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelRecord(_Record):
     """A model as the results name it."""
 
     name: str
-    fingerprint: str = Field(description="hash of the weights, adapter, configuration and tokenizer")
-    path: str = Field("", description="where the weights lie on the machine that ran; empty if they were not kept")
+    """What the user called it, or what the run made of it."""
+    fingerprint: str
+    """Hash of the weights, adapter, configuration and tokenizer."""
+    path: str = ""
+    """Where the weights lie on the machine that ran; empty if they were not kept."""
 
 
 class FamilyRecord(_Record):
     """One benchmark family, before and after one stage."""
 
     family: str
-    comparisons: tuple[Comparison, ...] = Field(description="one a benchmark")
+    """Name of the eval plugin."""
+    comparisons: tuple[Comparison, ...]
+    """One a benchmark; those that could not be measured are among them, with the reason."""
     tables: tuple[Table, ...] = ()
-    plots: tuple[Plot, ...] = Field((), description="Plotly figures")
+    """What the family adds to the paired figures."""
+    plots: tuple[Plot, ...] = ()
+    """Plotly figures that the family adds."""
     findings: tuple[str, ...] = ()
-    before_artifact: str = Field(description="key in the store of the evaluation before")
-    after_artifact: str = Field(description="key in the store of the evaluation after")
+    """Whole sentences, the most important first."""
+    before_artifact: str
+    """Key in the store of the evaluation before."""
+    after_artifact: str
+    """Key in the store of the evaluation after."""
 
 
 class StageRecord(_Record):
     """One training stage, measured against the start of the run."""
 
-    method: str = Field(description="name of the method's plugin; empty for a comparison of two models")
-    options: dict[str, Any] = Field(default_factory=dict, description="every option of the method, defaults included")
+    method: str
+    """Name of the method's plugin; empty for a comparison of two models."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Every option of the method, defaults included."""
     before: ModelRecord
+    """The start of the run, which every stage is compared with."""
     after: ModelRecord
+    """The model that this stage left."""
     ledger: tuple[Phase, ...] = ()
-    curves: tuple[dict[str, float], ...] = Field((), description="one row a logged update")
+    """What the stage spent, phase by phase."""
+    curves: tuple[dict[str, float | None], ...] = ()
+    """One row a logged update, with at least "step"; null where the trainer logged no finite number."""
     notes: tuple[str, ...] = ()
+    """What a reader must know about the training, in whole sentences."""
     families: tuple[FamilyRecord, ...] = ()
+    """One a family that was evaluated."""
 
 
 class RunResults(_Record):
     """Everything that a run found out."""
 
     schema_version: Literal["1"] = SCHEMA_VERSION
-    title: str = Field(description="the run in a few words")
-    headline: str = Field(description="the verdict in one sentence")
-    start: str = Field(description='"SAFE", "BASE" or "custom", and what that is')
+    """Version of this schema; fields may be added within a version, never renamed, removed or redefined."""
+    title: str
+    """The run in a few words."""
+    headline: str
+    """The verdict in one sentence."""
+    start: str
+    """"SAFE", "BASE" or "custom", and what that is."""
     domain: str = ""
+    """Name of the domain that the methods trained on; empty for a comparison of two models."""
     seed: int = 0
+    """Seed of every random draw of the run."""
     limit: int | None = None
-    provenance: dict[str, str] = Field(description="versions of pfh, its plugins and its libraries; the device")
+    """At most this many documents a benchmark were evaluated; null is all of them."""
+    provenance: dict[str, str]
+    """Versions of pfh, its plugins and its libraries; the device."""
     notes: tuple[str, ...] = ()
+    """What a reader must know about the run, in whole sentences."""
     stages: tuple[StageRecord, ...]
+    """The training stages in their order; one without a method for a comparison of two models."""
+
+
+def results_json(results: RunResults) -> str:
+    """Return `results` as strict JSON: UTF-8 can hold every string of it, and no number is NaN or infinite."""
+    return json.dumps(json_ready(results.model_dump(mode="json")), ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def write_results(path: Path, results: RunResults) -> None:
     """Write `results` as JSON."""
-    path.write_text(results.model_dump_json(indent=1) + "\n")
+    path.write_text(results_json(results) + "\n", encoding="utf-8")
 
 
 def read_results(path: Path) -> RunResults:
@@ -77,4 +112,4 @@ def read_results(path: Path) -> RunResults:
     Raises:
         pydantic.ValidationError: the file is no results file of this schema version.
     """
-    return RunResults.model_validate_json(path.read_text())
+    return RunResults.model_validate_json(path.read_bytes())

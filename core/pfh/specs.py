@@ -139,8 +139,11 @@ class Table:
     """A table for the report, beyond the paired figures that every family gets."""
 
     title: str
+    """What the table shows."""
     columns: tuple[str, ...]
+    """Names of the columns."""
     rows: tuple[tuple[Cell, ...], ...]
+    """One cell a column in each."""
     note: str = ""
     """How to read it, in a sentence or two."""
 
@@ -150,9 +153,11 @@ class Plot:
     """A plot for the report."""
 
     title: str
+    """What the plot shows."""
     figure: Mapping[str, Any]
     """A Plotly figure as its JSON object: "data" and "layout"."""
     note: str = ""
+    """How to read it, in a sentence or two."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,15 +31,25 @@ class CategoryComparison:
     """One category of a benchmark before and after."""
 
     category: str
+    """Name of the category, as the benchmark has it."""
     n: int
+    """Samples of the category scored both before and after."""
     before: float
+    """Mean score before, over those n samples."""
     after: float
+    """Mean score after, over the same samples."""
     delta: float
+    """after - before."""
     ci_low: float
+    """Lower end of the 95% interval of delta."""
     ci_high: float
+    """Upper end of the 95% interval of delta."""
     n10: int | None
+    """Binary metrics: samples that scored 1 before and 0 after."""
     n01: int | None
+    """Binary metrics: samples that scored 0 before and 1 after."""
     p_value: float
+    """By the same test as the benchmark's."""
     p_adjusted: float
     """Benjamini-Hochberg over the categories of all benchmarks of the family."""
 
@@ -49,23 +59,35 @@ class Comparison:
     """One benchmark before and after, on the samples that both have."""
 
     benchmark: str
+    """Name of the benchmark."""
     version: str
+    """Changes whenever a prompt, a target or a score of the benchmark may."""
     metric: str
+    """What a sample's score is, such as "refusal_rate"."""
     higher_is_better: bool | None
+    """The metric's good direction; None where it has none."""
     status: BenchmarkStatus
+    """MEASURED, or why there are no figures: NOT_RUN, ERROR, or INSUFFICIENT (too few samples scored both times)."""
     reason: str = ""
+    """Why the benchmark is not MEASURED, in one line."""
     judge: str = ""
+    """The judge whose labels the scores rest on, with its version; empty where none is needed."""
     source: str = ""
+    """Where the documents come from: hub id and split, or "built in"."""
     n: int = 0
     """Samples scored both before and after."""
     before: float | None = None
     """Mean score before, over those n samples."""
     after: float | None = None
+    """Mean score after, over the same samples."""
     delta: float | None = None
     """after - before."""
     ci_low: float | None = None
+    """Lower end of the 95% interval of delta."""
     ci_high: float | None = None
+    """Upper end of the 95% interval of delta."""
     ci_method: IntervalMethod = ""
+    """How the interval was made."""
     n10: int | None = None
     """Binary metrics: samples that scored 1 before and 0 after."""
     n01: int | None = None
@@ -77,11 +99,17 @@ class Comparison:
     effect_size: float | None = None
     """Cohen's h for a binary metric, the mean difference over its standard deviation (d_z) otherwise."""
     format_failures_before: int = 0
+    """Samples before in whose completion no answer was found."""
     format_failures_after: int = 0
+    """Samples after in whose completion no answer was found."""
     truncated_before: int = 0
+    """Completions before that reached the length limit."""
     truncated_after: int = 0
+    """Completions after that reached the length limit."""
     verdict: Verdict = "not measured"
+    """"better", "worse" or "changed" where p_adjusted is at most 0.05; "changed" where no direction is good."""
     categories: tuple[CategoryComparison, ...] = field(default=())
+    """The same figures by category."""
 
 
 def compare_evaluations(before: Evaluation, after: Evaluation, *, seed: int = 0) -> tuple[Comparison, ...]:
