@@ -150,7 +150,8 @@ def _from_cache(hub_id: str, config: str, split: str) -> tuple[Row, ...] | None:
     from datasets.packaged_modules.cache.cache import Cache
 
     try:
-        cached = Cache(repo_id=hub_id, config_name=config, version="auto", hash="auto")
+        name = hub_id.split("/")[-1]
+        cached = Cache(repo_id=hub_id, dataset_name=name, config_name=config, version="auto", hash="auto")
         cached.download_and_prepare()
         return tuple(cached.as_dataset(split=split))
     except (OSError, ValueError):  # never loaded here, or without this config or split
