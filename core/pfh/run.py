@@ -18,6 +18,7 @@ from pfh.progress import Progress
 from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.session import Session
 from pfh.specs import AnalysisSpec, DomainSpec
+from pfh.starts.embedded import EMBEDDED_NAME
 from pfh.statistics import compare_evaluations
 from pfh.store import Store, artifact_key
 from pfh.verdict import headline
@@ -183,16 +184,11 @@ def _start(spec: RunSpec, session: Session) -> tuple[Checkpoint, str]:
         )
         return checkpoint, f"{spec.start.upper() if spec.start else 'custom'}: {checkpoint.name}"
     if spec.start == "base":
-        return (
-            steps.embedded_start(session),
-            f"BASE: the embedded {steps.EMBEDDED_NAME} as it comes, which refuses nothing (--safe for the aligned start, --model for your own)",
-        )
-    checkpoint = steps.safe_start(session)
-    why = "" if spec.start else "; the default"
-    return (
-        checkpoint,
-        f"SAFE: the embedded {steps.EMBEDDED_NAME} after pfh's refusal tuning{why} (--base for the unaligned start, --model for your own)",
-    )
+        how = "--safe for the aligned start, --model for your own"
+        return steps.embedded_start(session), f"BASE: the embedded {EMBEDDED_NAME} as it comes ({how})"
+    how = "--base for the unaligned start, --model for your own"
+    chosen = "" if spec.start else "the default; "
+    return steps.safe_start(session), f"SAFE: the embedded {EMBEDDED_NAME} after pfh's refusal tuning ({chosen}{how})"
 
 
 def _ground(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> steps.Ground:
