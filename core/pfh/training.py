@@ -1,0 +1,397 @@
+"""What methods that train with TRL share: loading, settings, resumption, and what the training cost."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pfh.errors import StepFailedError
+from pfh.ledger import Phase
+from pfh.models import Checkpoint
+from pfh.progress import Progress
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import (
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        Trainer,
+        TrainerCallback,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
+
+COMPLETE = "COMPLETE"
+"""The file that a trainer checkpoint gets once every other file of it is written."""
+
+_SPENT = "spent.json"
+_FULL_BELOW = 2**20
+"""Bytes."""
+_TIMINGS = ("_per_second", "_runtime", "step_time")
+
+
+class TrainingOptions(BaseModel):
+    """Options that every method trained with TRL has; a method adds its own and may change a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
+    epochs: float = Field(1.0, gt=0, description="passes over the training examples")
+    max_steps: int | None = Field(None, ge=1, description="stop after this many updates, whatever epochs says")
+    batch_size: int = Field(4, ge=1, description="examples a device holds at once; halved when memory runs out")
+    gradient_accumulation: int = Field(1, ge=1, description="batches whose gradients make one update")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates over which the learning rate rises")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "linear", description="course of the learning rate after the warm-up"
+    )
+    optimizer: Literal["adamw_torch", "rmsprop"] = Field("adamw_torch", description="optimiser")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_length: int = Field(1024, ge=8, description="longest sequence in tokens; longer ones lose their end")
+    adapter: Literal["lora", "full"] = Field("lora", description="train a LoRA adapter, or all weights")
+    lora_rank: int = Field(16, ge=1, description="rank of the LoRA matrices")
+    lora_alpha: float = Field(32, gt=0, description="LoRA scale: the adapter is multiplied by alpha / rank")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
+    save_steps: int = Field(10, ge=1, description="updates between checkpoints: the most that a killed run repeats")
+    report_to: str = Field("none", description="tracker that TRL logs to, such as tensorboard or wandb")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A finished training."""
+
+    model: PreTrainedModel | PeftModel
+    """The trained model, or the adapter around it."""
+    curves: tuple[dict[str, float], ...]
+    """One row an update: "step", "loss", and what else the trainer logged; timings are left out."""
+    phase: Phase
+
+
+def load_for_training(
+    checkpoint: Checkpoint, dtype: str = "float32"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return `checkpoint` as a transformers model and its tokenizer, an adapter of the checkpoint merged.
+
+    Train in float32: in bfloat16 updates smaller than half a unit in the last place are lost.
+    A tokenizer without a chat template gets pfh's plain one.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pfh.templates import chat_template
+
+    settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": False}
+    names: dict[str, Any] = {}
+    if checkpoint.gguf_file:
+        from transformers import GgufConfig
+
+        names = {"gguf_file": checkpoint.gguf_file}
+        settings["quantization_config"] = GgufConfig(dequantize=True)
+    elif not checkpoint.allow_pickle:
+        settings["use_safetensors"] = True
+    model = AutoModelForCausalLM.from_pretrained(checkpoint.path, **names, **settings)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, **names, trust_remote_code=False)
+    if checkpoint.adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, checkpoint.adapter).merge_and_unload()
+    tokenizer.chat_template = chat_template(tokenizer)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def lora_config(options: TrainingOptions, dropout: float = 0.0) -> LoraConfig | None:
+    """Return the peft configuration of a LoRA adapter on every linear layer, or None for full fine-tuning."""
+    if options.adapter == "full":
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=options.lora_rank,
+        lora_alpha=options.lora_alpha,
+        lora_dropout=dropout,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def trainer_arguments(
+    options: TrainingOptions, *, output_dir: Path, seed: int, batch_size: int, gradient_accumulation: int
+) -> dict[str, Any]:
+    """Return what every TRL config takes from `options`; the weights stay float32, CUDA computes in bfloat16."""
+    import torch
+    from transformers import TrainingArguments
+
+    on_gpu = torch.cuda.is_available()
+    checkpointing: dict[str, Any] = {"gradient_checkpointing": options.gradient_checkpointing}
+    if "activation_checkpointing" in TrainingArguments.__dataclass_fields__:
+        # TRL turns the old name on; None hands the decision to the new name of transformers 5.23.
+        checkpointing = {"gradient_checkpointing": None, "activation_checkpointing": options.gradient_checkpointing}
+    return {
+        "output_dir": str(output_dir),
+        "seed": seed,
+        "data_seed": seed,
+        "learning_rate": options.learning_rate,
+        "num_train_epochs": options.epochs,
+        "max_steps": options.max_steps or -1,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": gradient_accumulation,
+        "warmup_steps": options.warmup,
+        "lr_scheduler_type": options.schedule,
+        "optim": options.optimizer,
+        "weight_decay": 0.0,
+        "max_grad_norm": options.max_grad_norm,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu,
+        "fp16": False,
+        "dataloader_pin_memory": on_gpu,
+        "save_strategy": "steps",
+        "save_steps": options.save_steps,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "include_num_input_tokens_seen": "non_padding",
+        "disable_tqdm": True,
+        "report_to": options.report_to,
+        **checkpointing,
+    }
+
+
+def last_complete_checkpoint(output_dir: Path) -> Path | None:
+    """Return the latest trainer checkpoint in `output_dir` that was written to its end, or None."""
+    found = {int(folder.name.rpartition("-")[2]): folder for folder in output_dir.glob("checkpoint-*[0-9]")}
+    whole = [step for step in found if (found[step] / COMPLETE).exists()]
+    return found[max(whole)] if whole else None
+
+
+def train_resumably(
+    build: Callable[[int, int], Trainer],
+    *,
+    output_dir: Path,
+    batch_size: int,
+    gradient_accumulation: int,
+    progress: Progress,
+    name: str = "training",
+) -> Trained:
+    """Train to the end from the last complete checkpoint in `output_dir`, with smaller batches if memory runs out.
+
+    Args:
+        build: given the batch size and the accumulation, returns a new TRL trainer that saves into `output_dir`.
+        output_dir: outlives a killed process; what all attempts spent is kept there too.
+        batch_size: examples a device holds at once.
+        gradient_accumulation: batches an update; their product stays the same when the batch is halved.
+        progress: gets the bar.
+        name: the phase, in the ledger and beside the bar.
+
+    Raises:
+        StepFailedError: the loss is not finite, one example is too large for the memory, or the disk is full.
+    """
+    from safetensors import SafetensorError
+
+    output_dir.mkdir(parents=True, exist_ok=True)
+    effective = batch_size * gradient_accumulation
+    spent = _Spent.read(output_dir / _SPENT)
+    spent.batch_size = spent.batch_size or batch_size
+    while True:
+        try:
+            return _attempt(build, effective, output_dir, spent, progress, name)
+        except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
+            if _disk_is_full(error, output_dir):
+                raise StepFailedError(
+                    f"The disk filled up while {name} wrote to {output_dir}: free some space and run the same command "
+                    "again; it goes on from the last complete checkpoint."
+                ) from error
+            if not _out_of_memory(error):
+                raise
+        # Here, not in the handler: its traceback would keep the model alive.
+        _free_memory()
+        if spent.batch_size == 1:
+            raise StepFailedError(
+                f"Out of memory in {name} with a single example: lower max_length, set gradient_checkpointing=true, "
+                "or train an adapter (adapter=lora) instead of all weights."
+            )
+        spent.batch_size = max(size for size in range(1, spent.batch_size // 2 + 1) if effective % size == 0)
+        progress.say(
+            f"out of memory: {name} goes on with batch_size={spent.batch_size} and "
+            f"gradient_accumulation={effective // spent.batch_size}, from the last complete checkpoint"
+        )
+
+
+def save_trained(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
+    """Save an adapter, or full weights with tokenizer and chat template, as safetensors in `folder`; return it."""
+    from peft import PeftModel
+
+    shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(folder, save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _attempt(
+    build: Callable[[int, int], Trainer], effective: int, output_dir: Path, spent: _Spent, progress: Progress, name: str
+) -> Trained:
+    from transformers.trainer_callback import PrinterCallback
+
+    spent.attempts += 1
+    spent.start(output_dir / _SPENT)
+    last = last_complete_checkpoint(output_dir)
+    for folder in output_dir.glob("checkpoint-*"):
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder)
+    with ExitStack() as stack:
+        with _no_bars_of_libraries():
+            trainer = build(spent.batch_size, effective // spent.batch_size)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_watch(spent, stack, progress, name))
+        if last is not None:
+            progress.say(f"{name} goes on from update {last.name.rpartition('-')[2]}")
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    spent.write()
+    return Trained(
+        model=trainer.accelerator.unwrap_model(trainer.model),
+        curves=_curves(trainer.state.log_history),
+        phase=Phase(
+            name=name,
+            seconds=round(spent.seconds, 3),
+            tokens=spent.tokens,
+            updates=spent.updates,
+            samples=round(spent.epochs * len(trainer.train_dataset)),
+            notes={"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {},
+        ),
+    )
+
+
+def _watch(spent: _Spent, stack: ExitStack, progress: Progress, name: str) -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):  # type: ignore[misc] # transformers is untyped here
+        """Draws the bar, stops at a loss that is not finite, marks whole checkpoints, counts what was spent."""
+
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            self.bar = stack.enter_context(progress.task(name, total=state.max_steps, done=state.global_step))
+            self.tokens, self.epoch = state.num_input_tokens_seen, state.epoch or 0.0
+
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            self.bar.advance()
+            spent.updates += 1
+            spent.tokens += int(state.num_input_tokens_seen - self.tokens)
+            spent.epochs += state.epoch - self.epoch
+            self.tokens, self.epoch = state.num_input_tokens_seen, state.epoch
+            spent.write()
+
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: Mapping[str, float],
+            **_: object,
+        ) -> None:
+            for figure in ("loss", "grad_norm"):
+                if figure in logs and not math.isfinite(logs[figure]):
+                    raise StepFailedError(
+                        f"{name} broke off at update {state.global_step} of {state.max_steps}: the {figure} is "
+                        f"{logs[figure]}. Lower learning_rate (it was {args.learning_rate:g}) or max_grad_norm."
+                    )
+            if "loss" in logs:
+                self.bar.note(f"loss {logs['loss']:.4g}")
+
+        def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+    return Watch()
+
+
+@dataclass
+class _Spent:
+    """What all attempts spent together, on disk after every update."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    updates: int = 0
+    epochs: float = 0.0
+    attempts: int = 0
+    batch_size: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> _Spent:
+        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+
+    def start(self, path: Path) -> None:
+        self._path, self._last = path, time.monotonic()
+        self.write()
+
+    def write(self) -> None:
+        now = time.monotonic()
+        self.seconds, self._last = self.seconds + now - self._last, now
+        beside = self._path.with_suffix(".part")
+        beside.write_text(json.dumps(asdict(self)))
+        beside.replace(self._path)
+
+
+def _curves(log_history: list[dict[str, Any]]) -> tuple[dict[str, float], ...]:
+    return tuple(
+        {key: float(value) for key, value in row.items() if not any(timing in key for timing in _TIMINGS)}
+        for row in log_history
+        if "loss" in row
+    )
+
+
+@contextmanager
+def _no_bars_of_libraries() -> Iterator[None]:
+    import datasets
+
+    shown, before = datasets.are_progress_bars_disabled(), os.environ.get("TQDM_DISABLE")
+    datasets.disable_progress_bars()
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()
+        os.environ.pop("TQDM_DISABLE")
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    said = str(error).lower()
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in said
+
+
+def _disk_is_full(error: BaseException, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # torch and safetensors say it in their own words, if at all.
+    return "no space left" in str(error).lower() or shutil.disk_usage(folder).free < _FULL_BELOW
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
