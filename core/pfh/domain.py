@@ -57,9 +57,19 @@ class Domain(Protocol):
     """Changes whenever a problem or a reward may."""
     sampling: Sampling
     """How rollouts are drawn where a method asks for nothing else."""
+    holdouts: tuple[str, ...]
+    """Names of the held-out sets that measure the target task; none of their prompts may be trained on."""
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
         """Return `count` problems; the two splits share none, and a longer list begins with the shorter."""
+        ...
+
+    def holdout(self, name: str) -> tuple[Problem, ...]:
+        """Return the problems of one held-out set, in a fixed order.
+
+        Raises:
+            DataUnavailableError: the set cannot be had here; `target` turns it into NOT_RUN with the reason.
+        """
         ...
 
     def verify(self, problem: Problem, completion: str) -> Verdict:

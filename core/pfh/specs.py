@@ -110,7 +110,9 @@ class EvaluationSpec:
     """An instance of the eval's options model."""
     data: DataSource
     judge: Callable[[str], Judge]
-    """Opens a judge by its plugin name."""
+    """Opens a judge by its plugin name; an eval names it in an option called `judge`."""
+    domain: Domain | None = None
+    """The run's domain, for an eval that has an option called `domain`."""
     benchmarks: tuple[str, ...] = ()
     """Names asked for, as in `--eval safety:xstest`; empty is the family's default set."""
     limit: int | None = None
