@@ -128,8 +128,8 @@ def execute(
     try:
         start, label = _start(spec, session)
         progress.say(f"start: {label}")
-        before = _measure(spec, session, start, options)
         ground = _ground(spec, session, options)
+        before = _measure(spec, session, start, ground, options)
         stages: list[StageRecord] = []
         pairs: dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]] = {}
         checkpoint = start
@@ -138,7 +138,7 @@ def execute(
                 session, checkpoint, ground, method, options=options[f"methods:{method}"], seed=spec.seed
             )
             checkpoint = trained.checkpoint
-            after = _measure(spec, session, checkpoint, options)
+            after = _measure(spec, session, checkpoint, ground, options)
             for family in before:
                 pairs[len(stages), family] = _paired(before[family][1], after[family][1])
             stages.append(_stage(spec, plugins, method, start, trained, before, after, options))
@@ -198,7 +198,11 @@ def _ground(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | N
 
 
 def _measure(
-    spec: RunSpec, session: Session, checkpoint: Checkpoint, options: Mapping[str, BaseModel | None]
+    spec: RunSpec,
+    session: Session,
+    checkpoint: Checkpoint,
+    ground: steps.Ground,
+    options: Mapping[str, BaseModel | None],
 ) -> Measured:
     measured = {}
     for choice in spec.evals:
@@ -208,6 +212,7 @@ def _measure(
             choice.family,
             benchmarks=choice.benchmarks,
             options=options[f"evals:{choice.family}"],
+            ground=ground,
             limit=spec.limit,
             seed=spec.seed,
         )

@@ -77,17 +77,23 @@ def evaluation(
     *,
     benchmarks: tuple[str, ...],
     options: BaseModel | None,
+    ground: Ground | None,
     limit: int | None,
     seed: int,
 ) -> tuple[Artifact, Evaluation]:
-    """Put one benchmark family to one model; benchmarks that could not run last time are tried again."""
+    """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
+
+    An option called `judge` names a judge, one called `domain` asks for the run's domain: both enter the key.
+    """
     plugin = session.plugins.load("evals", family)
     chosen = options.model_dump(mode="json") if options else {}
+    domain = ground.domain if ground and "domain" in chosen else None
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
         "options": chosen,
         "judge": session.plugins.load("judges", chosen["judge"]).code_version if "judge" in chosen else "",
+        "domain": domain.version if domain else "",
         "limit": limit,
         "seed": seed,
         "model": checkpoint.fingerprint,
@@ -102,6 +108,7 @@ def evaluation(
             options=options,
             data=session.data,
             judge=session.judge,
+            domain=domain,
             benchmarks=names,
             limit=limit,
             seed=seed,
