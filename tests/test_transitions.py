@@ -31,8 +31,8 @@ def test_a_guessing_model_forgets_nothing_beyond_chance():
 
 
 def test_each_number_of_options_is_corrected_by_its_own_accuracies():
-    before = np.array([1.0, 1.0, 0.0, 0.0] + [1.0, 0.0])
-    after = np.array([0.0, 1.0, 1.0, 0.0] + [0.0, 0.0])
+    before = np.array([1.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+    after = np.array([0.0, 1.0, 1.0, 0.0, 0.0, 0.0])
     found = transitions(before, after, [2, 2, 2, 2, 5, 5])
     chance = 4 / 6 * (0.5 * 0.5 / 1) + 2 / 6 * (0.5 * 1.0 / 4)
     assert found.forgetting_corrected == pytest.approx(2 / 6 - chance)

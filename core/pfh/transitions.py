@@ -38,8 +38,8 @@ def transitions(before: NDArray[np.float64], after: NDArray[np.float64], choices
     Args:
         before: scores in {0, 1}, shape (n,).
         after: likewise, on the same samples.
-        choices: number of options of each sample. Samples with the same k form a group with accuracies of its own,
-            and the groups' chance rates and ceilings are averaged by their size; with one k this is the paper's formula.
+        choices: number of options of each sample. Samples with one k form a group with accuracies of its own,
+            whose chance rates and ceilings are averaged by size; with a single k this is the paper's formula.
     """
     forgetting, transfer = float(np.mean(before > after)), float(np.mean(after > before))
     options = np.array([k or 0 for k in choices])
