@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import sys
+import inspect
+import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -39,34 +41,34 @@ class Plugin:
     @property
     def distribution(self) -> str:
         """Name of the distribution that provides it."""
-        return self.entry_point.dist.name if self.entry_point.dist else "unknown"
+        return (self.entry_point.dist and self.entry_point.dist.name) or "unknown"
 
     @property
     def version(self) -> str:
         """Version of that distribution."""
-        return self.entry_point.dist.version if self.entry_point.dist else "unknown"
+        return (self.entry_point.dist and self.entry_point.dist.version) or "unknown"
 
     @property
     def source(self) -> str:
         """Distribution and version, as errors name them."""
         return f"{self.distribution} {self.version}"
 
+    @property
+    def module(self) -> str:
+        """The module that the entry point names; empty where its value is malformed."""
+        match = EntryPoint.pattern.match(self.entry_point.value)
+        return match["module"] if match else ""
+
     @cached_property
     def summary(self) -> str:
         """First line of the module's docstring, read from its source."""
-        path = _module_file(self.entry_point.module)
-        if path is None:
-            return ""
-        try:
-            docstring = ast.get_docstring(ast.parse(path.read_bytes()))
-        except (OSError, SyntaxError, ValueError):
-            return ""
-        return docstring.splitlines()[0] if docstring else ""
+        path = _module_file(self.module)
+        return _docstring_line(path) if path else ""
 
     @cached_property
     def code_version(self) -> str:
         """Distribution, version and a hash of the plugin's own files: what a step's key says of its code."""
-        path = _module_file(self.entry_point.module)
+        path = _module_file(self.module)
         if path is None:
             return self.source
         files = sorted(_package_files(path.parent)) if path.name == "__init__.py" else [path]
@@ -81,9 +83,8 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
-        for kind in KINDS:
-            for entry_point in entry_points(group=f"pfh.{kind}"):
-                self._plugins.setdefault((kind, entry_point.name), []).append(Plugin(kind, entry_point))
+        for plugin in _installed():
+            self._plugins.setdefault((plugin.kind, plugin.name), []).append(plugin)
 
     def __iter__(self) -> Iterator[Plugin]:
         order = {kind: place for place, kind in enumerate(KINDS)}
@@ -117,18 +118,55 @@ class Catalogue:
         return found[0]
 
 
+def _installed() -> Iterator[Plugin]:
+    """Read the metadata of every distribution once, whatever the number of kinds."""
+    kinds = {f"pfh.{kind}": kind for kind in KINDS}
+    seen = set()
+    for distribution in distributions():
+        try:
+            if "[pfh." not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            found = list(distribution.entry_points)
+        except (OSError, TypeError, ValueError):  # a file that no installer wrote; it says nothing about plugins
+            continue
+        name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
+        if name in seen:  # the same distribution further down sys.path is shadowed
+            continue
+        seen.add(name)
+        for entry_point in found:
+            if kind := kinds.get(entry_point.group):
+                yield Plugin(kind, entry_point)
+
+
 def _module_file(module: str) -> Path | None:
-    """Find a module's source without importing its parents (importlib.util.find_spec would)."""
-    search: list[str] | None = None
-    spec: ModuleSpec | None = None
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = next((found for finder in sys.meta_path if (found := finder.find_spec(name, search))), None)
-        if spec is None:
-            return None
-        search = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    """Find a module's source without importing its parents (importlib.util.find_spec would, beyond the first part)."""
+    top, *parts = module.split(".")
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    files = [Path(spec.origin)] if spec.origin else []
+    if parts:
+        *parents, name = parts
+        folders = [Path(folder, *parents) for folder in spec.submodule_search_locations or ()]
+        files = [folder / file for folder in folders for file in (f"{name}/__init__.py", f"{name}.py")]
+    return next((file for file in files if file.suffix == ".py" and file.is_file()), None)
+
+
+def _docstring_line(path: Path) -> str:
+    """Read the first line of a module's docstring, and of its source no more than that."""
+    skipped = {tokenize.ENCODING, tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE}
+    try:
+        with path.open("rb") as file:
+            first = next((token for token in tokenize.tokenize(file.readline) if token.type not in skipped), None)
+        if first is None or first.type != tokenize.STRING:
+            return ""
+        docstring = ast.literal_eval(first.string)
+    except (OSError, SyntaxError, ValueError, tokenize.TokenError):
+        return ""
+    return inspect.cleandoc(docstring).partition("\n")[0] if isinstance(docstring, str) else ""
 
 
 def _package_files(folder: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions
@@ -12,27 +13,25 @@ import pluggy
 from pfh import hookspecs
 from pfh.catalogue import Catalogue, Kind, Plugin
 from pfh.errors import PfhError, PluginError, StepFailedError, did_you_mean
+from pfh.evaluation import Evaluation
 from pfh.options import fill
+from pfh.shortage import shortage
+from pfh.specs import Analysis, Generation, LaunchResult, TrainingResult
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from pfh.domain import Domain
     from pfh.engine import Engine
-    from pfh.evaluation import Evaluation
     from pfh.judging import Judge
     from pfh.specs import (
-        Analysis,
         AnalysisSpec,
         DomainSpec,
         EngineSpec,
         EvaluationSpec,
-        Generation,
         GenerationSpec,
         JudgeSpec,
-        LaunchResult,
         LaunchSpec,
-        TrainingResult,
         TrainingSpec,
     )
 
@@ -75,9 +74,27 @@ class Plugins:
         """Return what is wrong with an installed plugin, or an empty string."""
         try:
             self.load(plugin.kind, plugin.name)
-        except PluginError as error:
+            if plugin.kind != "wrappers":
+                self.options_model(plugin.kind, plugin.name)
+        except PfhError as error:
             return str(error)
         return ""
+
+    def options_model(self, kind: Kind, name: str) -> type[BaseModel] | None:
+        """Return the pydantic model of the plugin's options; None when it takes none.
+
+        Raises:
+            PluginError: what the plugin names is no pydantic model.
+        """
+        from pydantic import BaseModel
+
+        plugin = self.load(kind, name)
+        model: type[BaseModel] | None = self._call(plugin, "options", {})
+        if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise PluginError(
+                f"{_named(plugin)} returned {model!r} from the hook 'options'; it needs a pydantic model."
+            )
+        return model
 
     def options(self, kind: Kind, name: str, given: Mapping[str, Any]) -> BaseModel | None:
         """Return the plugin's options, filled from `given` and its defaults.
@@ -85,72 +102,66 @@ class Plugins:
         Raises:
             UserError: an unknown option, or a value that does not fit.
         """
-        plugin = self.load(kind, name)
-        model = self._call(plugin, "options", {}, required=False)
-        return fill(model, given, plugin.key)
+        return fill(self.options_model(kind, name), given, f"{kind}:{name}")
 
     def train(self, name: str, spec: TrainingSpec) -> TrainingResult:
         """Run a method."""
-        result: TrainingResult = self._call(self.load("methods", name), "train", {"spec": spec})
+        result: TrainingResult = self._need(TrainingResult, "methods", name, "train", spec)
         return result
 
     def open_domain(self, name: str, spec: DomainSpec) -> Domain:
         """Open a domain."""
-        result: Domain = self._call(self.load("domains", name), "open_domain", {"spec": spec})
-        return result
+        domain: Domain = self._need(object, "domains", name, "open_domain", spec)
+        return domain
 
     def generate(self, name: str, spec: GenerationSpec) -> Generation:
         """Roll out in a domain: its own way where it has one, else single-turn."""
         from pfh.rollouts import single_turn
 
-        result: Generation | None = self._call(self.load("domains", name), "generate", {"spec": spec}, required=False)
-        return single_turn(spec) if result is None else result
+        own: Generation | None = self._may(Generation, "domains", name, "generate", spec)
+        return single_turn(spec) if own is None else own
 
     def evaluate(self, name: str, spec: EvaluationSpec) -> Evaluation:
         """Run a benchmark family."""
-        result: Evaluation = self._call(self.load("evals", name), "evaluate", {"spec": spec})
+        result: Evaluation = self._need(Evaluation, "evals", name, "evaluate", spec)
         return result
 
     def analyze(self, name: str, spec: AnalysisSpec) -> Analysis:
         """Let a family say more than the paired figures; nothing where it has no more to say."""
-        from pfh.specs import Analysis
-
-        result: Analysis | None = self._call(self.load("evals", name), "analyze", {"spec": spec}, required=False)
-        return Analysis() if result is None else result
+        own: Analysis | None = self._may(Analysis, "evals", name, "analyze", spec)
+        return Analysis() if own is None else own
 
     def open_engine(self, name: str, spec: EngineSpec) -> Engine:
         """Make a model resident."""
-        result: Engine = self._call(self.load("backends", name), "open_engine", {"spec": spec})
-        return result
+        engine: Engine = self._need(object, "backends", name, "open_engine", spec)
+        return engine
 
     def open_judge(self, name: str, spec: JudgeSpec) -> Judge:
         """Open a judge."""
-        result: Judge = self._call(self.load("judges", name), "open_judge", {"spec": spec})
-        return result
+        judge: Judge = self._need(object, "judges", name, "open_judge", spec)
+        return judge
 
     def launch(self, name: str, spec: LaunchSpec) -> LaunchResult:
         """Execute runs."""
-        result: LaunchResult = self._call(self.load("launchers", name), "launch", {"spec": spec})
+        result: LaunchResult = self._need(LaunchResult, "launchers", name, "launch", spec)
         return result
 
     def _register(self, plugin: Plugin) -> None:
+        if not plugin.module:
+            raise PluginError(
+                f"{_named(plugin)} has a malformed entry point {plugin.entry_point.value!r}; "
+                "it must read module or module:attribute."
+            )
         try:
             loaded = plugin.entry_point.load()
-            hooks = {name: hook for name in dir(loaded) if hasattr(hook := getattr(loaded, name), "pfh_impl")}
+            hooks = {name: hook for name in dir(loaded) if _is_hook(hook := getattr(loaded, name))}
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything at import, SystemExit too
+        except BaseException as error:
             raise PluginError(
                 f"{_named(plugin)} cannot be imported: {_cause(error)}. {_remedy(plugin, error)}"
             ) from error
-        for hook in hooks:
-            if not hasattr(hookspecs, hook):
-                raise PluginError(
-                    f"{_named(plugin)} implements an unknown hook {hook!r}.{did_you_mean(hook, _hook_names())}"
-                )
-        required = REQUIRED_HOOK.get(plugin.kind)
-        if required and required not in hooks:
-            raise PluginError(f"{_named(plugin)} does not implement the hook {required!r} that {plugin.kind} need.")
+        _check_hooks(plugin, loaded, hooks)
         try:
             # The namespace lets one module serve under several names, which pluggy refuses for the module itself.
             self._manager.register(types.SimpleNamespace(**hooks), plugin.key)
@@ -160,25 +171,63 @@ class Plugins:
             message = str(error).splitlines()[-1]
             raise PluginError(f"{_named(plugin)} has a hook of the wrong form: {message}") from error
 
-    def _call(self, plugin: Plugin, hook: str, arguments: Mapping[str, Any], *, required: bool = True) -> Any:  # noqa: ANN401
+    def _need(self, form: type, kind: Kind, name: str, hook: str, spec: object) -> Any:  # noqa: ANN401
+        result = self._may(form, kind, name, hook, spec)
+        if result is None:
+            raise PluginError(f"{_named(self.load(kind, name))} returned nothing from the hook {hook!r}.")
+        return result
+
+    def _may(self, form: type, kind: Kind, name: str, hook: str, spec: object) -> Any:  # noqa: ANN401
+        plugin = self.load(kind, name)
+        result = self._call(plugin, hook, {"spec": spec})
+        if result is not None and not isinstance(result, form):
+            raise PluginError(
+                f"{_named(plugin)} returned a {type(result).__name__} from the hook {hook!r}; "
+                f"it needs a {form.__name__}."
+            )
+        return result
+
+    def _call(self, plugin: Plugin, hook: str, arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
+        """Call one plugin's hook, inside every wrapper that is loaded."""
         others = [
             other
             for key, other in self._manager.list_name_plugin()
             if key != plugin.key and not key.startswith("wrappers:")
         ]
         try:
-            result = self._manager.subset_hook_caller(hook, others)(**arguments)
+            return self._manager.subset_hook_caller(hook, others)(**arguments)
         except PfhError:
             raise
         except Exception as error:
+            if line := shortage(error):
+                raise StepFailedError(f"{plugin.key}: {line}") from error
             raise StepFailedError(f"{_named(plugin)} failed in {hook}: {_cause(error)}.") from error
-        if result is None and required:
-            raise PluginError(f"{_named(plugin)} returned nothing from the hook {hook!r}.")
-        return result
 
 
-def _hook_names() -> list[str]:
-    return [name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), "pfh_spec")]
+def _is_hook(value: object) -> bool:
+    return isinstance(getattr(value, "pfh_impl", None), dict)  # a dict: some objects answer to any attribute
+
+
+def _check_hooks(plugin: Plugin, loaded: object, hooks: Mapping[str, Any]) -> None:
+    specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "pfh_spec")}
+    for name, hook in hooks.items():
+        if name not in specs:
+            raise PluginError(f"{_named(plugin)} implements an unknown hook {name!r}.{did_you_mean(name, specs)}")
+        wanted, given = (list(inspect.signature(function).parameters) for function in (specs[name], hook))
+        if not set(given) <= set(wanted):
+            raise PluginError(
+                f"{_named(plugin)} declares the hook {name}({', '.join(given)}), "
+                f"but pfh calls {name}({', '.join(wanted)})."
+            )
+        if plugin.kind == "wrappers" and not (hook.pfh_impl["wrapper"] or hook.pfh_impl["hookwrapper"]):
+            raise PluginError(
+                f"{_named(plugin)} must wrap the hook {name!r}, not replace it: write @hookimpl(wrapper=True)."
+            )
+    required = REQUIRED_HOOK.get(plugin.kind)
+    if required and required not in hooks:
+        bare = callable(getattr(loaded, required, None))
+        hint = f" Its function {required} lacks the decorator @hookimpl." if bare else ""
+        raise PluginError(f"{_named(plugin)} does not implement the hook {required!r} that {plugin.kind} need.{hint}")
 
 
 def _named(plugin: Plugin) -> str:
@@ -195,6 +244,6 @@ def _remedy(plugin: Plugin, error: BaseException) -> str:
         module = error.name.partition(".")[0]
         if module in EXTRAS:
             return f"Install it with: pip install 'pfh[{EXTRAS[module]}]'"
-        if module not in packages_distributions():
+        if module not in {plugin.module.partition(".")[0], *packages_distributions()}:
             return f"Install the package that provides {module!r}."
     return f"Update it (pip install -U {plugin.distribution}) or remove it (pip uninstall {plugin.distribution})."
