@@ -1,0 +1,70 @@
+"""How a figure is written, in the terminal and in the report alike."""
+
+from __future__ import annotations
+
+from pfh.statistics import CategoryComparison, Comparison
+
+Row = Comparison | CategoryComparison
+ABSENT = "–"
+
+
+def score(value: float | None, row: Row) -> str:
+    """Write a mean score: a share in percent for a binary metric, else the number as it is."""
+    if value is None:
+        return ABSENT
+    return f"{100 * value:.1f}%" if is_binary(row) else number(value)
+
+
+def delta(row: Row) -> str:
+    """Write the difference after - before, with its sign: percentage points for a binary metric."""
+    return ABSENT if row.delta is None else signed(row.delta, row) + unit(row)
+
+
+def interval(row: Row) -> str:
+    """Write the 95% interval of the difference, in the unit of `delta`."""
+    if row.ci_low is None or row.ci_high is None:
+        return ""
+    return f"[{signed(row.ci_low, row)}, {signed(row.ci_high, row)}]"
+
+
+def signed(value: float, row: Row) -> str:
+    """Write a difference with its sign, without its unit; a real minus sign, and none before a zero."""
+    text = f"{100 * value:+.1f}" if is_binary(row) else f"{value:+.3g}"
+    return "0" + text[2:] if not float(text) else text.replace("-", "−")
+
+
+def unit(row: Row) -> str:
+    """Return the unit of a difference: " pp" for a binary metric, none otherwise."""
+    return " pp" if is_binary(row) else ""
+
+
+def p_value(value: float | None) -> str:
+    """Write a p-value with two digits, and never as 0."""
+    if value is None:
+        return ABSENT
+    if value < 0.0001:
+        return "<0.0001"
+    return f"{value:.4f}" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def number(value: float) -> str:
+    """Write a number with four digits."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """Write a duration."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def arrow(row: Comparison) -> str:
+    """Return the good direction of the metric: up, down, or neither."""
+    return {True: "↑", False: "↓", None: "·"}[row.higher_is_better]
+
+
+def is_binary(row: Row) -> bool:
+    """Say whether the metric scores every sample 0 or 1."""
+    return row.n10 is not None

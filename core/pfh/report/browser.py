@@ -1,0 +1,94 @@
+"""The samples as the report's browser reads them: before and after, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pfh.evaluation import Benchmark
+from pfh.results import RunResults
+from pfh.samples import Sample
+from pfh.statistics import Comparison, paired_samples
+from pfh.text import printable
+from pfh.verdict import stage_name
+
+PairedBenchmarks = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
+"""(Index of the stage, family) to its benchmarks before and after."""
+GroupIndex = dict[tuple[int, str, str], int]
+"""(Index of the stage, family, benchmark) to the position of its samples in the browser's groups."""
+
+
+class _Texts:
+    """Every text once: prompts and completions before repeat from stage to stage."""
+
+    def __init__(self) -> None:
+        self.index: dict[str, int] = {}
+
+    def add(self, text: str) -> int:
+        return self.index.setdefault(printable(text), len(self.index))
+
+
+def browser_data(results: RunResults, pairs: PairedBenchmarks) -> tuple[dict[str, Any], GroupIndex]:
+    """Return what the browser shows, as JSON would hold it, and where each benchmark's samples are in it."""
+    texts = _Texts()
+    groups: list[dict[str, Any]] = []
+    index: GroupIndex = {}
+    for number, stage in enumerate(results.stages):
+        for family in stage.families:
+            rows = {row.benchmark: row for row in family.comparisons}
+            for before, after in pairs.get((number, family.family), ()):
+                samples = paired_samples(before, after)
+                row = rows.get(before.name)
+                if not samples or row is None:
+                    continue
+                index[number, family.family, before.name] = len(groups)
+                groups.append(
+                    {
+                        "stage": number,
+                        "stageName": printable(stage_name(stage)),
+                        "family": printable(family.family),
+                        "benchmark": printable(before.name),
+                        "metric": printable(before.metric),
+                        "sensitive": before.sensitive or after.sensitive,
+                        "samples": [_sample(x, y, row, texts) for x, y in samples],
+                    }
+                )
+    return {"texts": list(texts.index), "groups": groups}, index
+
+
+def _sample(before: Sample, after: Sample, row: Comparison, texts: _Texts) -> dict[str, Any]:
+    transition, change = _transition(before.score, after.score, row)
+    return {
+        "id": printable(before.id),
+        "category": printable(before.category),
+        "prompt": texts.add(before.prompt),
+        "target": None if before.target is None else texts.add(before.target),
+        "transition": transition,
+        "change": change,
+        "before": _side(before, texts),
+        "after": _side(after, texts),
+    }
+
+
+def _side(sample: Sample, texts: _Texts) -> dict[str, Any]:
+    return {
+        "text": texts.add(sample.completion),
+        "score": sample.score,
+        "status": sample.status,
+        "extracted": None if sample.extracted is None else texts.add(sample.extracted),
+        "tokens": sample.tokens,
+    }
+
+
+def _transition(before: float | None, after: float | None, row: Comparison) -> tuple[str, str]:
+    if before is None or after is None:
+        return "not scored", "unscored"
+    if row.n10 is not None:
+        label = f"{before:.0f}→{after:.0f}"
+    else:
+        label = "equal" if before == after else "higher" if after > before else "lower"
+    if before == after:
+        return label, "same"
+    if row.higher_is_better is None:
+        return label, "changed"
+    return label, "better" if (after > before) == row.higher_is_better else "worse"

@@ -1,0 +1,106 @@
+"""Builds the report: templates, style and script become one HTML file that asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pfh import figures
+from pfh.report import charts
+from pfh.report.browser import PairedBenchmarks, browser_data
+from pfh.results import RunResults
+from pfh.text import printable, script_json
+from pfh.verdict import stage_name, verdict_lines
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FOLDER = Path(__file__).parent
+_LINK = re.compile(r"<(?=\s*/?\s*a\b)", re.IGNORECASE)
+
+
+def write_report(path: Path, results: RunResults, pairs: PairedBenchmarks) -> None:
+    """Write the report of `results` as one self-contained HTML file.
+
+    Args:
+        path: the file to write.
+        results: what the run found out.
+        pairs: for each (index of the stage, family) its benchmarks before and after, whose samples can then be
+            browsed; what is missing here is only missing from the browser.
+    """
+    from markupsafe import Markup
+
+    plots = [plot for stage in results.stages for family in stage.families for plot in family.plots]
+    samples, groups = browser_data(results, pairs)
+    scripts = [_source("report.js")]
+    if plots:
+        from plotly.offline import get_plotlyjs
+
+        scripts.insert(0, get_plotlyjs().replace("\r\n", "\n"))
+    page = _environment().get_template("page.html").render(
+        results=results,
+        groups=groups,
+        plots=plots,
+        policy=_policy(scripts),
+        style=Markup(_source("style.css")),
+        scripts=[Markup(script) for script in scripts],
+        samples_json=Markup(script_json(samples)),
+        plots_json=Markup(script_json([_unlinked(plot.figure) for plot in plots])),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates", encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "charts": charts,
+        "figures": figures,
+        "stage_name": stage_name,
+        "verdict_lines": verdict_lines,
+    }
+    return environment
+
+
+def _shown(value: object) -> object:
+    """Every value that a template prints passes here before it is escaped."""
+    from markupsafe import Markup
+
+    if value is None:
+        return ""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Return a Content-Security-Policy: no network, no script but these."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _unlinked(value: Any) -> Any:
+    """Return a Plotly figure whose texts hold no link: Plotly draws `<a href>` as one."""
+    if isinstance(value, str):
+        return _LINK.sub("&lt;", printable(value))
+    if isinstance(value, Mapping):
+        return {key: _unlinked(item) for key, item in value.items()}
+    return [_unlinked(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _source(name: str) -> str:
+    return (FOLDER / "assets" / name).read_text(encoding="utf-8")
