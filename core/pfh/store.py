@@ -68,7 +68,10 @@ class Store:
 
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """Return the artifact that `inputs` made, if it is there and whole; a damaged one is set aside."""
-        key = artifact_key(kind, inputs)
+        return self.get(kind, artifact_key(kind, inputs))
+
+    def get(self, kind: str, key: str) -> Artifact | None:
+        """Return the artifact of that key, if it is there and whole; a damaged one is set aside."""
         path = self.root / "artifacts" / kind / key
         if not path.exists():
             return None
