@@ -2,7 +2,8 @@
 // Text of models and datasets enters the page through textContent alone.
 
 const PAGE_SIZE = 20;
-const LONG_PROMPT = 900;
+const LONG_PROMPT = 1500;
+const PROMPT_END = 700;
 const RANK = { worse: 0, changed: 1, better: 2, same: 3, unscored: 4 };
 const data = JSON.parse(document.getElementById("samples-data").textContent);
 const plots = JSON.parse(document.getElementById("plots-data").textContent);
@@ -46,9 +47,9 @@ function prompt(text) {
   const body = element("pre", "", text);
   box.append(element("span", "label", "Prompt"), body);
   if (text.length > LONG_PROMPT) {
-    body.classList.add("clamped");
+    body.textContent = `…${text.slice(-PROMPT_END)}`; // worked examples come first, the question last
     box.append(button("link", "Show the whole prompt", (event) => {
-      body.classList.remove("clamped");
+      body.textContent = text;
       event.target.remove();
     }));
   }
@@ -265,7 +266,7 @@ function drawPlots() {
       if (/^[xy]axis\d*$/.test(name)) layout[name] = { ...axis, ...given[name] };
     }
     box.replaceChildren();
-    Plotly.newPlot(box, figure.data, layout, { displaylogo: false, responsive: true });
+    Plotly.newPlot(box, figure.data, layout, { displayModeBar: false, responsive: true });
   }
 }
 
