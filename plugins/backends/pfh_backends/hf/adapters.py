@@ -1,0 +1,130 @@
+"""Adapters merged into the resident weights, and taken out again without a trace.
+
+An unmerged LoRA makes decoding almost twice as slow; a merged one costs nothing. Subtracting it again would leave
+rounding behind, so the touched matrices are kept on the CPU and put back bit by bit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pfh.errors import UserError
+
+from pfh_backends.hf.loading import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig, PeftModel
+    from pfh.models import Checkpoint
+    from transformers import PreTrainedModel
+
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedAdapter:
+    """What the model was before an adapter was merged into it."""
+
+    parameters: dict[str, torch.Tensor]
+    """CPU copies of the touched parameters, by name."""
+    modules: dict[str, torch.nn.Module]
+    """Modules that the adapter replaced with trained copies (`modules_to_save`), by name."""
+    tied: bool
+    """The configuration's `tie_word_embeddings`."""
+
+
+def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
+    """Merge the adapter of `checkpoint` into `model`; the LoRA product is formed and added in float32.
+
+    Raises:
+        UserError: it is no LoRA adapter, does not fit the model, or cannot be merged. The model must then be reloaded.
+    """
+    from peft import PeftConfig, PeftModel
+    from safetensors import SafetensorError
+
+    assert checkpoint.adapter is not None
+    tied = bool(model.config.get_text_config().tie_word_embeddings)
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = PeftConfig.from_pretrained(str(checkpoint.adapter))
+            _refuse_unmergeable(config, checkpoint.name)
+            adapted = PeftModel(model, config)
+            loaded = adapted.load_adapter(str(checkpoint.adapter), "default", torch_device=str(model.device))
+            if loaded.unexpected_keys or loaded.missing_keys:
+                stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
+                raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
+            _refuse_tied_targets(model, adapted, checkpoint.name)
+            merged = MergedAdapter(
+                parameters={name: tensor.to("cpu", copy=True) for name, tensor in _touched(adapted)},
+                modules=dict(_replaced(adapted)),
+                tied=tied,
+            )
+            adapted.merge_and_unload()
+    except (ValueError, RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}: {first_line}"
+        ) from error
+    model.requires_grad_(False)
+    return merged
+
+
+def restore(model: PreTrainedModel, merged: MergedAdapter) -> None:
+    """Put `model` back as it was before `merge`, bit by bit."""
+    for name, module in merged.modules.items():
+        model.set_submodule(name, module)
+    for name, tensor in merged.parameters.items():
+        model.get_parameter(name).data.copy_(tensor)
+    model.config.get_text_config().tie_word_embeddings = merged.tied
+
+
+def _refuse_unmergeable(config: PeftConfig, name: str) -> None:
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    if kind != "LORA":
+        raise UserError(
+            f"{name} is an adapter of the kind {kind}: only LoRA adapters can be used; merge it into its base."
+        )
+    for setting, harmless in (
+        ("bias", "none"),
+        ("trainable_token_indices", None),
+        ("target_parameters", None),
+        ("layer_replication", None),
+        ("alora_invocation_tokens", None),
+    ):
+        value = getattr(config, setting, harmless)
+        if value not in (harmless, [], {}):
+            raise UserError(
+                f"The LoRA adapter {name} uses {setting}={value}, which cannot be swapped in: merge it into its base."
+            )
+
+
+def _refuse_tied_targets(model: PreTrainedModel, adapted: PeftModel, name: str) -> None:
+    output = model.get_output_embeddings()
+    embedding = model.get_input_embeddings()
+    shared = output is not None and getattr(output, "weight", None) is getattr(embedding, "weight", None)
+    if shared and any(weight is embedding.weight for _, weight in _touched(adapted)):
+        raise UserError(
+            f"The adapter {name} changes an embedding that is tied to the output head: merge it into its base."
+        )
+
+
+def _touched(adapted: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the base's own parameters under every LoRA layer, named as in the base."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in adapted.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            for own, parameter in module.get_base_layer().named_parameters():
+                yield f"{name.removeprefix(_PREFIX)}.{own}", parameter
+
+
+def _replaced(adapted: PeftModel) -> Iterator[tuple[str, torch.nn.Module]]:
+    from peft.utils import ModulesToSaveWrapper
+
+    for name, module in adapted.named_modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            yield name.removeprefix(_PREFIX), module.original_module

@@ -1,0 +1,238 @@
+"""The HF engine: one resident transformers model behind pfh's `Engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from pfh import templates
+from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+
+from pfh_backends.hf import adapters, hidden, loading, scoring
+from pfh_backends.hf.batching import free_cached_memory, group_by_length, halving, token_budget
+from pfh_backends.hf.decoding import decode, decode_with_generate, keeps_plain_cache
+from pfh_backends.hf.sampling import choose, uniforms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from pfh.models import Checkpoint
+    from pfh.specs import EngineSpec
+
+GROWTH = 128
+"""Tokens that a row is expected to grow by, when generation requests are grouped."""
+DEFAULT_WINDOW = 2048
+"""Tokens that a model sees whose configuration does not say."""
+
+
+class HfEngine:
+    """Generates, scores and shows hidden states with the model of `spec`.
+
+    Of a model's generation_config only the end-of-sequence tokens count: temperature, penalties and the like are as the
+    caller's `Sampling` says. Prompts longer than the model's window lose their beginning.
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._device = loading.pick_device()
+        self._dtype = loading.pick_dtype(spec.dtype, self._device)
+        self._batch_tokens = spec.batch_tokens
+        self._checkpoint = spec.checkpoint
+        self._base: tuple[Path, str | None] | None = None
+        self._merged: adapters.MergedAdapter | None = None
+        self.use(spec.checkpoint)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint whose weights answer now."""
+        return self._checkpoint
+
+    @property
+    def identity(self) -> str:
+        """Backend, versions, dtype and kind of device."""
+        import torch
+        import transformers
+
+        dtype = str(self._dtype).removeprefix("torch.")
+        return f"hf, transformers {transformers.__version__}, torch {torch.__version__}, {dtype}, {self._device.type}"
+
+    def use(self, checkpoint: Checkpoint) -> None:
+        """Answer with `checkpoint` from now on; an adapter of the resident base is swapped in without a reload.
+
+        Raises:
+            UserError: it cannot be loaded; the engine is then empty until a `use` succeeds.
+        """
+        base = (checkpoint.path, checkpoint.gguf_file)
+        if self._base is not None and checkpoint == self._checkpoint:
+            return
+        if self._base != base:
+            self.close()
+            self._model = loading.load_model(checkpoint, self._dtype, self._device)
+            self._plain_cache = keeps_plain_cache(self._model)
+        elif self._merged is not None:
+            adapters.restore(self._model, self._merged)
+        self._base = self._merged = None
+        self._tokenizer = loading.load_tokenizer(checkpoint)
+        if checkpoint.adapter is not None:
+            self._merged = adapters.merge(self._model, checkpoint)
+        self._base, self._checkpoint = base, checkpoint
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the text that the model is fed for a chat, generation prompt included."""
+        return templates.render(self._tokenizer, messages)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of `text` in this model's tokens, special tokens not added."""
+        return len(self._encode(text))
+
+    def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
+        """Group `requests` by length under the token budget; all must be of one kind."""
+        if requests and isinstance(requests[0], ScoringRequest):
+            return self._scoring_groups(self._encode_pairs(cast("Sequence[ScoringRequest]", requests)))
+        return self._generation_groups(self._encode_prompts(cast("Sequence[GenerationRequest]", requests)))
+
+    def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
+        """Complete every request, in the order given.
+
+        `Completion.tokens` counts what was generated; a stop string's own tokens count too.
+        """
+        prompts = self._encode_prompts(requests)
+        completions: dict[int, Completion] = {}
+        for group in self._generation_groups(prompts):
+            answers = halving(lambda part: self._complete(part, requests, prompts, sampling), group)
+            completions |= zip(group, answers, strict=True)
+        return [completions[index] for index in range(len(requests))]
+
+    def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
+        """Score every request, in the order given."""
+        rows = self._encode_pairs(requests)
+        scores: dict[int, Score] = {}
+        for group in self._scoring_groups(rows):
+            answers = halving(lambda part: scoring.score(self._model, [rows[index] for index in part]), group)
+            scores |= zip(group, answers, strict=True)
+        return [scores[index] for index in range(len(requests))]
+
+    def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Return for every text the residual stream, shape (len(layers), tokens, width).
+
+        Special tokens are added as in `loglikelihood`; texts longer than the window lose their beginning.
+
+        Raises:
+            UserError: the model has no such layer.
+        """
+        hidden.check_layers(self._model, layers)
+        rows = [tuple(scoring.encode_context(self._tokenizer, text)[-self._window :]) for text in texts]
+        streams: dict[int, NDArray[np.float32]] = {}
+        for group in self._groups(rows):
+            answers = halving(
+                lambda part: hidden.hidden_states(self._model, [rows[index] for index in part], layers), group
+            )
+            streams |= zip(group, answers, strict=True)
+        return [streams[index] for index in range(len(texts))]
+
+    def close(self) -> None:
+        """Free the model's memory; `use` loads again."""
+        if hasattr(self, "_model"):
+            del self._model
+        self._base = self._merged = None
+        free_cached_memory()
+
+    def _complete(
+        self,
+        group: Sequence[int],
+        requests: Sequence[GenerationRequest],
+        prompts: Sequence[tuple[int, ...]],
+        sampling: Sampling,
+    ) -> list[Completion]:
+        """Generate one batch."""
+        window = self._window
+        room = max(window - sampling.max_new_tokens, window // 2)
+        cut = [prompts[index][-room:] for index in group]
+        limits = [min(sampling.max_new_tokens, window - len(prompt)) for prompt in cut]
+        draws = uniforms([requests[index].id for index in group], sampling, self._device)
+        stops = (*sampling.stop, *templates.stops(self._tokenizer))
+        tail = 4 + max((len(stop.encode()) for stop in stops), default=0)
+        end_tokens = self._end_tokens()
+
+        def choose_next(logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+            return choose(logits, sampling, draws[rows, step])
+
+        def ended(tokens: Sequence[int]) -> bool:
+            if tokens[-1] in end_tokens:
+                return True
+            return bool(stops) and _first_stop(self._decode(tokens[-tail:]), stops) is not None
+
+        if self._plain_cache:
+            written = decode(self._model, cut, limits, choose_next, ended)
+        else:
+            assert len(group) == 1
+            written = [decode_with_generate(self._model, cut[0], limits[0], choose_next, ended)]
+        completions = []
+        for prompt, tokens in zip(cut, written, strict=True):
+            truncated = not ended(tokens)
+            kept = tokens[:-1] if tokens[-1] in end_tokens else tokens
+            text = self._decode(kept)
+            if templates.is_plain(self._tokenizer):
+                text = text.removeprefix(" ")
+            completions.append(
+                Completion(
+                    text=text[: _first_stop(text, stops)],
+                    tokens=len(kept),
+                    prompt_tokens=len(prompt),
+                    truncated=truncated,
+                )
+            )
+        return completions
+
+    def _generation_groups(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        return self._groups(prompts, allowance=GROWTH)
+
+    def _scoring_groups(self, rows: Sequence[scoring.Encoded]) -> list[list[int]]:
+        if not self._plain_cache:
+            return [[index] for index in range(len(rows))]
+        return scoring.group(rows, self._budget, self._model.config.get_text_config().vocab_size)
+
+    def _groups(self, rows: Sequence[tuple[int, ...]], allowance: int = 0) -> list[list[int]]:
+        if not self._plain_cache:  # such a model may not see padding, so its rows run alone
+            return [[index] for index in range(len(rows))]
+        return group_by_length(rows, self._budget, allowance)
+
+    @property
+    def _budget(self) -> int:
+        return self._batch_tokens or token_budget(self._model, self._device)
+
+    @property
+    def _window(self) -> int:
+        config = self._model.config.get_text_config()
+        for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+            if window := getattr(config, name, None):
+                return int(window)
+        longest = self._tokenizer.model_max_length
+        return int(longest) if longest < 10**9 else DEFAULT_WINDOW
+
+    def _end_tokens(self) -> set[int]:
+        stated = self._model.generation_config.eos_token_id if self._model.generation_config else None
+        listed = stated if isinstance(stated, list) else [stated]
+        return {token for token in (*listed, self._tokenizer.eos_token_id) if token is not None}
+
+    def _encode_prompts(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
+        return [tuple(self._encode(self.render(request.messages))) for request in requests]
+
+    def _encode_pairs(self, requests: Sequence[ScoringRequest]) -> list[scoring.Encoded]:
+        return scoring.encode(self._tokenizer, requests, self._window)
+
+    def _encode(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+def _first_stop(text: str, stops: Sequence[str]) -> int | None:
+    """Return where the first of `stops` begins in `text`, or None."""
+    found = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return min(found) if found else None
