@@ -16,8 +16,13 @@ def score(value: float | None, row: Row) -> str:
 
 
 def delta(row: Row) -> str:
-    """Write the difference after - before, with its sign: percentage points for a binary metric."""
-    return ABSENT if row.delta is None else signed(row.delta, row) + unit(row)
+    """Write the difference after - before, with its sign and unit: percentage points for a binary metric."""
+    return f"{change(row)} pp" if is_binary(row) else change(row)
+
+
+def change(row: Row) -> str:
+    """Write the difference as `delta` does, without the unit."""
+    return ABSENT if row.delta is None else signed(row.delta, row)
 
 
 def interval(row: Row) -> str:
@@ -33,9 +38,9 @@ def signed(value: float, row: Row) -> str:
     return "0" + text[2:] if not float(text) else text.replace("-", "−")
 
 
-def unit(row: Row) -> str:
-    """Return the unit of a difference: " pp" for a binary metric, none otherwise."""
-    return " pp" if is_binary(row) else ""
+def count(value: int | None) -> str:
+    """Write a count that a non-binary metric does not have."""
+    return ABSENT if value is None else str(value)
 
 
 def p_value(value: float | None) -> str:

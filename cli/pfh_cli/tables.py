@@ -1,0 +1,111 @@
+"""Results in the terminal: the verdict, then a table a family."""
+
+from __future__ import annotations
+
+from pfh import figures
+from pfh.results import FamilyRecord, RunResults, StageRecord
+from pfh.statistics import Comparison
+from pfh.text import printable
+from pfh.verdict import stage_name
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 112
+"""From this many columns on a table shows all it has."""
+NARROW = 76
+"""Below this many columns it leaves out the scores before."""
+LEGEND = (
+    "↑ higher is better, ↓ lower is better, · neither. Changes of percentages are in percentage points. "
+    "p is adjusted over the family (Benjamini-Hochberg); a change counts from adjusted p ≤ 0.05."
+)
+STYLES = {"worse": "bold red", "better": "bold blue", "changed": "bold magenta", "not measured": "yellow"}
+SHORT = {"no evidence of change": "no evidence"}
+ASCII = str.maketrans({"−": "-", "–": "-", "→": ">", "↑": "^", "↓": "v", "≤": "<=", "·": "-", "…": "..."})
+
+
+def print_results(results: RunResults, console: Console) -> None:
+    """Print `results` for a reader: plain where the console is no terminal, and within its width."""
+    console.print(_text(results.headline, console, "bold"))
+    console.print(_text(f"Start: {results.start}. Seed {results.seed}.", console, "dim"))
+    for number, stage in enumerate(results.stages, start=1):
+        if len(results.stages) > 1:
+            console.print()
+            console.rule(_text(f"{number}. After {stage_name(stage)}, against the start", console))
+        for family in stage.families:
+            _print_family(family, console)
+        _print_spent(stage, console)
+        _print_lines(stage.notes, console)
+    _print_lines(results.notes, console)
+    console.print()
+    console.print(_text(LEGEND, console, "dim"))
+
+
+def _print_family(family: FamilyRecord, console: Console) -> None:
+    measured = [row for row in family.comparisons if row.status == "MEASURED"]
+    missing = [row for row in family.comparisons if row.status != "MEASURED"]
+    console.print()
+    console.print(_text(family.family, console, "bold underline"))
+    if measured:
+        console.print(_table(measured, console))
+    for row in missing:
+        line = _text(f"{row.status} ", console, STYLES["not measured"])
+        line.append_text(_text(f"{row.benchmark}: {row.reason or 'no reason given'}", console))
+        console.print(line)
+    _print_lines(family.findings, console)
+
+
+def _table(rows: list[Comparison], console: Console) -> Table:
+    wide, narrow = console.width >= WIDE, console.width < NARROW
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    table.add_column("benchmark", overflow="fold", min_width=10)
+    names = ["metric"] if wide else []
+    names += ["n", "after"] if narrow else ["n", "before", "after"]
+    names += ["change [95% CI]", "1→0", "0→1", "p", "adj. p"] if wide else ["change [95% CI]", "adj. p"]
+    for name in names:
+        table.add_column(_text(name, console), justify="left" if name == "metric" else "right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for row in rows:
+        figure = {
+            "metric": row.metric,
+            "n": str(row.n),
+            "before": figures.score(row.before, row),
+            "after": figures.score(row.after, row),
+            "change [95% CI]": f"{figures.change(row)} {figures.interval(row)}",
+            "1→0": figures.count(row.n10),
+            "0→1": figures.count(row.n01),
+            "p": figures.p_value(row.p_value),
+            "adj. p": figures.p_value(row.p_adjusted),
+        }
+        table.add_row(
+            _text(f"{row.benchmark} {figures.arrow(row)}", console),
+            *(_text(figure[name], console) for name in names),
+            _text(SHORT.get(row.verdict, row.verdict), console, STYLES.get(row.verdict, "")),
+        )
+    return table
+
+
+def _print_spent(stage: StageRecord, console: Console) -> None:
+    if stage.ledger:
+        spent = ", ".join(f"{phase.name} {figures.seconds(phase.seconds)}" for phase in stage.ledger)
+        console.print()
+        console.print(_text(f"Spent: {spent}.", console, "dim"))
+
+
+def _print_lines(lines: tuple[str, ...], console: Console) -> None:
+    for line in lines:
+        console.print(Padding(_text(line, console), (0, 0, 0, 2), expand=False))
+
+
+def _text(text: str, console: Console, style: str = "") -> Text:
+    """Return `text` as Rich shows it as it is: no markup, no control characters, nothing that cannot be encoded."""
+    shown = printable(text, lines=False)
+    if not _speaks_unicode(console):
+        shown = shown.translate(ASCII).encode("ascii", "backslashreplace").decode()
+    return Text(shown, style=style)
+
+
+def _speaks_unicode(console: Console) -> bool:
+    return console.encoding.lower().replace("-", "").startswith("utf")
