@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import types
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
@@ -44,6 +43,13 @@ REQUIRED_HOOK: Mapping[Kind, str] = {
     "launchers": "launch",
 }
 EXTRAS = {"vllm": "vllm", "ray": "ray", "submitit": "slurm"}
+
+
+class _Hooks:
+    """A plugin's hooks: an object of its own for each name, as pluggy refuses one module under two names."""
+
+    def __init__(self, hooks: Mapping[str, Any]) -> None:
+        self.__dict__.update(hooks)
 
 
 class Plugins:
@@ -163,8 +169,7 @@ class Plugins:
             ) from error
         _check_hooks(plugin, loaded, hooks)
         try:
-            # The namespace lets one module serve under several names, which pluggy refuses for the module itself.
-            self._manager.register(types.SimpleNamespace(**hooks), plugin.key)
+            self._manager.register(_Hooks(hooks), plugin.key)
         except pluggy.PluginValidationError as error:
             if self._manager.has_plugin(plugin.key):
                 self._manager.unregister(name=plugin.key)
