@@ -23,7 +23,7 @@ from pfh.models import Checkpoint
 from pfh.progress import Progress
 
 if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
+    from peft import LoraConfig
     from transformers import (
         PreTrainedModel,
         PreTrainedTokenizerBase,
@@ -72,8 +72,7 @@ class TrainingOptions(BaseModel):
 class Trained:
     """A finished training."""
 
-    model: PreTrainedModel | PeftModel
-    """The trained model, or the adapter around it."""
+    trainer: Trainer
     curves: tuple[dict[str, float], ...]
     """One row an update: "step", "loss", and what else the trainer logged; timings are left out."""
     phase: Phase
@@ -231,16 +230,17 @@ def train_resumably(
         )
 
 
-def save_trained(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
-    """Save an adapter, or full weights with tokenizer and chat template, as safetensors in `folder`; return it."""
+def save_trained(trainer: Trainer, folder: Path) -> Path:
+    """Save the adapter, or all weights with tokenizer and chat template, as safetensors in `folder`; return it."""
     from peft import PeftModel
 
+    model = trainer.accelerator.unwrap_model(trainer.model)
     shutil.rmtree(folder, ignore_errors=True)
     if isinstance(model, PeftModel):
         model.save_pretrained(folder, save_embedding_layers=False)
     else:
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        trainer.processing_class.save_pretrained(folder)
     return folder
 
 
@@ -265,7 +265,7 @@ def _attempt(
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     spent.write()
     return Trained(
-        model=trainer.accelerator.unwrap_model(trainer.model),
+        trainer=trainer,
         curves=_curves(trainer.state.log_history),
         phase=Phase(
             name=name,

@@ -1,0 +1,208 @@
+"""Direct Preference Optimization on correct against incorrect rollouts of one prompt (OFF-RL)."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pfh import hookimpl
+from pfh.domain import Problem, Rollout
+from pfh.errors import StepFailedError
+from pfh.models import Checkpoint
+from pfh.specs import TrainingResult, TrainingSpec
+from pfh.training import (
+    TrainingOptions,
+    load_for_training,
+    lora_config,
+    save_trained,
+    train_resumably,
+    trainer_arguments,
+)
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from trl import DPOTrainer
+
+
+class Options(TrainingOptions):
+    """Options of DPO.
+
+    The paper trains all weights: adapter=full optimizer=rmsprop learning_rate=1e-6 batch_size=64
+    schedule=constant_with_warmup max_grad_norm=10. A LoRA adapter needs larger steps.
+    """
+
+    beta: float = Field(0.1, gt=0, description="strength of the pull towards the reference model")
+    samples: int = Field(8, ge=2, description="rollouts a problem, of which the pairs are made")
+    pairs_per_prompt: int = Field(2, ge=1, description="most pairs that one prompt may give")
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 1e-6 for adapter=full")
+    epochs: float = Field(1.0, gt=0, description="passes over the pairs")
+    save_steps: int = Field(5, ge=1, description="updates between checkpoints: the most that a killed run repeats")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two completions of one prompt: one the verifier accepts, one it does not."""
+
+    problem: Problem
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """The pairs, and what became of the prompts."""
+
+    pairs: tuple[Pair, ...]
+    prompts: int
+    paired: int
+    """Prompts that gave at least one pair: the effective number of prompts."""
+    all_right: int
+    all_wrong: int
+
+    @property
+    def summary(self) -> str:
+        """The counts in a sentence or two."""
+        without = self.prompts - self.paired
+        return (
+            f"{self.paired} of {self.prompts} prompts gave {len(self.pairs)} preference pairs; {without} "
+            f"({without / max(self.prompts, 1):.0%}) gave none: {self.all_right} were answered right every time, "
+            f"{self.all_wrong} never."
+        )
+
+    @property
+    def figures(self) -> dict[str, float | int | str]:
+        """The counts, for the ledger."""
+        prompts = max(self.prompts, 1)
+        return {
+            "pairs": len(self.pairs),
+            "prompts": self.prompts,
+            "prompts_with_a_pair": self.paired,
+            "share_without_a_pair": 1 - self.paired / prompts,
+            "share_all_right": self.all_right / prompts,
+            "share_all_wrong": self.all_wrong / prompts,
+        }
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the method."""
+    return Options
+
+
+@hookimpl
+def train(spec: TrainingSpec) -> TrainingResult:
+    """Pair the rollouts of each prompt and train on the pairs with TRL.
+
+    Raises:
+        StepFailedError: no prompt has both a right and a wrong rollout, or training broke off.
+    """
+    options: Options = spec.options
+    pairing = pair(spec.rollouts(samples=options.samples), options.pairs_per_prompt, spec.seed)
+    spec.progress.say(pairing.summary)
+    if not pairing.pairs:
+        raise StepFailedError(
+            f"dpo has nothing to train on: {pairing.summary} Make the domain's problems easier or harder, ask for "
+            f"more samples a prompt than {options.samples}, or for more problems; the rollouts are kept."
+        )
+
+    def build(batch_size: int, gradient_accumulation: int) -> DPOTrainer:
+        arguments = trainer_arguments(
+            options,
+            output_dir=spec.output_dir / "trainer",
+            seed=spec.seed,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+        )
+        return dpo_trainer(spec.checkpoint, pairing.pairs, options, arguments)
+
+    trained = train_resumably(
+        build,
+        output_dir=spec.output_dir / "trainer",
+        batch_size=options.batch_size,
+        gradient_accumulation=options.gradient_accumulation,
+        progress=spec.progress,
+    )
+    cut = sum(
+        len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) > options.max_length
+        for row in trained.trainer.train_dataset
+    )
+    return TrainingResult(
+        path=save_trained(trained.trainer, spec.output_dir / "trained"),
+        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, **pairing.figures}),),
+        curves=trained.curves,
+        notes=(pairing.summary, *([f"{cut} pairs were longer than max_length and lost their end."] if cut else [])),
+    )
+
+
+def pair(rollouts: Sequence[Rollout], pairs_per_prompt: int, seed: int) -> Pairing:
+    """Pair right with wrong rollouts of one prompt; equal texts count once, and which ones are taken depends on `seed`.
+
+    No pair of a prompt repeats another, and as many of its rollouts as possible are used.
+    """
+    by_prompt: dict[str, list[Rollout]] = defaultdict(list)
+    for rollout in rollouts:
+        by_prompt[rollout.problem.id].append(rollout)
+    pairs: list[Pair] = []
+    paired = all_right = all_wrong = 0
+    for prompt, drawn in by_prompt.items():
+        right = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward == 1})
+        wrong = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward < 1}.difference(right))
+        all_right += not wrong
+        all_wrong += not right
+        if not right or not wrong:
+            continue
+        paired += 1
+        dice = random.Random(f"{seed}/{prompt}")  # noqa: S311 - a reproducible choice, not a secret
+        dice.shuffle(right)
+        dice.shuffle(wrong)
+        pairs += [
+            Pair(problem=drawn[0].problem, chosen=right[index % len(right)], rejected=wrong[index % len(wrong)])
+            for index in range(min(pairs_per_prompt, max(len(right), len(wrong))))
+        ]
+    return Pairing(pairs=tuple(pairs), prompts=len(by_prompt), paired=paired, all_right=all_right, all_wrong=all_wrong)
+
+
+def dpo_trainer(
+    checkpoint: Checkpoint, pairs: Sequence[Pair], options: Options, arguments: Mapping[str, Any]
+) -> DPOTrainer:
+    """Return TRL's trainer with the loss of Rafailov et al. 2023 (arXiv 2305.18290, equation 7).
+
+    The reference is the start model: under LoRA the same weights with the adapter off.
+    """
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    model, tokenizer = load_for_training(checkpoint)
+    rows = [
+        {
+            "prompt": list(pair.problem.messages),
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+        }
+        for pair in pairs
+    ]
+    config = DPOConfig(
+        **arguments,
+        beta=options.beta,
+        loss_type=["sigmoid"],
+        f_divergence_type="reverse_kl",
+        label_smoothing=0.0,
+        use_weighting=False,
+        sync_ref_model=False,
+        disable_dropout=True,
+        max_length=options.max_length,
+        truncation_mode="keep_start",
+        # Saves a second model when all weights train, and the repeats when an epoch follows.
+        precompute_ref_log_probs=options.adapter == "full" or options.epochs > 1,
+    )
+    return DPOTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora_config(options),
+    )
