@@ -1,0 +1,74 @@
+"""`pfh list-plugins`: what is installed, read from metadata; with --check also whether it works."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated
+
+import typer
+from pfh.catalogue import Catalogue, Kind, Plugin
+from pfh.text import printable
+
+from pfh_cli.progress import open_progress
+
+Row = dict[str, str]
+
+
+def list_plugins(
+    kind: Annotated[Kind | None, typer.Option(help="Only plugins of this kind.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Import each, apart from the others: does it work?")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+) -> None:
+    """List the installed plugins, from their metadata alone; nothing is imported without --check."""
+    catalogue = Catalogue()
+    plugins = [plugin for plugin in catalogue if kind in (None, plugin.kind)]
+    statuses = _checked(plugins) if check else [_conflict(plugin, catalogue) for plugin in plugins]
+    rows = [_row(plugin, status) for plugin, status in zip(plugins, statuses, strict=True)]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    elif rows:
+        _print_table(rows)
+    else:
+        print(f"No {kind or 'plugins'} are installed.")
+
+
+def _row(plugin: Plugin, status: str) -> Row:
+    return {
+        "kind": plugin.kind,
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "status": status,
+        "summary": plugin.summary,
+    }
+
+
+def _conflict(plugin: Plugin, catalogue: Catalogue) -> str:
+    others = [other.source for other in catalogue.providers(plugin) if other is not plugin]
+    return f"also provided by {' and '.join(others)}" if others else ""
+
+
+def _checked(plugins: list[Plugin]) -> list[str]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from pfh.checking import check_apart
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool, open_progress() as progress:
+        with progress.task("checking", len(plugins)) as bar:
+            statuses = []
+            for problem in pool.map(check_apart, plugins):
+                statuses.append(problem or "ok")
+                bar.advance()
+    return statuses
+
+
+def _print_table(rows: list[Row]) -> None:
+    columns = ["kind", "name", "distribution", "status", "summary"]
+    if not any(row["status"] for row in rows):
+        columns.remove("status")
+    shown = [row | {"distribution": f"{row['distribution']} {row['version']}"} for row in rows]
+    cells = [columns] + [[printable(row[column], lines=False) for column in columns] for row in shown]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    for line in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

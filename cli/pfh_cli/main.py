@@ -1,0 +1,67 @@
+"""The command `pfh`: its subcommands, one a module."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pfh import __version__
+
+from pfh_cli.boundary import Invocation, guarded
+from pfh_cli.doctor import doctor
+from pfh_cli.list_plugins import list_plugins
+from pfh_cli.new_plugin import new_plugin
+from pfh_cli.report import report
+from pfh_cli.run import run
+from pfh_cli.sparing import coerce_only_what_is_given
+
+# Plain help: the styled one imports Rich, which doubles the time that `pfh --help` takes.
+app = typer.Typer(
+    name="pfh",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run)
+app.command("report")(report)
+app.command("list-plugins")(list_plugins)
+app.command("new-plugin")(new_plugin)
+app.command("doctor")(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pfh {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _pfh(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Post-train a language model, and learn what it forgot, whether it is still safe, and if the difference is real.
+
+    Results go to stdout, progress and log lines to stderr. Exit codes: 0 fine, 1 something measured fell short of a
+    contract, 2 the input or the environment is at fault, 3 a step failed, 130 interrupted.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> int:
+    """Run the command line that the process was called with; return its exit code."""
+
+    def command(called: Invocation) -> int:
+        program = typer.main.get_command(app)
+        coerce_only_what_is_given(program)
+        code = program(prog_name="pfh", standalone_mode=False, obj=called)
+        return code if isinstance(code, int) else 0
+
+    return guarded(command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,23 @@
+"""`pfh new-plugin`: a package with a plugin that works, to be changed into one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pfh.scaffold import NewKind
+
+
+def new_plugin(
+    kind: Annotated[NewKind, typer.Argument(help="What it adds.")],
+    name: Annotated[str, typer.Argument(help="The plugin's name, such as my-method.")],
+    output: Annotated[Path, typer.Option(help="Folder to write the package's folder into.")] = Path("."),
+) -> None:
+    """Write an installable package with a plugin of KIND and a passing test."""
+    from pfh.scaffold import write_package
+
+    folder = write_package(kind, name, output)
+    print(f"wrote {folder}")
+    print(f"install it:  pip install -e {folder}")
+    print(f"test it:     python -m pytest {folder}")

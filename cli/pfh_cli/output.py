@@ -1,0 +1,26 @@
+"""Results on stdout: tables for a reader, JSON for a script."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pfh.results import RunResults
+
+WIDTH_OF_A_FILE = 120
+"""Columns of the tables where stdout is no terminal."""
+
+
+def show(results: RunResults, *, as_json: bool) -> None:
+    """Print `results`."""
+    if as_json:
+        from pfh.results import results_json
+
+        print(results_json(results))
+        return
+    from rich.console import Console
+
+    from pfh_cli.tables import print_results
+
+    print_results(results, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE))

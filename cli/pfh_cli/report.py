@@ -1,0 +1,65 @@
+"""`pfh report`: stored results, shown again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pfh.errors import UserError
+
+from pfh_cli.boundary import invocation
+from pfh_cli.output import show
+
+if TYPE_CHECKING:
+    from pfh.results import RunResults
+
+
+def report(
+    context: typer.Context,
+    run: Annotated[list[Path], typer.Argument(help="Folders that pfh run wrote, or their results.json.")],
+    html: Annotated[Path | None, typer.Option(help="Write the HTML report of one run to this file.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(envvar="PFH_STORE", help="Where the samples of the run lie.", show_default="~/.cache/pfh"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, an object a run.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Print the results of earlier runs, or write their HTML report anew."""
+    called = invocation(context)
+    called.debug, called.store = debug, store
+    if html and len(run) > 1:
+        raise UserError(f"--html writes the report of one run, but {len(run)} were given.")
+    from pfh.reopen import open_results
+
+    for results in [open_results(folder) for folder in run]:
+        if html:
+            _write_html(results, html, store)
+        else:
+            show(results, as_json=as_json)
+
+
+def _write_html(results: RunResults, html: Path, store: Path | None) -> None:
+    from pfh.reopen import stored_pairs
+    from pfh.report import write_report
+    from pfh.store import Store, default_root
+
+    held = Store(store or default_root())
+    pairs = stored_pairs(results, held)
+    missing = [
+        family.family
+        for number, stage in enumerate(results.stages)
+        for family in stage.families
+        if (number, family.family) not in pairs
+    ]
+    if missing:
+        lost = ", ".join(dict.fromkeys(missing))
+        print(f"the store {held.root} no longer holds the samples of {lost}: they cannot be browsed", file=sys.stderr)
+    try:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        write_report(html, results, pairs)
+    except OSError as error:
+        raise UserError(f"{html} cannot be written ({error.strerror}); name another file with --html.") from error
+    print(f"report: {html}")

@@ -1,0 +1,192 @@
+"""`pfh run`: measure, post-train, measure again, report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pfh.errors import UserError
+
+from pfh_cli.boundary import invocation
+from pfh_cli.completion import plugin_names
+from pfh_cli.output import show
+from pfh_cli.progress import open_progress
+
+if TYPE_CHECKING:
+    from pfh.plugins import Plugins
+    from pfh.run import RunSpec
+    from pydantic import BaseModel
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        "-m",
+        help="How to post-train; given again, the next stage goes on from the one before.",
+        autocompletion=plugin_names("methods"),
+    ),
+]
+Evals = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--eval",
+        "-e",
+        metavar="FAMILY[:BENCHMARK,...]",
+        help="What to measure before and after; may be given again.",
+        autocompletion=plugin_names("evals"),
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="[NAME.]KEY=VALUE",
+        help="An option of the method, or of the plugin NAME; may be given again.",
+    ),
+]
+
+
+def run(
+    context: typer.Context,
+    method: Methods = None,
+    eval_: Evals = None,
+    domain: Annotated[
+        str, typer.Option(help="Where training problems come from.", autocompletion=plugin_names("domains"))
+    ] = "reasoning",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Hub id or path of the start.", show_default="the embedded SmolLM2-135M-Instruct"),
+    ] = None,
+    base: Annotated[
+        bool | None,
+        typer.Option("--base/--safe", help="Start unaligned, or aligned.", show_default="safe, for the embedded model"),
+    ] = None,
+    option: Options = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most this many documents a benchmark.", show_default="all")
+    ] = None,
+    problems: Annotated[int, typer.Option(min=1, help="Training problems, the same for every method.")] = 48,
+    backend: Annotated[
+        str, typer.Option(help="What runs the model.", autocompletion=plugin_names("backends"))
+    ] = "hf",
+    dtype: Annotated[Dtype, typer.Option(help="Precision of generation and scoring; auto suits the device.")] = "auto",
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a hub model.", show_default="main")
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load weights that are not safetensors; they can run any code.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results.json and report.html.", show_default="a folder in pfh-results"),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(envvar="PFH_STORE", help="Folder of what runs share and resume from.", show_default="~/.cache/pfh"),
+    ] = None,
+    launcher: Annotated[
+        str, typer.Option(help="Where the run is executed.", autocompletion=plugin_names("launchers"))
+    ] = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print what would run, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no log lines.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Measure a model, post-train it, measure it again, and report what changed.
+
+    Run the same command again and it goes on where it was stopped.
+    """
+    called = invocation(context)
+    called.debug, called.store = debug, store
+    from pfh.assignments import share_out
+    from pfh.plugins import Plugins
+    from pfh.run import EvalChoice, RunSpec, execute, validate
+    from pfh.specs import LaunchSpec
+    from pfh.store import Store, default_root
+
+    plugins = Plugins()
+    methods, evals = tuple(method or ()), tuple(EvalChoice.parse(text) for text in eval_ or ())
+    _require_choice(methods, evals, plugins)
+    chosen = [plugins.catalogue.find("methods", name) for name in methods]
+    chosen += [plugins.catalogue.find("evals", choice.family) for choice in evals]
+    chosen += [plugins.catalogue.find("domains", domain)]
+    spec = RunSpec(
+        methods=methods,
+        evals=evals,
+        domain=domain,
+        model=model,
+        start=None if base is None else "base" if base else "safe",
+        options=share_out(option or [], chosen, plugins),
+        seed=seed,
+        limit=limit,
+        problems=problems,
+        backend=backend,
+        dtype=dtype,
+        revision=revision,
+        allow_pickle=allow_pickle,
+    )
+    filled = validate(spec, plugins)
+    plugins.load("launchers", launcher)
+    root = store or default_root()
+    if dry_run:
+        print(json.dumps(_plan(spec, filled) | {"launcher": launcher, "store": str(root)}, indent=1))
+        return
+    with open_progress(quiet=quiet) as progress, _libraries_quiet(debug):
+        if len(methods) > 1:
+            for key, given in spec.options.items():
+                progress.say(f"options of {key}: {', '.join(f'{name}={value}' for name, value in given.items())}")
+        held = Store(root, progress)
+        work = partial(execute, plugins=plugins, store=held, progress=progress, output=output)
+        launched = plugins.launch(launcher, LaunchSpec(runs=(spec,), execute=work))
+    if launched.state == "submitted":
+        for outcome in launched.outcomes:
+            print(outcome)
+        return
+    for outcome in launched.outcomes:
+        show(outcome.results, as_json=as_json)
+        print(f"report: {outcome.folder / 'report.html'}", file=sys.stderr if as_json else sys.stdout)
+    raise typer.Exit(max(outcome.exit_code for outcome in launched.outcomes))
+
+
+def _require_choice(methods: tuple[str, ...], evals: tuple[Any, ...], plugins: Plugins) -> None:
+    if methods and evals:
+        return
+    names = {kind: plugins.catalogue.names(kind) for kind in ("methods", "evals")}
+    missing = [] if methods else [f"a method with --method (installed: {', '.join(names['methods']) or 'none'})"]
+    missing += [] if evals else [f"what to measure with --eval (installed: {', '.join(names['evals']) or 'none'})"]
+    raise UserError(f"Name {' and '.join(missing)}, such as: pfh run --method dpo --eval safety")
+
+
+def _plan(spec: RunSpec, filled: Mapping[str, BaseModel | None]) -> dict[str, Any]:
+    options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
+    return asdict(spec) | {"options": options}
+
+
+@contextlib.contextmanager
+def _libraries_quiet(debug: bool) -> Iterator[None]:
+    """Keep stdout for the results, and the libraries' own bars and warnings off the screen; set before their import."""
+    quiet = {
+        "DATASETS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+    for name, value in quiet.items():
+        if not debug:
+            os.environ.setdefault(name, value)
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        yield
