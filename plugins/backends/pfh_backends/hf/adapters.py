@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 
-from pfh_backends.hf.loading import quiet
+from pfh_backends.hf.loading import quiet, reason
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +65,8 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
             )
             adapted.merge_and_unload()
     except (ValueError, RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}: {first_line}"
+            f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}: {reason(error)}"
         ) from error
     model.requires_grad_(False)
     return merged

@@ -69,8 +69,7 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device)
     except torch.OutOfMemoryError as error:
         raise StepFailedError(f"{checkpoint.name} does not fit into the memory of the {device.type} device.") from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{checkpoint.name} cannot be loaded from {checkpoint.path}: {first_line}") from error
+        raise UserError(f"{checkpoint.name} cannot be loaded from {checkpoint.path}: {reason(error)}") from error
     if missing := sorted(report["missing_keys"]):
         raise UserError(
             f"{checkpoint.name} lacks weights: {missing[0]} and {len(missing) - 1} more are not in {checkpoint.path}."
@@ -93,9 +92,16 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"The tokenizer of {checkpoint.name} cannot be loaded from {folder}: {first_line}") from error
+        raise UserError(
+            f"The tokenizer of {checkpoint.name} cannot be loaded from {folder}: {reason(error)}"
+        ) from error
     return tokenizer
+
+
+def reason(error: Exception) -> str:
+    """Return what `error` says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 @contextmanager
