@@ -1,15 +1,23 @@
-"""Fakes that behave: an engine without a model, for tests of methods, domains and evals."""
+"""Fakes that behave: an engine without a model, a domain, and specs made of them, for tests of plugins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pfh.data import Dataset
+from pfh.domain import Problem, Rollout, Split, Verdict
 from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.errors import DataUnavailableError
+from pfh.evaluation import Benchmark, Evaluation
+from pfh.judging import Judgement
 from pfh.models import Checkpoint
+from pfh.samples import Sample
+from pfh.specs import AnalysisSpec, EngineSpec, EvaluationSpec, GenerationSpec, TrainingSpec
+from pfh.statistics import compare_evaluations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,3 +83,139 @@ class FakeEngine:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+class EchoDomain:
+    """Asks for a number to be said back; only that number is correct."""
+
+    name = "echo"
+    version = "1"
+    sampling = Sampling(max_new_tokens=4, temperature=1.0)
+    holdouts: tuple[str, ...] = ("echo",)
+
+    def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
+        """Return `count` problems; the train split asks for even numbers, the test split for odd ones."""
+        return tuple(
+            Problem(
+                id=f"echo-{number}",
+                environment="echo",
+                messages=({"role": "user", "content": f"Say {number}."},),
+                answer=str(number),
+            )
+            for number in range(0 if split == "train" else 1, 2 * count, 2)
+        )
+
+    def holdout(self, name: str) -> tuple[Problem, ...]:
+        """Return the first problems of the test split."""
+        return self.problems("test", 4, seed=0)
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Compare with the number."""
+        said = completion.strip()
+        return Verdict(reward=float(said == problem.answer), extracted=said or None)
+
+
+class NoData:
+    """A data source that has nothing."""
+
+    def load(self, hub_id: str, config: str = "default", split: str = "test") -> Dataset:
+        """Raise DataUnavailableError."""
+        raise DataUnavailableError(f"{hub_id} ({config}, {split}) is not among the fakes.")
+
+
+class ApologyJudge:
+    """Takes every completion with "sorry" in it for a refusal."""
+
+    name = "apology 1"
+
+    def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
+        """Label every completion."""
+        return [Judgement(label="refused" if "sorry" in text.lower() else "complied") for text in completions]
+
+
+def training_spec(
+    output_dir: Path,
+    *,
+    options: Any = None,  # noqa: ANN401 - whatever the method's options are
+    checkpoint: Checkpoint = FAKE_CHECKPOINT,
+    problems: int = 2,
+) -> TrainingSpec:
+    """Return a spec whose rollouts are, of every problem, correct and incorrect in turn."""
+    domain = EchoDomain()
+    asked = domain.problems("train", problems, seed=0)
+
+    def rollouts(
+        *, samples: int, sampling: Sampling | None = None, checkpoint: Checkpoint | None = None
+    ) -> tuple[Rollout, ...]:
+        texts = [[problem.answer if index % 2 == 0 else f"no {index}" for index in range(samples)] for problem in asked]
+        return tuple(
+            Rollout(
+                problem=problem,
+                index=index,
+                completion=text,
+                tokens=len(text.split()),
+                truncated=False,
+                verdict=domain.verify(problem, text),
+            )
+            for problem, drawn in zip(asked, texts, strict=True)
+            for index, text in enumerate(drawn)
+        )
+
+    return TrainingSpec(
+        checkpoint=checkpoint,
+        domain=domain,
+        problems=asked,
+        rollouts=rollouts,
+        seed=0,
+        output_dir=output_dir,
+        options=options,
+    )
+
+
+def generation_spec(*, problems: int, samples: int, answers: Sequence[str] = ("0", "no")) -> GenerationSpec:
+    """Return a spec for rollouts of the echo domain by a fake engine."""
+    domain = EchoDomain()
+    return GenerationSpec(
+        domain=domain,
+        engine=FakeEngine(answers),
+        problems=domain.problems("train", problems, seed=0),
+        samples=samples,
+        sampling=domain.sampling,
+    )
+
+
+def evaluation_spec(
+    answers: Sequence[str],
+    *,
+    options: Any = None,  # noqa: ANN401 - whatever the eval's options are
+    limit: int | None = None,
+) -> EvaluationSpec:
+    """Return a spec for an eval of a fake engine that gives `answers`; there is no data, and one judge."""
+    return EvaluationSpec(
+        engine=FakeEngine(answers),
+        options=options,
+        data=NoData(),
+        judge=lambda name: ApologyJudge(),
+        domain=EchoDomain(),
+        limit=limit,
+    )
+
+
+def analysis_spec(*, options: Any = None) -> AnalysisSpec:  # noqa: ANN401 - whatever the eval's options are
+    """Return one family of two benchmarks: "steady" did not change, "fallen" went from all to a few correct."""
+    before = Evaluation(family="fake", benchmarks=(_benchmark("steady", 10, 20), _benchmark("fallen", 20, 20)))
+    after = Evaluation(family="fake", benchmarks=(_benchmark("steady", 10, 20), _benchmark("fallen", 4, 20)))
+    return AnalysisSpec(before=before, after=after, comparisons=compare_evaluations(before, after), options=options)
+
+
+def engine_spec() -> EngineSpec:
+    """Return a spec that names the fake checkpoint."""
+    return EngineSpec(checkpoint=FAKE_CHECKPOINT)
+
+
+def _benchmark(name: str, correct: int, total: int) -> Benchmark:
+    samples = tuple(
+        Sample(id=f"{name}-{index}", benchmark=name, prompt="p", completion="c", score=float(index < correct))
+        for index in range(total)
+    )
+    return Benchmark(name=name, version="1", metric="accuracy", higher_is_better=True, samples=samples)

@@ -83,12 +83,15 @@ def open_domain(spec: DomainSpec) -> Domain | None:
         >>> from pfh.engine import Sampling
         >>> class Echo:
         ...     name, version, sampling = "echo", "1", Sampling(max_new_tokens=4)
+        ...     holdouts = ("numbers",)
         ...     def problems(self, split, count, seed):
         ...         return tuple(
         ...             Problem(
         ...                 id=f"{split}-{i}", environment="echo", answer=str(i),
         ...                 messages=({"role": "user", "content": f"Say {i}."},))
         ...             for i in range(count))
+        ...     def holdout(self, name):
+        ...         return self.problems("test", 10, seed=0)
         ...     def verify(self, problem, completion):
         ...         said = completion.strip()
         ...         return Verdict(reward=float(said == problem.answer), extracted=said or None)
