@@ -151,7 +151,7 @@ function offer() {
 
 function optionText(name, value) {
   if (name === "stage") return data.groups.find((group) => String(group.stage) === value).stageName;
-  return value.replace("_", " ") || "none";
+  return (name === "status" ? value.replace("_", " ") : value) || "none";
 }
 
 function update() {
@@ -175,8 +175,8 @@ function draw(wanted) {
   const unfold = filters.elements.unfold.checked;
   document.getElementById("sample-list").replaceChildren(...rowsHere.map((row) => card(row, unfold)));
   const range = shown.length > PAGE_SIZE ? `${first + 1}–${first + rowsHere.length} of ` : "";
-  document.getElementById("sample-count").textContent = `${range}${shown.length} of ${rows.length} samples`
-    .replace(`${rows.length} of ${rows.length}`, `${rows.length}`);
+  const found = shown.length === rows.length ? "samples" : `matches among ${rows.length} samples`;
+  document.getElementById("sample-count").textContent = `${range}${shown.length} ${found}`;
   for (const label of document.querySelectorAll(".page-number")) label.textContent = `${page + 1} / ${pageCount()}`;
   for (const turn of document.querySelectorAll("[data-page]")) {
     const target = page + Number(turn.dataset.page);
