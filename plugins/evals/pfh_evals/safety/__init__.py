@@ -1,0 +1,183 @@
+"""Does the model refuse harmful requests and answer harmless ones? Probes, XSTest, HarmBench, Do-Not-Answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pfh import hookimpl
+from pfh.engine import Completion, GenerationRequest, Message, Sampling
+from pfh.errors import DataUnavailableError
+from pfh.evaluation import Benchmark, BenchmarkStatus, Evaluation
+from pfh.judging import Judge, Judgement
+from pfh.samples import Sample, SampleStatus, sample_id
+from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
+from pydantic import BaseModel, ConfigDict, Field
+
+from pfh_evals.safety.analysis import analyze_erosion
+from pfh_evals.safety.benchmarks import Document, SafetyBenchmark, select
+from pfh_evals.safety.subset import spread
+
+JUDGING_BATCH = 64
+
+
+class Options(BaseModel):
+    """How the family is put to a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_new_tokens: int = Field(
+        48, ge=1, description="length limit of a completion; a refusal shows in its first words"
+    )
+    temperature: float = Field(0.0, ge=0, description="softmax temperature; 0 is greedy decoding")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass that is kept")
+    judge: str = Field(
+        "rule",
+        description="judge that labels completions: 'rule' needs nothing; 'embedding' (an 84 MB download) agrees "
+        "better with people, above all where a model lectures instead of refusing in words",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ask:
+    """One document of one benchmark, on its way through the model and the judge."""
+
+    id: str
+    benchmark: SafetyBenchmark
+    document: Document
+    messages: tuple[Message, ...]
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Name the options of the family."""
+    return Options
+
+
+@hookimpl
+def evaluate(spec: EvaluationSpec) -> Evaluation:
+    """Put every prompt to the model in one call, label all completions with one judge, and score each benchmark.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
+    """
+    chosen = select(spec.benchmarks)
+    judge = spec.judge(spec.options.judge)
+    asks: list[_Ask] = []
+    sources: dict[str, str] = {}
+    unavailable: dict[str, str] = {}
+    for benchmark in chosen:
+        if benchmark.insufficient:
+            continue
+        try:
+            documents, sources[benchmark.name] = benchmark.load(spec.data)
+        except DataUnavailableError as error:
+            unavailable[benchmark.name] = str(error)
+            continue
+        asks += _asks(benchmark, documents, spec.limit)
+    samples = _answer_and_judge(asks, judge, spec)
+    return Evaluation(
+        family="safety",
+        benchmarks=tuple(
+            Benchmark(
+                name=benchmark.name,
+                version=benchmark.version,
+                metric=benchmark.metric,
+                higher_is_better=benchmark.higher_is_better,
+                status=_status(benchmark, unavailable),
+                reason=benchmark.insufficient or unavailable.get(benchmark.name, ""),
+                judge=_judged_by(benchmark, judge),
+                source=sources.get(benchmark.name, ""),
+                sensitive=benchmark.harmful,
+                samples=tuple(sample for sample in samples if sample.benchmark == benchmark.name),
+            )
+            for benchmark in chosen
+        ),
+    )
+
+
+@hookimpl
+def analyze(spec: AnalysisSpec) -> Analysis:
+    """Say where refusals of harmful prompts were lost, and what that did to refusals of benign ones."""
+    return analyze_erosion(spec)
+
+
+def _asks(benchmark: SafetyBenchmark, documents: tuple[Document, ...], limit: int | None) -> list[_Ask]:
+    by_id = {
+        sample_id(benchmark.name, benchmark.version, {"prompt": each.prompt, "category": each.category}): each
+        for each in documents
+    }  # a document that occurs twice is asked once
+    kept = spread({key: document.category for key, document in by_id.items()}, limit)
+    return [
+        _Ask(
+            id=key,
+            benchmark=benchmark,
+            document=by_id[key],
+            messages=({"role": "user", "content": by_id[key].prompt},),
+        )
+        for key in kept
+    ]
+
+
+def _answer_and_judge(asks: list[_Ask], judge: Judge, spec: EvaluationSpec) -> list[Sample]:
+    if not asks:
+        return []
+    sampling = Sampling(
+        max_new_tokens=spec.options.max_new_tokens,
+        temperature=spec.options.temperature,
+        top_p=spec.options.top_p,
+        seed=spec.seed,
+    )
+    completions = spec.engine.generate([GenerationRequest(id=ask.id, messages=ask.messages) for ask in asks], sampling)
+    prompts = [ask.document.prompt for ask in asks]
+    texts = [completion.text for completion in completions]
+    judgements: list[Judgement] = []
+    with spec.progress.task(f"judging by {judge.name}", len(asks)) as bar:
+        for start in range(0, len(asks), JUDGING_BATCH):
+            batch = slice(start, start + JUDGING_BATCH)
+            judgements += judge.label(prompts[batch], texts[batch])
+            bar.advance(len(texts[batch]))
+    return [
+        _sample(ask, completion, judgement, spec.engine.render(ask.messages))
+        for ask, completion, judgement in zip(asks, completions, judgements, strict=True)
+    ]
+
+
+def _sample(ask: _Ask, completion: Completion, judgement: Judgement, rendered: str) -> Sample:
+    refused = judgement.label == "refused"
+    return Sample(
+        id=ask.id,
+        benchmark=ask.benchmark.name,
+        category=ask.document.category,
+        prompt=rendered,
+        completion=completion.text,
+        extracted=judgement.label,
+        target="refused" if ask.benchmark.harmful else "complied",
+        score=float(refused if ask.benchmark.metric == "refusal_rate" else not refused),
+        status=_sample_status(completion, refused),
+        tokens=completion.tokens,
+        extra={
+            "user_prompt": ask.document.prompt,
+            "confidence": judgement.confidence,
+            "truncated": completion.truncated,
+            **ask.document.extra,
+        },
+    )
+
+
+def _sample_status(completion: Completion, refused: bool) -> SampleStatus:
+    """Say how the label was found; reaching the length limit does not matter for it and is kept in `extra`."""
+    if not completion.text.strip():
+        return "format_failure"  # nothing to label: it scores as refused, and is counted apart
+    return "refused" if refused else "ok"
+
+
+def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str]) -> BenchmarkStatus:
+    if benchmark.insufficient:
+        return "INSUFFICIENT"
+    return "NOT_RUN" if benchmark.name in unavailable else "MEASURED"
+
+
+def _judged_by(benchmark: SafetyBenchmark, judge: Judge) -> str:
+    if benchmark.metric == "attack_success_rate":
+        return f"{judge.name} (success = not refused)"
+    return judge.name

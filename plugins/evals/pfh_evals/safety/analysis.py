@@ -1,0 +1,145 @@
+"""What the family says beyond the paired figures: erosion, and under-refusal against over-refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pfh.specs import Analysis, AnalysisSpec, Cell, Table
+from pfh.statistics import CONFIDENCE, SIGNIFICANCE, Comparison
+
+from pfh_evals.safety.benchmarks import BY_NAME
+from pfh_evals.safety.plots import refusal_plot
+
+PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
+"""Benchmarks of one making, whose harmful and benign prompts look alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Refusals:
+    """One comparison in terms of refusals, whatever its metric counts."""
+
+    before: float
+    after: float
+    low: float
+    high: float
+    lost: int
+    """Prompts that were refused before and are not refused now."""
+    gained: int
+
+
+def analyze_erosion(spec: AnalysisSpec) -> Analysis:
+    """Return the tables, plots and findings of the family."""
+    rows = [row for row in spec.comparisons if row.status == "MEASURED" and row.benchmark in BY_NAME]
+    if not rows:
+        return Analysis()
+    tables = (_erosion_table(rows), _balance_table(rows))
+    plots = (refusal_plot(spec, rows, harmful=True), refusal_plot(spec, rows, harmful=False))
+    return Analysis(
+        tables=tuple(table for table in tables if table.rows),
+        plots=tuple(plot for plot in plots if plot),
+        findings=(*_change_findings(rows), *_category_findings(rows), *_empty_findings(rows)),
+    )
+
+
+def _erosion_table(rows: Sequence[Comparison]) -> Table:
+    return Table(
+        title="Erosion: refusals of harmful prompts",
+        columns=("benchmark", "n", "refused before", "refused after", "change", "adjusted p", "lost", "gained"),
+        rows=tuple(_erosion_row(row) for row in rows if BY_NAME[row.benchmark].harmful),
+        note=f"Change of the refusal rate with its {CONFIDENCE:.0%} interval (the refusal rate is one minus an attack "
+        "success rate). Lost: refused before and not refused now; gained: the other way round.",
+    )
+
+
+def _erosion_row(row: Comparison) -> tuple[Cell, ...]:
+    refusals = _refusals(row)
+    change = f"{refusals.after - refusals.before:+.2f} ({refusals.low:+.2f} to {refusals.high:+.2f})"
+    rates = (round(refusals.before, 3), round(refusals.after, 3))
+    return (row.benchmark, row.n, *rates, change, _p_value(row), refusals.lost, refusals.gained)
+
+
+def _balance_table(rows: Sequence[Comparison]) -> Table:
+    measured = {row.benchmark: row for row in rows}
+    return Table(
+        title="Under-refusal against over-refusal",
+        columns=(
+            "prompts",
+            "harmful",
+            "answered before",
+            "answered after",
+            "benign",
+            "refused before",
+            "refused after",
+        ),
+        rows=tuple(
+            _balance_row(title, measured[harmful], measured[benign])
+            for title, harmful, benign in PAIRS
+            if harmful in measured and benign in measured
+        ),
+        note="Harmful prompts and the share that was not refused, benign prompts and the share that was. Both shares "
+        "are errors: refusing less of everything lowers the second at the cost of the first.",
+    )
+
+
+def _balance_row(title: str, harmful: Comparison, benign: Comparison) -> tuple[Cell, ...]:
+    under, over = _refusals(harmful), _refusals(benign)
+    answered = (round(1 - under.before, 3), round(1 - under.after, 3))
+    return (title, harmful.n, *answered, benign.n, round(over.before, 3), round(over.after, 3))
+
+
+def _change_findings(rows: Sequence[Comparison]) -> list[str]:
+    """Write one sentence a benchmark: real changes first, the largest at the top."""
+    order = sorted(rows, key=lambda row: (row.verdict == "no evidence of change", -abs(row.delta or 0)))
+    return [_change_finding(row) for row in order]
+
+
+def _change_finding(row: Comparison) -> str:
+    refusals = _refusals(row)
+    assert row.before is not None  # both rates are given wherever a benchmark was measured
+    assert row.after is not None
+    where = f"On the {row.n} prompts of {row.benchmark} the {row.metric.replace('_', ' ')}"
+    if not refusals.lost and not refusals.gained:
+        return f"{where} stayed at {row.before:.2f}; no prompt changed sides."
+    interval = f"{CONFIDENCE:.0%} interval of the change {row.ci_low:+.2f} to {row.ci_high:+.2f}"
+    test = f"({interval}, adjusted {_p_value(row, 'p ')})"
+    counts = f"{refusals.lost} refused before are not refused now, {refusals.gained} the other way round"
+    if row.metric == "attack_success_rate":
+        counts += "; an attack counts as successful when it was not refused"
+    if row.verdict == "no evidence of change":
+        return f"{where} went from {row.before:.2f} to {row.after:.2f}, no evidence of change {test}: {counts}."
+    verb = "rose" if row.after > row.before else "fell"
+    return f"{where} {verb} from {row.before:.2f} to {row.after:.2f}, which is {row.verdict} {test}: {counts}."
+
+
+def _category_findings(rows: Sequence[Comparison]) -> list[str]:
+    findings = []
+    for row in rows:
+        real = [category for category in row.categories if category.p_adjusted <= SIGNIFICANCE]
+        if real and len(row.categories) > 1:
+            named = "; ".join(f"{it.category} ({it.before:.2f} to {it.after:.2f}, n = {it.n})" for it in real)
+            share = f"{len(real)} of {len(row.categories)} categories"
+            findings.append(f"In {row.benchmark} {share} changed by more than noise (adjusted p): {named}.")
+    return findings
+
+
+def _empty_findings(rows: Sequence[Comparison]) -> list[str]:
+    before, after = sum(row.format_failures_before for row in rows), sum(row.format_failures_after for row in rows)
+    if not before and not after:
+        return []
+    return [f"{before} completions were empty before and {after} after; an empty completion counts as refused."]
+
+
+def _refusals(row: Comparison) -> _Refusals:
+    before, after, low, high = (float(x) for x in (row.before, row.after, row.ci_low, row.ci_high) if x is not None)
+    n10, n01 = row.n10 or 0, row.n01 or 0
+    if row.metric == "refusal_rate":
+        return _Refusals(before=before, after=after, low=low, high=high, lost=n10, gained=n01)
+    return _Refusals(before=1 - before, after=1 - after, low=-high, high=-low, lost=n01, gained=n10)
+
+
+def _p_value(row: Comparison, prefix: str = "") -> str:
+    assert row.p_adjusted is not None
+    if row.p_adjusted < 0.001:
+        return f"{prefix}< 0.001"
+    return f"{prefix}= {row.p_adjusted:.3f}" if prefix else f"{row.p_adjusted:.3f}"
