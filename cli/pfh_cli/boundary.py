@@ -93,6 +93,6 @@ def _kept(error: Exception, called: Invocation) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    line = printable(" ".join(message.split()), lines=False)
+    line = printable(" ".join(message.replace("Value error, ", "").split()), lines=False)
     print(f"pfh: {line}", file=sys.stderr)
     return code

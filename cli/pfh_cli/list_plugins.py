@@ -7,7 +7,7 @@ import os
 from typing import Annotated
 
 import typer
-from pfh.catalogue import Catalogue, Kind, Plugin
+from pfh.catalogue import KINDS, Catalogue, Kind, Plugin
 from pfh.text import printable
 
 from pfh_cli.progress import open_progress
@@ -16,7 +16,9 @@ Row = dict[str, str]
 
 
 def list_plugins(
-    kind: Annotated[Kind | None, typer.Option(help="Only plugins of this kind.")] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(metavar="KIND", help=f"Only plugins of this kind: {', '.join(KINDS)}.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Import each, apart from the others: does it work?")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
 ) -> None:

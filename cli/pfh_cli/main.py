@@ -20,7 +20,7 @@ app = typer.Typer(
     name="pfh",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("run")(run)
 app.command("report")(report)

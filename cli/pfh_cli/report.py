@@ -18,11 +18,20 @@ if TYPE_CHECKING:
 
 def report(
     context: typer.Context,
-    run: Annotated[list[Path], typer.Argument(help="Folders that pfh run wrote, or their results.json.")],
-    html: Annotated[Path | None, typer.Option(help="Write the HTML report of one run to this file.")] = None,
+    run: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders that pfh run wrote, or their results.json.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the HTML report of one run to this file.")
+    ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(envvar="PFH_STORE", help="Where the samples of the run lie.", show_default="~/.cache/pfh"),
+        typer.Option(
+            metavar="DIR",
+            envvar="PFH_STORE",
+            help="Where the samples of the run lie.",
+            show_default="~/.cache/pfh",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, an object a run.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,

@@ -32,6 +32,7 @@ Methods = Annotated[
     typer.Option(
         "--method",
         "-m",
+        metavar="NAME",
         help="How to post-train; given again, the next stage goes on from the one before.",
         autocompletion=plugin_names("methods"),
     ),
@@ -62,42 +63,55 @@ def run(
     method: Methods = None,
     eval_: Evals = None,
     domain: Annotated[
-        str, typer.Option(help="Where training problems come from.", autocompletion=plugin_names("domains"))
+        str,
+        typer.Option(metavar="NAME", help="Where training problems come from.", autocompletion=plugin_names("domains")),
     ] = "reasoning",
     model: Annotated[
         str | None,
-        typer.Option(help="Hub id or path of the start.", show_default="the embedded SmolLM2-135M-Instruct"),
+        typer.Option(
+            metavar="MODEL", help="Hub id or path of the start.", show_default="the embedded SmolLM2-135M-Instruct"
+        ),
     ] = None,
     base: Annotated[
         bool | None,
         typer.Option("--base/--safe", help="Start unaligned, or aligned.", show_default="safe, for the embedded model"),
     ] = None,
     option: Options = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most this many documents a benchmark.", show_default="all")
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most this many documents a benchmark.", show_default="all"),
     ] = None,
-    problems: Annotated[int, typer.Option(min=1, help="Training problems, the same for every method.")] = 48,
+    problems: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Training problems, the same for every method.")
+    ] = 48,
     backend: Annotated[
-        str, typer.Option(help="What runs the model.", autocompletion=plugin_names("backends"))
+        str, typer.Option(metavar="NAME", help="What runs the model.", autocompletion=plugin_names("backends"))
     ] = "hf",
     dtype: Annotated[Dtype, typer.Option(help="Precision of generation and scoring; auto suits the device.")] = "auto",
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of a hub model.", show_default="main")
+        str | None, typer.Option(metavar="REV", help="Branch, tag or commit of a hub model.", show_default="main")
     ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights that are not safetensors; they can run any code.")
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for results.json and report.html.", show_default="a folder in pfh-results"),
+        typer.Option(
+            metavar="DIR", help="Folder for results.json and report.html.", show_default="a folder in pfh-results"
+        ),
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(envvar="PFH_STORE", help="Folder of what runs share and resume from.", show_default="~/.cache/pfh"),
+        typer.Option(
+            metavar="DIR",
+            envvar="PFH_STORE",
+            help="Folder of what runs share and resume from.",
+            show_default="~/.cache/pfh",
+        ),
     ] = None,
     launcher: Annotated[
-        str, typer.Option(help="Where the run is executed.", autocompletion=plugin_names("launchers"))
+        str, typer.Option(metavar="NAME", help="Where the run is executed.", autocompletion=plugin_names("launchers"))
     ] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print what would run, and stop.")] = False,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from pfh.errors import UserError, did_you_mean
 
@@ -41,11 +42,18 @@ def fill(model: type[BaseModel] | None, given: Mapping[str, Any], owner: str) ->
 
 
 def _split(value: Any, annotation: Any) -> Any:  # noqa: ANN401 - whatever a field's annotation may be
-    if isinstance(value, str) and get_origin(annotation) in (tuple, list, set, frozenset):
+    if isinstance(value, str) and _holds_list(annotation):
         return [item.strip() for item in value.split(",") if item.strip()]
     return value
 
 
+def _holds_list(annotation: Any) -> bool:  # noqa: ANN401
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_holds_list(choice) for choice in get_args(annotation))
+    return (get_origin(annotation) or annotation) in (tuple, list, set, frozenset)
+
+
 def _explain(detail: ErrorDetails, owner: str) -> str:
     option = ".".join(str(part) for part in detail["loc"]) or "options"
-    return f"{owner}: option {option} got {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    problem = detail["msg"].removeprefix("Value error, ")
+    return f"{owner}: option {option} got {detail['input']!r}: {problem[:1].lower()}{problem[1:]}"
