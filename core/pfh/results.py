@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ class StageRecord(_Record):
     """The model that this stage left."""
     ledger: tuple[Phase, ...] = ()
     """What the stage spent, phase by phase."""
-    curves: tuple[dict[str, float | None], ...] = ()
+    curves: tuple[Mapping[str, float | None], ...] = ()
     """One row a logged update, with at least "step"; null where the trainer logged no finite number."""
     notes: tuple[str, ...] = ()
     """What a reader must know about the training, in whole sentences."""
