@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).parent
-NOTICE = "<!-- Written by docs/make_reference.py from the code; edit the docstrings instead. -->"
+NOTICE = "<!-- Written by docs/make_reference.py from the code; edit the docstrings instead. -->\n\n<!-- fmt: off -->"
 
 CROSSING_HOOKS = {
     "pfh.specs": "Specs and results",
@@ -182,7 +182,12 @@ def _plugin(plugin: Plugin, plugins: Plugins) -> str:
 
 def _options(model: type[BaseModel]) -> str:
     rows = [
-        (f"`{name}`", f"`{_annotation(field)}`{_bounds(field)}", f"`{_shown(field.default)}`", field.description or "")
+        (
+            f"`{name}`",
+            f"`{_annotation(field)}`{_bounds(field)}",
+            f"`{_shown(field.get_default(call_default_factory=True))}`",
+            field.description or "",
+        )
         for name, field in model.model_fields.items()
     ]
     return _table(("option", "type", "default", "meaning"), rows)

@@ -1,4 +1,4 @@
-"""The packages in examples/: installed as a third party's would be, listed, checked and run, with the core untouched."""
+"""The packages in examples/, installed as any third party is, listed, checked and run, with the core untouched."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_foreign_method_domain_and_family_run_end_to_end_and_resume(
     stage = json.loads(first.stdout)["stages"][0]
     rows = {row["benchmark"]: row for row in stage["families"][0]["comparisons"]}
     assert stage["method"] == "orpo"
-    assert [phase["name"] for phase in stage["ledger"]] == ["rollouts", "pairs", "training"]
+    assert [phase["name"] for phase in stage["ledger"]] == ["rollouts", "training"]
     assert stage["ledger"][-1]["updates"] == 2
     assert {name: row["status"] for name, row in rows.items()} == {
         "one-word": "MEASURED",
@@ -127,41 +127,23 @@ def test_orpo_computes_the_loss_of_the_paper(
     tiny_llama_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
-    from pfh.domain import Problem, Rollout, Verdict
+    from pfh import fakes
     from pfh.models import Checkpoint
-    from pfh.specs import TrainingSpec
     from pfh.templates import render
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     monkeypatch.syspath_prepend(str(EXAMPLES[0] / "src"))
     pfh_orpo = pytest.importorskip("pfh_orpo")
-    problem = Problem(id="a", environment="t", messages=({"role": "user", "content": "Wet?"},), answer="yes")
-    texts = {"chosen": "yes, it is", "rejected": "no"}
-    drawn = tuple(
-        Rollout(
-            problem=problem,
-            index=index,
-            completion=text,
-            tokens=1,
-            truncated=False,
-            verdict=Verdict(reward=float(name == "chosen"), extracted=text),
-        )
-        for index, (name, text) in enumerate(texts.items())
-    )
-    spec = TrainingSpec(
-        checkpoint=Checkpoint(name="tiny", path=tiny_llama_path, fingerprint="tiny"),
-        domain=None,
-        problems=[problem],
-        rollouts=lambda **_: drawn,
-        seed=0,
-        output_dir=tmp_path,
-        options=pfh_orpo.Options(samples=2, max_steps=1, beta=0.3),
-    )
+    checkpoint = Checkpoint(name="tiny", path=tiny_llama_path, fingerprint="tiny")
+    options = pfh_orpo.Options(samples=2, max_steps=1, beta=0.3)
+    spec = fakes.training_spec(tmp_path, options=options, checkpoint=checkpoint, problems=1)
+    correct, incorrect = spec.rollouts(samples=2)
+    texts = {"chosen": correct.completion, "rejected": incorrect.completion}
 
     result = pfh_orpo.train(spec)
 
     model, tokenizer = (kind.from_pretrained(tiny_llama_path) for kind in (AutoModelForCausalLM, AutoTokenizer))
-    prompt = tokenizer(render(tokenizer, problem.messages), add_special_tokens=False)["input_ids"]
+    prompt = tokenizer(render(tokenizer, spec.problems[0].messages), add_special_tokens=False)["input_ids"]
     mean, whole, tokens = {}, {}, 0
     for name, text in texts.items():
         ids = [*prompt, *tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]

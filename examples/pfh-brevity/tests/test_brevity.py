@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from pfh.data import Dataset
+from pfh import fakes
+from pfh.data import Dataset, DataSource
 from pfh.domain import Domain
-from pfh.errors import DataUnavailableError, UserError
+from pfh.errors import UserError
 from pfh.evaluation import Evaluation
-from pfh.fakes import FakeEngine
 from pfh.plugins import Plugins
-from pfh.specs import AnalysisSpec, DomainSpec, EvaluationSpec
+from pfh.specs import AnalysisSpec, DomainSpec
 from pfh.statistics import compare_evaluations
 from pfh_brevity.checkers import count_words, json_list
 from pfh_brevity.concise import SUBJECTS
 from pfh_brevity.documents import SUBJECTS as EVALUATED
-
-
-class NoData:
-    """A source that has nothing."""
-
-    def load(self, hub_id: str, config: str = "default", split: str = "test") -> Dataset:
-        """Refuse."""
-        raise DataUnavailableError(f"{hub_id} cannot be had: this is a test.")
 
 
 class Rows:
@@ -40,19 +33,12 @@ class Rows:
 
 
 def evaluate(
-    answers: list[str], *benchmarks: str, data: NoData | Rows | None = None, limit: int | None = None
+    answers: list[str], *benchmarks: str, data: DataSource | None = None, limit: int | None = None
 ) -> Evaluation:
     """Put the family to an engine that gives `answers`."""
     plugins = Plugins()
-    spec = EvaluationSpec(
-        engine=FakeEngine(answers),
-        options=plugins.options("evals", "brevity", {}),
-        data=data or NoData(),
-        judge=lambda name: pytest.fail(f"asked for the judge {name}"),
-        benchmarks=benchmarks,
-        limit=limit,
-    )
-    return plugins.evaluate("brevity", spec)
+    spec = fakes.evaluation_spec(answers, options=plugins.options("evals", "brevity", {}), limit=limit)
+    return plugins.evaluate("brevity", dataclasses.replace(spec, benchmarks=benchmarks, data=data or fakes.NoData()))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +87,7 @@ def test_a_dataset_that_cannot_be_had_is_not_run_and_costs_the_others_nothing() 
         "json-list": "MEASURED",
         "length": "NOT_RUN",
     }
-    assert "cannot be had" in statuses["length"][1]
+    assert "databricks/databricks-dolly-15k" in statuses["length"][1]
 
 
 def test_free_answers_are_measured_in_words_without_a_good_direction() -> None:
@@ -135,7 +121,7 @@ def concise(**given: str) -> Domain:
     """Open the domain."""
     plugins = Plugins()
     options = plugins.options("domains", "concise", given)
-    return plugins.open_domain("concise", DomainSpec(options=options, data=NoData()))
+    return plugins.open_domain("concise", DomainSpec(options=options, data=fakes.NoData()))
 
 
 @pytest.mark.parametrize(

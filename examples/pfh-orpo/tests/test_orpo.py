@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ from pfh import fakes
 from pfh.domain import Problem, Rollout, Verdict
 from pfh.errors import StepFailedError
 from pfh.plugins import Plugins
-from pfh.specs import TrainingSpec
 from pfh_orpo import Options, make_pairs, train
 
 
@@ -30,21 +30,15 @@ def test_pairs_join_correct_and_incorrect_rollouts_of_one_problem() -> None:
         rollout("c", 0, "no", 0.0),
     ]
 
-    pairs = make_pairs(drawn, per_problem=2)
+    pairs = make_pairs(drawn, per_prompt=2)
 
     assert [(pair.problem.id, pair.chosen, pair.rejected) for pair in pairs] == [("a", "yes", "no")]
 
 
 def test_without_pairs_the_error_says_what_to_change(tmp_path: Path) -> None:
     drawn = tuple(rollout("a", index, f"no {index}", 0.0) for index in range(4))
-    spec = TrainingSpec(
-        checkpoint=fakes.FAKE_CHECKPOINT,
-        domain=None,  # never asked: the rollouts bring their verdicts
-        problems=[drawn[0].problem],
-        rollouts=lambda **_: drawn,
-        seed=0,
-        output_dir=tmp_path,
-        options=Options(samples=4),
+    spec = dataclasses.replace(
+        fakes.training_spec(tmp_path, options=Options(samples=4), problems=1), rollouts=lambda **_: drawn
     )
 
     with pytest.raises(StepFailedError, match=r"0 of 4 rollouts are correct.*orpo\.samples"):

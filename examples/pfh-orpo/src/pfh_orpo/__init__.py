@@ -8,15 +8,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
 from pfh.domain import Problem, Rollout
 from pfh.errors import StepFailedError
-from pfh.ledger import Phase
+from pfh.models import Checkpoint
 from pfh.specs import TrainingResult, TrainingSpec
+from pfh.templates import render
 from pfh.training import (
     TrainingOptions,
     load_for_training,
@@ -36,7 +37,7 @@ class Options(TrainingOptions):
 
     beta: float = Field(0.1, gt=0, description="weight of the odds-ratio term (lambda in the paper)")
     samples: int = Field(8, ge=2, description="rollouts a problem from which pairs are made")
-    pairs_per_problem: int = Field(2, ge=1, description="at most this many pairs a problem")
+    pairs_per_prompt: int = Field(2, ge=1, description="at most this many pairs a problem")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,42 +57,50 @@ def options() -> type[Options]:
 
 @hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
-    """Draw rollouts, pair correct with incorrect ones, and train on the pairs."""
-    rollouts = spec.rollouts(samples=spec.options.samples)
-    pairs = make_pairs(rollouts, spec.options.pairs_per_problem)
+    """Draw rollouts, pair correct with incorrect ones, and train on the pairs.
+
+    Raises:
+        StepFailedError: no problem has both a correct and an incorrect rollout, or training broke off.
+    """
+    options: Options = spec.options
+    rollouts = spec.rollouts(samples=options.samples)
+    pairs = make_pairs(rollouts, options.pairs_per_prompt)
     without_pair = 1 - len({pair.problem.id for pair in pairs}) / len(spec.problems)
     if not pairs:
         correct = sum(rollout.verdict.reward == 1 for rollout in rollouts)
         raise StepFailedError(
-            f"No pair for ORPO: {correct} of {len(rollouts)} rollouts are correct, and none of the "
+            f"orpo has no pair to train on: {correct} of {len(rollouts)} rollouts are correct, and none of the "
             f"{len(spec.problems)} problems has both a correct and an incorrect one. Draw more (-o orpo.samples=16), "
             "take more problems (--problems), or make them easier or harder with the options of the domain."
         )
-    tokenizer: Any = None
-    tokens = 0
 
     def build(batch_size: int, gradient_accumulation: int) -> ORPOTrainer:
-        nonlocal tokenizer, tokens
-        model, tokenizer = load_for_training(spec.checkpoint)
-        trainer = orpo_trainer(spec, pairs, model, tokenizer, batch_size, gradient_accumulation)
-        rows = trainer.train_dataset
-        tokens = sum(len(ids) for name in ("chosen_input_ids", "rejected_input_ids") for ids in rows[name])
-        return trainer
+        arguments = trainer_arguments(
+            options,
+            output_dir=spec.output_dir / "trainer",
+            seed=spec.seed,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+        )
+        return orpo_trainer(spec.checkpoint, pairs, options, arguments)
 
     trained = train_resumably(
         build,
-        output_dir=spec.output_dir,
-        batch_size=spec.options.batch_size,
-        gradient_accumulation=spec.options.gradient_accumulation,
+        output_dir=spec.output_dir / "trainer",
+        batch_size=options.batch_size,
+        gradient_accumulation=options.gradient_accumulation,
         progress=spec.progress,
     )
-    pairing = Phase(
-        name="pairs", seconds=0.0, samples=len(pairs), notes={"share_of_problems_without_pair": without_pair}
+    rows = trained.trainer.train_dataset
+    tokens = sum(len(ids) for name in ("chosen_input_ids", "rejected_input_ids") for ids in rows[name])
+    phase = dataclasses.replace(
+        trained.phase,
+        tokens=round(tokens * trained.phase.samples / len(pairs)),
+        notes={**trained.phase.notes, "pairs": len(pairs), "share_without_a_pair": without_pair},
     )
-    training = dataclasses.replace(trained.phase, tokens=round(tokens * trained.phase.samples / len(pairs)))
     return TrainingResult(
-        path=save_trained(trained.model, tokenizer, spec.output_dir / "weights"),
-        phases=(pairing, training),
+        path=save_trained(trained.trainer, spec.output_dir / "trained"),
+        phases=(phase,),
         curves=trained.curves,
         notes=(
             f"ORPO trained on {len(pairs)} pairs; {without_pair:.0%} of the {len(spec.problems)} problems gave none.",
@@ -100,7 +109,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     )
 
 
-def make_pairs(rollouts: Sequence[Rollout], per_problem: int) -> list[Pair]:
+def make_pairs(rollouts: Sequence[Rollout], per_prompt: int) -> list[Pair]:
     """Pair each problem's distinct correct completions with its distinct incorrect ones, in the order drawn.
 
     A problem whose rollouts are all correct or all incorrect gives no pair.
@@ -112,45 +121,31 @@ def make_pairs(rollouts: Sequence[Rollout], per_problem: int) -> list[Pair]:
         incorrect = [rollout for rollout in drawn if rollout.verdict.reward < 1]
         pairs += [
             Pair(problem=good.problem, chosen=good.completion, rejected=bad.completion)
-            for good, bad in itertools.islice(zip(correct, incorrect, strict=False), per_problem)
+            for good, bad in itertools.islice(zip(correct, incorrect, strict=False), per_prompt)
         ]
     return pairs
 
 
 def orpo_trainer(
-    spec: TrainingSpec,
-    pairs: Sequence[Pair],
-    model: Any,  # noqa: ANN401 - transformers is not imported at module level
-    tokenizer: Any,  # noqa: ANN401
-    batch_size: int,
-    gradient_accumulation: int,
+    checkpoint: Checkpoint, pairs: Sequence[Pair], options: Options, arguments: Mapping[str, Any]
 ) -> ORPOTrainer:
     """Return TRL's trainer over `pairs`."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from datasets import Dataset
-    from pfh.templates import render
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    arguments = trainer_arguments(
-        spec.options,
-        output_dir=spec.output_dir,
-        seed=spec.seed,
-        batch_size=batch_size,
-        gradient_accumulation=gradient_accumulation,
-    )
-    # The counter looks for "input_ids", which this trainer's batches lack; `train` counts instead.
-    arguments["include_num_input_tokens_seen"] = "no"
+    model, tokenizer = load_for_training(checkpoint)
     # Text as the engine renders it: from messages, TRL would put a second end of sequence behind the turn's own.
     rows = [
         {"prompt": render(tokenizer, pair.problem.messages), "chosen": pair.chosen, "rejected": pair.rejected}
         for pair in pairs
     ]
+    # The counter of tokens looks for "input_ids", which this trainer's batches lack; `train` counts instead.
+    settings = {**arguments, "include_num_input_tokens_seen": "no", "remove_unused_columns": False}
     return ORPOTrainer(
         model=model,
-        args=ORPOConfig(
-            beta=spec.options.beta, max_length=spec.options.max_length, remove_unused_columns=False, **arguments
-        ),
+        args=ORPOConfig(beta=options.beta, max_length=options.max_length, **settings),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(spec.options),
+        peft_config=lora_config(options),
     )
