@@ -146,7 +146,7 @@ def execute(
         session.release()
     results = RunResults(
         title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.name}",
-        headline=headline(tuple(stages)),
+        headline=headline(tuple(stages), spec.domain),
         start=label,
         domain=spec.domain,
         seed=spec.seed,
