@@ -1,0 +1,93 @@
+"""What share of a domain's prompts gives a preference pair, task by task (`python rollout_yield.py base safe`).
+
+A prompt gives a pair when some of its rollouts are right and some wrong. The models are the two starts of pfh, or
+folders. `--tasks` and `--shots` are the options of the domain `reasoning`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+from pfh import steps
+from pfh.data import HubData
+from pfh.domain import Domain, Rollout
+from pfh.engine import Engine
+from pfh.models import Checkpoint, resolve
+from pfh.plugins import Plugins
+from pfh.progress import Silent
+from pfh.rollouts import single_turn
+from pfh.session import Session
+from pfh.specs import DomainSpec, GenerationSpec
+from pfh.store import Store, default_root
+from pfh_domains import reasoning
+from rich.console import Console
+from rich.table import Table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", help="base, safe, or a folder")
+    parser.add_argument("--tasks", default="", help="comma-separated; empty is the domain's default")
+    parser.add_argument("--shots", type=int, default=None)
+    parser.add_argument("--problems", type=int, default=12, help="a task")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--show", action="store_true", help="print some completions of every task")
+    arguments = parser.parse_args()
+    session = Session(plugins=Plugins(), store=Store(default_root()), progress=Silent())
+    given = {"tasks": tuple(arguments.tasks.split(","))} if arguments.tasks else {}
+    given |= {"shots": arguments.shots} if arguments.shots is not None else {}
+    chosen = reasoning.Options(**given)
+    console = Console(width=120)
+    for name in arguments.models:
+        engine = session.engine(find(name, session))
+        table = Table(
+            "task", "prompt tokens", "mean reward", "no answer", "both right and wrong", "seconds", title=name
+        )
+        for task in chosen.tasks:
+            options = chosen.model_copy(update={"tasks": (task,)})
+            domain = reasoning.open_domain(DomainSpec(options=options, data=HubData()))
+            began = time.monotonic()
+            rollouts = draw(engine, domain, arguments.problems, arguments.samples)
+            table.add_row(task, *row(rollouts, engine), f"{time.monotonic() - began:.0f}")
+            if arguments.show:
+                shown = [(one.problem.answer, one.completion) for one in rollouts[:: arguments.samples // 2]]
+                console.print(task, shown, markup=False)
+        console.print(table)
+
+
+def find(name: str, session: Session) -> Checkpoint:
+    if name == "base":
+        return steps.embedded_start(session)
+    if name == "safe":
+        return steps.safe_start(session)
+    return resolve(str(Path(name)), cache_dir=session.store.cache)
+
+
+def draw(engine: Engine, domain: Domain, problems: int, samples: int) -> tuple[Rollout, ...]:
+    sampling = dataclasses.replace(domain.sampling, seed=0)
+    spec = GenerationSpec(
+        domain=domain, engine=engine, problems=domain.problems("train", problems, 0), samples=samples, sampling=sampling
+    )
+    return single_turn(spec).rollouts
+
+
+def row(rollouts: tuple[Rollout, ...], engine: Engine) -> tuple[str, ...]:
+    rewards: dict[str, list[float]] = defaultdict(list)
+    for rollout in rollouts:
+        rewards[rollout.problem.id].append(rollout.verdict.reward)
+    length = mean(engine.count_tokens(engine.render(rollout.problem.messages)) for rollout in rollouts)
+    return (
+        f"{length:.0f}",
+        f"{mean(rollout.verdict.reward for rollout in rollouts):.2f}",
+        f"{mean(rollout.verdict.extracted is None for rollout in rollouts):.0%}",
+        f"{sum(0 < sum(got) < len(got) for got in rewards.values())}/{len(rewards)}",
+    )
+
+
+if __name__ == "__main__":
+    main()
