@@ -39,8 +39,8 @@ def refusal_plot(spec: AnalysisSpec, rows: Sequence[Comparison], *, harmful: boo
                 "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
             },
         },
-        note=f"Wilson {CONFIDENCE:.0%} intervals of each rate. Before and after answer the same prompts, so what tests a "
-        "difference is the paired test in the tables, not the overlap of these intervals.",
+        note=f"Wilson {CONFIDENCE:.0%} intervals of each rate. Both answer the same prompts, so the test of a "
+        "difference is the paired one in the tables, not the overlap of these intervals.",
     )
 
 
