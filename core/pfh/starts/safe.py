@@ -16,14 +16,7 @@ from pfh.ledger import Phase
 from pfh.models import Checkpoint
 from pfh.progress import Progress
 from pfh.starts.prompts import Prompt, load_prompts
-from pfh.training import (
-    TrainingOptions,
-    load_for_training,
-    lora_config,
-    save_trained,
-    train_resumably,
-    trainer_arguments,
-)
+from pfh.training import TrainingOptions, load_for_training, lora_config, train_resumably, trainer_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer
@@ -85,13 +78,11 @@ def build_safe(base: Checkpoint, engine: Engine, work_dir: Path, folder: Path, p
     examples = _examples(engine, prompts.tuning)
     before = _refusal_rates(engine, prompts.validation)
 
-    _, tokenizer = load_for_training(base)
-
     def trainer(batch_size: int, gradient_accumulation: int) -> Trainer:
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
-        model, _ = load_for_training(base)
+        model, tokenizer = load_for_training(base)
         arguments = trainer_arguments(
             _SETTINGS,
             output_dir=work_dir / "trainer",
@@ -115,11 +106,12 @@ def build_safe(base: Checkpoint, engine: Engine, work_dir: Path, folder: Path, p
         progress=progress,
         name="refusal tuning",
     )
-    save_trained(trained.model.merge_and_unload(), tokenizer, folder)
+    trained.trainer.model.merge_and_unload().save_pretrained(folder)
+    trained.trainer.processing_class.save_pretrained(folder)
 
     engine.use(Checkpoint(name=f"{base.name}-SAFE", path=folder, fingerprint=f"{base.fingerprint}-safe"))
     report = SafeReport(
-        examples=Counter(example.kind for example in examples),
+        examples=dict(Counter(example.kind for example in examples)),
         refused_before=before,
         refused_after=_refusal_rates(engine, prompts.validation),
         phase=trained.phase,

