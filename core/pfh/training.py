@@ -40,7 +40,8 @@ COMPLETE = "COMPLETE"
 _SPENT = "spent.json"
 _FULL_BELOW = 2**20
 """Bytes."""
-_TIMINGS = ("_per_second", "_runtime", "step_time")
+_NO_FIGURES = ("_per_second", "_runtime", "step_time", "num_tokens")
+"""Logged timings, and a counter of TRL's that forgets what came before a kill."""
 
 
 class TrainingOptions(BaseModel):
@@ -352,7 +353,7 @@ class _Spent:
 
 def _curves(log_history: list[dict[str, Any]]) -> tuple[dict[str, float], ...]:
     return tuple(
-        {key: float(value) for key, value in row.items() if not any(timing in key for timing in _TIMINGS)}
+        {key: float(value) for key, value in row.items() if not any(part in key for part in _NO_FIGURES)}
         for row in log_history
         if "loss" in row
     )
