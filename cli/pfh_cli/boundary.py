@@ -52,6 +52,10 @@ def guarded(command: Callable[[Invocation], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit finds a reader
         return EXIT_BROKEN_PIPE
+    except SystemExit as ending:
+        if not isinstance(ending.__context__, BrokenPipeError):  # Typer's own answer to one is exit code 1
+            raise
+        return EXIT_BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the last boundary: nothing behind it would tell the user
         return _explain(error, called)
     if code == EXIT_INTERRUPTED:

@@ -56,12 +56,15 @@ def _checked(plugins: list[Plugin]) -> list[str]:
 
     from pfh.checking import check_apart
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool, open_progress() as progress:
-        with progress.task("checking", len(plugins)) as bar:
-            statuses = []
-            for problem in pool.map(check_apart, plugins):
-                statuses.append(problem or "ok")
-                bar.advance()
+    statuses = []
+    with (
+        ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
+        open_progress() as progress,
+        progress.task("checking", len(plugins)) as bar,
+    ):
+        for problem in pool.map(check_apart, plugins):
+            statuses.append(problem or "ok")
+            bar.advance()
     return statuses
 
 

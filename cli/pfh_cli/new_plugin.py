@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pfh.scaffold import NEW_KINDS, NewKind
+from pfh.scaffold import NewKind
 
 
 def new_plugin(
-    kind: Annotated[NewKind, typer.Argument(metavar="KIND", help=f"What it adds: {', '.join(NEW_KINDS)}.")],
+    kind: Annotated[NewKind, typer.Argument(metavar="KIND", help="What it adds.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, such as my-method.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the package's folder into.")] = Path("."),
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the package's folder into.")] = Path(),
 ) -> None:
     """Write an installable package with a plugin of KIND and a passing test."""
     from pfh.scaffold import write_package

@@ -21,6 +21,7 @@ from pfh.data import MIRROR_VARIABLE
 from pfh.plugins import EXTRAS
 from pfh.store import default_root
 
+MAIN_LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets")
 HUB_SECONDS = 3.0
 SPACE_NEEDED = 2.0
 """GiB that the store should have free."""
@@ -76,7 +77,7 @@ def _libraries() -> Iterator[Finding]:
             detail = f"{found} is installed, pfh needs {library.specifier}"
             yield Finding(subject=library.name, status="broken", detail=detail, remedy=remedy)
     if fitting == len(needed):
-        main = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "peft", "datasets"))
+        main = ", ".join(f"{name} {version(name)}" for name in MAIN_LIBRARIES)
         yield Finding(subject="libraries", status="ok", detail=f"all {fitting} fit; {main}")
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pfh import __version__
 from pfh.catalogue import Catalogue, Kind
 from pfh.errors import UserError
 
 NewKind = Literal["method", "eval", "domain", "judge", "backend", "launcher"]
-NEW_KINDS: tuple[NewKind, ...] = get_args(NewKind)
 
 _TEMPLATES = Path(__file__).parent / "scaffolds"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
