@@ -13,6 +13,7 @@ from pfh.models import Checkpoint
 from pfh.specs import EngineSpec
 from pfh_backends import hf
 from pfh_backends.hf import engine as engine_module
+from pfh_backends.hf import prefill
 from pfh_backends.hf.engine import HfEngine
 from pfh_backends.hf.sampling import choose
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -144,6 +145,24 @@ def test_samples_of_one_prompt_differ_and_equal_those_drawn_alone(engine):
     completions = engine.generate(requests, sampling)
     assert len({completion.text for completion in completions}) == 8
     assert completions == [engine.generate([request], sampling)[0] for request in requests]
+
+
+def test_a_common_beginning_is_computed_once_and_changes_nothing(engine, tiny_llama_path, monkeypatch):
+    questions = [f"Worked examples come first, the same for all. {question}" for question in (*QUESTIONS, "")]
+    expected = greedy_by_transformers(tiny_llama_path, questions, 80)
+    shapes = []
+    forward = engine._model.forward
+    monkeypatch.setattr(
+        engine._model, "forward", lambda **inputs: shapes.append(tuple(inputs["input_ids"].shape)) or forward(**inputs)
+    )
+    monkeypatch.setattr(prefill, "CPU_CHUNK_TOKENS", 150)  # several chunks, of several lengths
+    completions = engine.generate(ask(*questions), Sampling(max_new_tokens=80))
+    assert [completion.text for completion in completions] == decode(tiny_llama_path, expected)
+    shared = len(engine._encode("<|im_start|>user\nWorked examples come first, the same for all. "))
+    assert shapes[0] == (1, shared)
+    chunks = shapes[1 : shapes.index((len(questions), 1))]
+    assert len(chunks) > 1
+    assert sum(rows for rows, _ in chunks) == len(questions)
 
 
 def test_equal_prompts_are_prefilled_once(engine, monkeypatch):

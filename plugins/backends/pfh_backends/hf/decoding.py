@@ -1,4 +1,4 @@
-"""The decode loop: equal prompts prefilled once, finished rows dropped, the rest decoded on one cache."""
+"""The decode loop: finished rows are dropped, the rest decoded on one cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import StepFailedError
 
-from pfh_backends.hf.batching import pad_left
+from pfh_backends.hf.prefill import prefill
 
 if TYPE_CHECKING:
     import torch
@@ -29,32 +29,13 @@ def decode(
         StepFailedError: the model's outputs are not numbers.
     """
     import torch
-    from transformers import DynamicCache
 
-    distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
-    owner = torch.tensor([distinct[prompt] for prompt in prompts], device=model.device)
     rows = torch.arange(len(prompts), device=model.device)
     written: list[list[int]] = [[] for _ in prompts]
-    cache = DynamicCache(config=model.config)
-
-    def forward(ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float()
-
     with torch.inference_mode():
-        ids, mask, positions = pad_left(list(distinct), model.device)
-        logits = forward(ids, mask, positions)
+        filled = prefill(model, prompts)
+        cache, mask, logits = filled.cache, filled.mask, filled.logits
         _check_finite(logits)
-        if len(distinct) < len(prompts):
-            cache.batch_select_indices(owner)
-            logits, mask = logits[owner], mask[owner]
         for step in range(max(limits)):
             tokens = choose(logits, rows, step)
             running = []
@@ -69,7 +50,15 @@ def decode(
                 cache.batch_select_indices(kept)
                 rows, tokens, mask = rows[kept], tokens[kept], mask[kept]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            logits = forward(tokens[:, None], mask, mask.sum(-1, keepdim=True) - 1)
+            output = model(
+                input_ids=tokens[:, None],
+                attention_mask=mask,
+                position_ids=mask.sum(-1, keepdim=True) - 1,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            logits = output.logits[:, -1].float()
     return written
 
 
