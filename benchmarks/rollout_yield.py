@@ -25,8 +25,8 @@ from pfh.session import Session
 from pfh.specs import DomainSpec, GenerationSpec
 from pfh.store import Store, default_root
 from pfh_domains import reasoning
-from rich.console import Console
-from rich.table import Table
+
+LINE = "{:24} {:>14} {:>12} {:>10} {:>16} {:>8}"
 
 
 def main() -> None:
@@ -42,22 +42,19 @@ def main() -> None:
     given = {"tasks": tuple(arguments.tasks.split(","))} if arguments.tasks else {}
     given |= {"shots": arguments.shots} if arguments.shots is not None else {}
     chosen = reasoning.Options(**given)
-    console = Console(width=120)
     for name in arguments.models:
         engine = session.engine(find(name, session))
-        table = Table(
-            "task", "prompt tokens", "mean reward", "no answer", "both right and wrong", "seconds", title=name
-        )
+        print(name)
+        print(LINE.format("task", "prompt tokens", "mean reward", "no answer", "right and wrong", "seconds"))
         for task in chosen.tasks:
             options = chosen.model_copy(update={"tasks": (task,)})
             domain = reasoning.open_domain(DomainSpec(options=options, data=HubData()))
             began = time.monotonic()
             rollouts = draw(engine, domain, arguments.problems, arguments.samples)
-            table.add_row(task, *row(rollouts, engine), f"{time.monotonic() - began:.0f}")
+            seconds = f"{time.monotonic() - began:.0f}"
+            print(LINE.format(task, *row(rollouts, engine), seconds), flush=True)
             if arguments.show:
-                shown = [(one.problem.answer, one.completion) for one in rollouts[:: arguments.samples // 2]]
-                console.print(task, shown, markup=False)
-        console.print(table)
+                print([(one.problem.answer, one.completion) for one in rollouts[:: arguments.samples // 2]])
 
 
 def find(name: str, session: Session) -> Checkpoint:

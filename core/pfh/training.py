@@ -248,7 +248,8 @@ def save_trained(trainer: Trainer, folder: Path) -> Path:
 def _attempt(
     build: Callable[[int, int], Trainer], effective: int, output_dir: Path, spent: _Spent, progress: Progress, name: str
 ) -> Trained:
-    from transformers.trainer_callback import PrinterCallback
+    from transformers.trainer import TRAINER_STATE_NAME
+    from transformers.trainer_callback import PrinterCallback, TrainerState
 
     spent.attempts += 1
     spent.start(output_dir / _SPENT)
@@ -261,9 +262,15 @@ def _attempt(
             trainer = build(spent.batch_size, effective // spent.batch_size)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_watch(spent, stack, progress, name))
-        if last is not None:
-            progress.say(f"{name} goes on from update {last.name.rpartition('-')[2]}")
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
+        if last is not None and state.global_step >= state.max_steps:
+            # Trainer.train would make one update more before it looked.
+            trainer._load_from_checkpoint(str(last))
+            trainer.state = state
+        else:
+            if last is not None:
+                progress.say(f"{name} goes on from update {state.global_step}")
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
     spent.write()
     return Trained(
         trainer=trainer,
