@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -52,6 +53,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return created
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a store that the runs of this file share."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.mark.install
 def test_both_packages_are_listed_from_their_metadata(environment: Environment) -> None:
     listed = environment("pfh", "list-plugins", "--json")
@@ -82,9 +89,9 @@ def test_each_package_passes_its_own_tests(environment: Environment, example: Pa
 
 @pytest.mark.install
 def test_a_foreign_method_domain_and_family_run_end_to_end_and_resume(
-    environment: Environment, tiny_llama_path: Path, tmp_path: Path
+    environment: Environment, tiny_llama_path: Path, store: Path, tmp_path: Path
 ) -> None:
-    places = ("--model", str(tiny_llama_path), "--output", str(tmp_path / "out"), "--store", str(tmp_path / "store"))
+    places = ("--model", str(tiny_llama_path), "--output", str(tmp_path / "out"), "--store", str(store))
 
     first = environment("pfh", *RUN, *places)
     assert first.returncode == 0, first.stderr
@@ -109,18 +116,35 @@ def test_a_foreign_method_domain_and_family_run_end_to_end_and_resume(
 
 @pytest.mark.install
 def test_a_benchmark_asked_for_by_name_that_cannot_run_is_the_users_to_mend(
-    environment: Environment, tiny_llama_path: Path, tmp_path: Path
+    environment: Environment, tiny_llama_path: Path, store: Path, tmp_path: Path
 ) -> None:
     command = ["brevity:length" if word == "brevity" else word for word in RUN]
-    places = ("--model", str(tiny_llama_path), "--output", str(tmp_path / "out"), "--store", str(tmp_path / "store"))
+    places = ("--model", str(tiny_llama_path), "--output", str(tmp_path / "out"), "--store", str(store))
 
     done = environment("pfh", *command, *places)
 
     assert done.returncode == 2
     assert (
-        "databricks/databricks-dolly-15k"
+        "HuggingFaceH4/mt_bench_prompts"
         in json.loads(done.stdout)["stages"][0]["families"][0]["comparisons"][0]["reason"]
     )
+
+
+def test_brevity_asks_the_questions_of_a_public_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not os.environ.get("PFH_DATA_MIRROR"):
+        pytest.skip("PFH_DATA_MIRROR is not set")
+    from pfh import fakes
+    from pfh.data import HubData
+
+    monkeypatch.syspath_prepend(str(EXAMPLES[1] / "src"))
+    pfh_brevity = pytest.importorskip("pfh_brevity")
+    spec = fakes.evaluation_spec(["a short answer"], options=pfh_brevity.Options())
+
+    (length,) = pfh_brevity.evaluate(dataclasses.replace(spec, benchmarks=("length",), data=HubData())).benchmarks
+
+    assert length.status == "MEASURED"
+    assert {sample.score for sample in length.samples} == {3.0}
+    assert len({sample.category for sample in length.samples}) == 8
 
 
 def test_orpo_computes_the_loss_of_the_paper(

@@ -87,19 +87,19 @@ def test_a_dataset_that_cannot_be_had_is_not_run_and_costs_the_others_nothing() 
         "json-list": "MEASURED",
         "length": "NOT_RUN",
     }
-    assert "databricks/databricks-dolly-15k" in statuses["length"][1]
+    assert "HuggingFaceH4/mt_bench_prompts" in statuses["length"][1]
 
 
 def test_free_answers_are_measured_in_words_without_a_good_direction() -> None:
     rows = (
-        {"instruction": "What is tea?", "context": "", "category": "open_qa"},
-        {"instruction": "Sum up.", "context": "A text.", "category": "summarization"},
+        {"prompt": ["What is tea?", "And coffee?"], "category": "stem"},
+        {"prompt": ["Write a poem about tea."], "category": "writing"},
     )
 
     (benchmark,) = evaluate(["a hot drink"], "length", data=Rows(rows)).benchmarks
 
     assert (benchmark.metric, benchmark.higher_is_better) == ("words", None)
-    assert [(sample.category, sample.score) for sample in benchmark.samples] == [("open_qa", 3.0)]
+    assert [(sample.category, sample.score) for sample in benchmark.samples] == [("stem", 3.0), ("writing", 3.0)]
 
 
 def test_an_unknown_benchmark_is_refused_with_the_nearest_name() -> None:

@@ -9,9 +9,8 @@ from pfh.specs import EvaluationSpec
 
 from pfh_brevity.checkers import Form
 
-DOLLY = "databricks/databricks-dolly-15k"
-FREE_QUESTIONS = 200
-"""Questions of Dolly that `length` uses, evenly spread over the dataset."""
+MT_BENCH = "HuggingFaceH4/mt_bench_prompts"
+"""Zheng et al. 2023, arXiv 2306.05685: open questions of eight kinds, two turns each."""
 
 QUESTIONS = {
     "places": (
@@ -109,17 +108,14 @@ def json_list(spec: EvaluationSpec) -> tuple[list[Document], str]:
 
 
 def length(spec: EvaluationSpec) -> tuple[list[Document], str]:
-    """Questions of Dolly without a context, asked as they are: how many words does the model spend?
+    """First turns of MT-Bench, asked as they are: how many words does the model spend?
 
     Raises:
         DataUnavailableError: the dataset cannot be had here.
     """
-    dataset = spec.data.load(DOLLY, split="train")
-    rows = [row for row in dataset.rows if not row.get("context")]
-    step = max(1, len(rows) // FREE_QUESTIONS)
+    dataset = spec.data.load(MT_BENCH, split="train")
     documents = [
-        Document(prompt=str(row["instruction"]), category=str(row["category"]), form="free")
-        for row in rows[::step][:FREE_QUESTIONS]
+        Document(prompt=str(row["prompt"][0]), category=str(row["category"]), form="free") for row in dataset.rows
     ]
     return documents, dataset.origin
 
