@@ -38,7 +38,6 @@ def write_package(kind: NewKind, name: str, output: Path) -> Path:
         "name": name,
         "module": module,
         "distribution": distribution,
-        "class_name": "".join(word.capitalize() for word in re.split(r"[-_]", name)),
         "pfh_version": __version__,
     }
     templates = Environment(  # noqa: S701 - it writes Python, TOML and Markdown, no HTML
