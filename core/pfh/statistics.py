@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pfh.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.samples import Sample
+from pfh.transitions import transitions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,8 @@ SIGNIFICANCE = 0.05
 FEW_DISCORDANT = 10
 """Below this many discordant pairs the bootstrap interval of a binary metric is too short (it has no width at 0)."""
 MINIMUM_PAIRS = 2
+FEW_VALUES, FEW_SAMPLES = 64, 512
+"""Above both the bootstrap draws whole groups of neighbouring differences: as close, and linear in the samples."""
 
 Verdict = Literal["better", "worse", "changed", "no evidence of change", "not measured"]
 IntervalMethod = Literal["paired bootstrap", "Bonett-Price", ""]
@@ -52,6 +55,14 @@ class CategoryComparison:
     """By the same test as the benchmark's."""
     p_adjusted: float
     """Benjamini-Hochberg over the categories of all benchmarks of the family."""
+    forgetting: float | None = None
+    """Binary scores of which 1 is the good one: share of the samples that went from 1 to 0."""
+    backward_transfer: float | None = None
+    """Likewise, share of the samples that went from 0 to 1."""
+    forgetting_corrected: float | None = None
+    """Forgetting beyond what guessing explains, at least 0; null where a sample is no multiple choice."""
+    backward_transfer_corrected: float | None = None
+    """Backward transfer beyond what guessing explains, at least 0; null where a sample is no multiple choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +107,28 @@ class Comparison:
     """Exact McNemar test for binary scores, Wilcoxon signed-rank test otherwise; two-sided."""
     p_adjusted: float | None = None
     """Benjamini-Hochberg over the measured benchmarks of the family."""
+    forgetting: float | None = None
+    """Binary scores of which 1 is the good one: share of the samples that went from 1 to 0."""
+    backward_transfer: float | None = None
+    """Likewise, share of the samples that went from 0 to 1."""
+    forgetting_corrected: float | None = None
+    """Forgetting beyond what guessing explains, at least 0; null where a sample is no multiple choice."""
+    backward_transfer_corrected: float | None = None
+    """Backward transfer beyond what guessing explains, at least 0; null where a sample is no multiple choice."""
+    forgetting_ceiling: float | None = None
+    """The most that could have been forgotten beyond guessing; null where a sample is no multiple choice."""
+    backward_transfer_ceiling: float | None = None
+    """The most that could have been gained beyond guessing; null where a sample is no multiple choice."""
+    noise_floor: float | None = None
+    """Mean absolute difference of scores when the model before is measured again; null where it was measured once."""
+    within_noise: bool | None = None
+    """The mean absolute difference between before and after is not above the noise floor: no finding."""
+    seeds: int = 1
+    """Seeds that the models were sampled under; with more than one, n, n10 and n01 count samples of all seeds."""
+    n10_every_seed: int | None = None
+    """With several seeds: documents that scored 1 before and 0 after under every seed."""
+    n01_every_seed: int | None = None
+    """With several seeds: documents that scored 0 before and 1 after under every seed."""
     effect_size: float | None = None
     """Cohen's h for a binary metric, the mean difference over its standard deviation (d_z) otherwise."""
     format_failures_before: int = 0
@@ -196,12 +229,13 @@ def _compare(before: Benchmark, after: Benchmark | None, seed: int) -> Compariso
         n10=int(np.sum(y < x)) if binary else None,
         n01=int(np.sum(y > x)) if binary else None,
         p_value=paired_p_value(x, y),
+        **_forgetting(x, y, scored, before.higher_is_better),
         effect_size=_effect_size(x, y),
         format_failures_before=sum(sample.status == "format_failure" for sample, _ in pairs),
         format_failures_after=sum(sample.status == "format_failure" for _, sample in pairs),
         truncated_before=sum(sample.status == "truncated" for sample, _ in pairs),
         truncated_after=sum(sample.status == "truncated" for _, sample in pairs),
-        categories=_by_category(scored, seed),
+        categories=_by_category(scored, before.higher_is_better, seed),
     )
 
 
@@ -211,14 +245,18 @@ def paired_samples(before: Benchmark, after: Benchmark) -> list[tuple[Sample, Sa
     return [(sample, later[sample.id]) for sample in before.samples if sample.id in later]
 
 
-def _by_category(pairs: Sequence[tuple[Sample, Sample]], seed: int) -> tuple[CategoryComparison, ...]:
+def _by_category(
+    pairs: Sequence[tuple[Sample, Sample]], higher_is_better: bool | None, seed: int
+) -> tuple[CategoryComparison, ...]:
     groups: dict[str, list[tuple[Sample, Sample]]] = {}
     for pair in pairs:
         groups.setdefault(pair[0].category, []).append(pair)
-    return tuple(_category(name, groups[name], seed) for name in sorted(groups) if name)
+    return tuple(_category(name, groups[name], higher_is_better, seed) for name in sorted(groups) if name)
 
 
-def _category(name: str, pairs: Sequence[tuple[Sample, Sample]], seed: int) -> CategoryComparison:
+def _category(
+    name: str, pairs: Sequence[tuple[Sample, Sample]], higher_is_better: bool | None, seed: int
+) -> CategoryComparison:
     x, y = _scores(pairs)
     low, high, _ = paired_interval(x, y, seed=seed)
     binary = _is_binary(x) and _is_binary(y)
@@ -235,7 +273,24 @@ def _category(name: str, pairs: Sequence[tuple[Sample, Sample]], seed: int) -> C
         n01=int(np.sum(y > x)) if binary else None,
         p_value=p_value,
         p_adjusted=p_value,
+        **_shares(_forgetting(x, y, pairs, higher_is_better)),
     )
+
+
+def _forgetting(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    pairs: Sequence[tuple[Sample, Sample]],
+    higher_is_better: bool | None,
+) -> dict[str, Any]:
+    """Return the fields of `Transitions`, none for scores that are not binary or of which 1 is not the good one."""
+    if higher_is_better is not True or not (_is_binary(before) and _is_binary(after)):
+        return {}
+    return asdict(transitions(before, after, [sample.choices for sample, _ in pairs]))
+
+
+def _shares(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: share for name, share in found.items() if not name.endswith("_ceiling")}
 
 
 def _adjusted(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -268,11 +323,19 @@ def _is_binary(scores: NDArray[np.float64]) -> bool:
 
 
 def _bootstrap_means(difference: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return the means of `RESAMPLES` samples of n differences, drawn with replacement from the n given."""
+    n = len(difference)
     values, counts = np.unique(difference, return_counts=True)
-    if len(values) <= 1000:  # resampling n pairs is a multinomial draw over the distinct differences
-        draws = generator.multinomial(len(difference), counts / len(difference), size=RESAMPLES)
-        return np.asarray(draws @ values / len(difference), dtype=float)
-    return np.array([generator.choice(difference, len(difference)).mean() for _ in range(RESAMPLES)])
+    if len(values) <= FEW_VALUES:  # such a sample is a multinomial draw over the distinct differences
+        draws = generator.multinomial(n, counts / n, size=RESAMPLES)
+        return np.asarray(draws @ values / n, dtype=float)
+    if n <= FEW_SAMPLES:
+        return np.asarray(difference[generator.integers(0, n, size=(RESAMPLES, n))].mean(axis=1), dtype=float)
+    # Neighbours in rank are drawn together: how many of them exactly, their sum by its mean and variance.
+    bins = np.array_split(np.sort(difference), FEW_VALUES)
+    draws = generator.multinomial(n, [len(each) / n for each in bins], size=RESAMPLES)
+    sums, variances = draws @ [each.mean() for each in bins], draws @ [each.var() for each in bins]
+    return np.asarray((sums + np.sqrt(variances) * generator.standard_normal(RESAMPLES)) / n, dtype=float)
 
 
 def _bonett_price(n10: int, n01: int, n: int) -> tuple[float, float]:
