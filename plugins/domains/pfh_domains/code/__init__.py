@@ -1,0 +1,118 @@
+"""Programming problems of GEM's code environments, checked by running the program in the sandbox."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+from pfh import hookimpl
+from pfh.data import Dataset, DataSource
+from pfh.domain import Problem, Split, Verdict
+from pfh.engine import Sampling
+from pfh.errors import UserError
+from pfh.sandbox import Limits, in_parallel, run_python
+from pfh.specs import DomainSpec
+from pydantic import BaseModel
+
+from pfh_domains.code.checks import CallTests, from_answer, passes
+from pfh_domains.code.contests import contest_problems, load_contests
+from pfh_domains.code.extraction import extract_program
+from pfh_domains.code.holdouts import HOLDOUTS, load_holdout
+from pfh_domains.code.settings import Options
+
+VERSION = "1"
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the domain."""
+    return Options
+
+
+@hookimpl
+def open_domain(spec: DomainSpec) -> Code:
+    """Return the domain.
+
+    Raises:
+        UserError: programs cannot be confined here.
+    """
+    run_python("")  # says so now, and not after the rollouts
+    return Code(spec.options, spec.data)
+
+
+class Code:
+    """GEM's code problems, single-turn: a statement in, a program out."""
+
+    name = "code"
+    holdouts = tuple(HOLDOUTS)
+
+    def __init__(self, options: Options, data: DataSource) -> None:
+        self.options = options
+        self._data = data
+        self.sampling = Sampling(max_new_tokens=options.max_new_tokens, temperature=options.temperature, top_p=0.95)
+        self.limits = Limits(cpu_seconds=math.ceil(options.time_limit), seconds=2 * options.time_limit + 1)
+
+    @property
+    def version(self) -> str:
+        """Name the rules, the options and the rows that the problems come from.
+
+        Raises:
+            DataUnavailableError: the training problems cannot be had here.
+        """
+        given = json.dumps([VERSION, self._contests.fingerprint, self.options.model_dump(mode="json")])
+        return hashlib.sha256(given.encode()).hexdigest()[:12]
+
+    def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
+        """Return `count` problems in an order that `seed` shuffles; a problem's text decides its split.
+
+        Raises:
+            DataUnavailableError: the training problems cannot be had here.
+            UserError: there are fewer.
+        """
+        there = self._splits[split]
+        if count > len(there):
+            raise UserError(
+                f"domain code: {self.options.dataset} has {len(there)} {split} problems under these options, and "
+                f"{count} were asked for. Ask for fewer (--problems), or loosen min_tests, max_prompt_chars and "
+                "varied_outputs."
+            )
+        return tuple(sorted(there, key=lambda problem: _shuffled(problem.id, seed))[:count])
+
+    def holdout(self, name: str) -> tuple[Problem, ...]:
+        """Return the problems of one held-out set.
+
+        Raises:
+            DataUnavailableError: the set cannot be had here.
+        """
+        return load_holdout(name, self._data)
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Run the program of `completion`: reward 1 where every test passes, else 0."""
+        checks = from_answer(problem.answer)
+        if isinstance(checks, CallTests):
+            program = extract_program(completion, checks.prompt, checks.names[0])
+        else:
+            program = extract_program(completion)
+        if program is None:
+            return Verdict(reward=0.0, extracted=None)
+        return Verdict(reward=float(passes(program, checks, self.limits)), extracted=program)
+
+    def verify_many(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+        """Judge many completions over the cores, in their order."""
+        pairs = list(zip(problems, completions, strict=True))
+        return in_parallel(lambda pair: self.verify(*pair), pairs)
+
+    @cached_property
+    def _contests(self) -> Dataset:
+        return load_contests(self.options, self._data)
+
+    @cached_property
+    def _splits(self) -> dict[Split, list[Problem]]:
+        return contest_problems(self.options, self._contests)
+
+
+def _shuffled(identity: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}/{identity}".encode()).hexdigest()
