@@ -226,12 +226,26 @@ def test_a_name_that_two_distributions_provide_is_marked(tmp_path: Path):
     install_method(tmp_path, METHOD, distribution="one")
     install_method(tmp_path, METHOD, distribution="two")
 
+    table = pfh("list-plugins", path=tmp_path)
     listed = pfh("list-plugins", "--json", path=tmp_path)
 
+    assert re.search(r"third +one 1\.0 +also provided by two 1\.0; A method for tests\.", table.stdout)
     status = {row["distribution"]: row["status"] for row in json.loads(listed.stdout)}
     assert status["one"] == "also provided by two 1.0"
     assert status["two"] == "also provided by one 1.0"
     assert status["pfh"] == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_on_a_terminal_a_long_summary_is_wrapped_under_its_column(tmp_path: Path, monkeypatch):
+    install_method(tmp_path, f"'''{'word ' * 40}end.'''\\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    shown = on_a_terminal([sys.executable, "-m", "pfh_cli.main", "list-plugins", "--kind", "methods"]).splitlines()
+
+    (first,) = (number for number, line in enumerate(shown) if "third-party" in line)
+    assert shown[first + 1].startswith(" " * shown[0].index("summary") + "word")
+    assert max(map(len, shown)) <= 100
 
 
 def test_control_characters_of_a_foreign_summary_do_not_reach_the_terminal(tmp_path: Path):

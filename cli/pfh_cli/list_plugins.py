@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+import textwrap
 from typing import Annotated
 
 import typer
@@ -30,7 +33,7 @@ def list_plugins(
     if as_json:
         print(json.dumps(rows, indent=1))
     elif rows:
-        _print_table(rows)
+        _print_table(rows, "status" if check else "summary")
     else:
         print(f"No {kind or 'plugins'} are installed.")
 
@@ -68,12 +71,17 @@ def _checked(plugins: list[Plugin]) -> list[str]:
     return statuses
 
 
-def _print_table(rows: list[Row]) -> None:
-    columns = ["kind", "name", "distribution", "status", "summary"]
-    if not any(row["status"] for row in rows):
-        columns.remove("status")
-    shown = [row | {"distribution": f"{row['distribution']} {row['version']}"} for row in rows]
-    cells = [columns] + [[printable(row[column], lines=False) for column in columns] for row in shown]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
-    for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+def _print_table(rows: list[Row], last: str) -> None:
+    """Print a line a plugin; on a terminal the last column is wrapped, else a line stays whole for grep."""
+    table = [("kind", "name", "distribution", last)]
+    for row in rows:
+        remark = row["status"] if last == "status" else "; ".join(filter(None, (row["status"], row["summary"])))
+        cells = (row["kind"], row["name"], f"{row['distribution']} {row['version']}", remark)
+        table.append(tuple(printable(cell, lines=False) for cell in cells))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)][:3]
+    indent = sum(widths) + 2 * len(widths)
+    room = max(shutil.get_terminal_size().columns - indent, 30) if sys.stdout.isatty() else sys.maxsize
+    for *cells, remark in table:
+        start = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
+        lines = textwrap.wrap(remark, room) or [""]
+        print(f"\n{'':{indent}}".join([start + lines[0], *lines[1:]]).rstrip())
