@@ -15,10 +15,12 @@ from typing import NamedTuple
 import pytest
 import typer
 from hatchling.builders.wheel import WheelBuilder
-from pfh import doctor
+from pfh import doctor, fakes
 from pfh.errors import StepFailedError, UserError
+from pfh.evaluation import write_evaluation
 from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.statistics import Comparison
+from pfh.store import Store
 from pfh_cli import progress as cli_progress
 from pfh_cli.boundary import guarded
 from pfh_cli.main import app, main
@@ -252,6 +254,14 @@ def test_control_characters_of_a_foreign_summary_do_not_reach_the_terminal(tmp_p
     install_method(tmp_path, "'''Red \\x1b[31m.'''\n")
 
     assert "Red \\x1b[31m." in pfh("list-plugins", path=tmp_path).stdout
+
+
+def test_a_character_that_the_encoding_lacks_is_shown_as_its_escape(tmp_path: Path):
+    install_method(tmp_path, "'''Größer.'''\n")
+
+    listed = pfh("list-plugins", path=tmp_path, PYTHONIOENCODING="ascii")
+
+    assert "Gr\\xf6\\xdfer." in listed.stdout
 
 
 def test_a_reader_that_goes_away_is_no_error():
@@ -502,6 +512,23 @@ def test_the_html_is_written_anew_and_lost_samples_are_told(call, folder: Path, 
     assert written.stdout == f"report: {page}\n"
     assert "no longer holds the samples of safety" in written.stderr
     assert "Nothing changed." in page.read_text()
+
+
+def test_the_html_holds_the_samples_that_the_store_still_has(call, tmp_path: Path):
+    spec = fakes.analysis_spec()
+    store = Store(tmp_path / "store")
+    before, after = (
+        store.make("evaluation", {"which": name}, lambda work, made, it=evaluation: write_evaluation(made, it)).key
+        for name, evaluation in (("before", spec.before), ("after", spec.after))
+    )
+    family = FamilyRecord(family="fake", comparisons=spec.comparisons, before_artifact=before, after_artifact=after)
+    stage = results().stages[0].model_copy(update={"families": (family,)})
+    write_results(tmp_path / "results.json", results().model_copy(update={"stages": (stage,)}))
+
+    written = call("report", str(tmp_path), "--html", str(tmp_path / "again.html"), "--store", str(store.root))
+
+    assert (written.returncode, written.stderr) == (0, "")
+    assert "fallen-7" in (tmp_path / "again.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -73,15 +73,15 @@ def _checked(plugins: list[Plugin]) -> list[str]:
 
 def _print_table(rows: list[Row], last: str) -> None:
     """Print a line a plugin; on a terminal the last column is wrapped, else a line stays whole for grep."""
-    table = [("kind", "name", "distribution", last)]
+    table = [["kind", "name", "distribution", last]]
     for row in rows:
         remark = row["status"] if last == "status" else "; ".join(filter(None, (row["status"], row["summary"])))
         cells = (row["kind"], row["name"], f"{row['distribution']} {row['version']}", remark)
-        table.append(tuple(printable(cell, lines=False) for cell in cells))
+        table.append([printable(cell, lines=False) for cell in cells])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)][:3]
     indent = sum(widths) + 2 * len(widths)
     room = max(shutil.get_terminal_size().columns - indent, 30) if sys.stdout.isatty() else sys.maxsize
-    for *cells, remark in table:
-        start = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
-        lines = textwrap.wrap(remark, room) or [""]
+    for *first, remark in table:
+        start = "".join(f"{cell:{width}}  " for cell, width in zip(first, widths, strict=True))
+        lines = textwrap.wrap(remark, room, break_on_hyphens=False) or [""]
         print(f"\n{'':{indent}}".join([start + lines[0], *lines[1:]]).rstrip())

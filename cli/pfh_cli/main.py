@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -53,6 +55,9 @@ def _pfh(
 
 def main() -> int:
     """Run the command line that the process was called with; return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a character that the terminal's encoding lacks is no failure
+            stream.reconfigure(errors="backslashreplace")
 
     def command(called: Invocation) -> int:
         program = typer.main.get_command(app)

@@ -197,10 +197,13 @@ def _libraries_quiet(debug: bool) -> Iterator[None]:
         "TQDM_DISABLE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    for name, value in quiet.items():
-        if not debug:
-            os.environ.setdefault(name, value)
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        if not debug:
-            warnings.simplefilter("ignore")
-        yield
+    added = {} if debug else {name: value for name, value in quiet.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
