@@ -26,7 +26,7 @@ FEW_VALUES, FEW_SAMPLES = 64, 512
 """Above both the bootstrap draws whole groups of neighbouring differences: as close, and linear in the samples."""
 
 Verdict = Literal["better", "worse", "changed", "no evidence of change", "not measured"]
-IntervalMethod = Literal["paired bootstrap", "Bonett-Price", ""]
+IntervalMethod = Literal["paired bootstrap", "Bonett-Price", "hierarchical bootstrap", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ def compare_evaluations(before: Evaluation, after: Evaluation, *, seed: int = 0)
     """Compare a family's benchmarks pair by pair and adjust the p-values over the whole family."""
     later = {benchmark.name: benchmark for benchmark in after.benchmarks}
     rows = [_compare(benchmark, later.get(benchmark.name), seed) for benchmark in before.benchmarks]
-    return _adjusted(rows)
+    return adjust_family(rows)
 
 
 def paired_interval(
@@ -161,10 +161,10 @@ def paired_interval(
     discordant pairs get the interval of Bonett & Price (2012, doi 10.3102/1076998611411915), which stays honest there.
     """
     difference = after - before
-    if _is_binary(before) and _is_binary(after) and np.count_nonzero(difference) < FEW_DISCORDANT:
+    if is_binary(before) and is_binary(after) and np.count_nonzero(difference) < FEW_DISCORDANT:
         low, high = _bonett_price(int(np.sum(difference < 0)), int(np.sum(difference > 0)), len(difference))
         return low, high, "Bonett-Price"
-    means = _bootstrap_means(difference, np.random.default_rng(seed))
+    means = bootstrap_means(difference, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high), "paired bootstrap"
 
@@ -174,7 +174,7 @@ def paired_p_value(before: NDArray[np.float64], after: NDArray[np.float64]) -> f
     from scipy.stats import binomtest, wilcoxon
 
     difference = after - before
-    if _is_binary(before) and _is_binary(after):
+    if is_binary(before) and is_binary(after):
         n10, n01 = int(np.sum(difference < 0)), int(np.sum(difference > 0))
         return float(binomtest(n10, n10 + n01).pvalue) if n10 + n01 else 1.0
     return float(wilcoxon(difference).pvalue) if np.any(difference) else 1.0
@@ -216,7 +216,7 @@ def _compare(before: Benchmark, after: Benchmark | None, seed: int) -> Compariso
         )
     x, y = _scores(scored)
     low, high, method = paired_interval(x, y, seed=seed)
-    binary = _is_binary(x) and _is_binary(y)
+    binary = is_binary(x) and is_binary(y)
     return replace(
         row,
         n=len(scored),
@@ -229,8 +229,8 @@ def _compare(before: Benchmark, after: Benchmark | None, seed: int) -> Compariso
         n10=int(np.sum(y < x)) if binary else None,
         n01=int(np.sum(y > x)) if binary else None,
         p_value=paired_p_value(x, y),
-        **_forgetting(x, y, scored, before.higher_is_better),
-        effect_size=_effect_size(x, y),
+        **forgetting(x, y, [sample.choices for sample, _ in scored], before.higher_is_better),
+        effect_size=effect_size(x, y),
         format_failures_before=sum(sample.status == "format_failure" for sample, _ in pairs),
         format_failures_after=sum(sample.status == "format_failure" for _, sample in pairs),
         truncated_before=sum(sample.status == "truncated" for sample, _ in pairs),
@@ -259,7 +259,7 @@ def _category(
 ) -> CategoryComparison:
     x, y = _scores(pairs)
     low, high, _ = paired_interval(x, y, seed=seed)
-    binary = _is_binary(x) and _is_binary(y)
+    binary = is_binary(x) and is_binary(y)
     p_value = paired_p_value(x, y)
     return CategoryComparison(
         category=name,
@@ -273,27 +273,29 @@ def _category(
         n01=int(np.sum(y > x)) if binary else None,
         p_value=p_value,
         p_adjusted=p_value,
-        **_shares(_forgetting(x, y, pairs, higher_is_better)),
+        **without_ceilings(forgetting(x, y, [sample.choices for sample, _ in pairs], higher_is_better)),
     )
 
 
-def _forgetting(
+def forgetting(
     before: NDArray[np.float64],
     after: NDArray[np.float64],
-    pairs: Sequence[tuple[Sample, Sample]],
+    choices: Sequence[int | None],
     higher_is_better: bool | None,
 ) -> dict[str, Any]:
     """Return the fields of `Transitions`, none for scores that are not binary or of which 1 is not the good one."""
-    if higher_is_better is not True or not (_is_binary(before) and _is_binary(after)):
+    if higher_is_better is not True or not (is_binary(before) and is_binary(after)):
         return {}
-    return asdict(transitions(before, after, [sample.choices for sample, _ in pairs]))
+    return asdict(transitions(before, after, choices))
 
 
-def _shares(found: dict[str, Any]) -> dict[str, Any]:
+def without_ceilings(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what `forgetting` returned as far as categories have it."""
     return {name: share for name, share in found.items() if not name.endswith("_ceiling")}
 
 
-def _adjusted(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def adjust_family(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Return the rows of one family with their adjusted p-values and verdicts, categories adjusted among themselves."""
     benchmarks = iter(adjust([row.p_value for row in rows if row.p_value is not None]))
     categories = iter(adjust([category.p_value for row in rows for category in row.categories]))
     adjusted = []
@@ -318,11 +320,12 @@ def _scores(pairs: Sequence[tuple[Sample, Sample]]) -> tuple[NDArray[np.float64]
     return np.array([x.score for x, _ in pairs], dtype=float), np.array([y.score for _, y in pairs], dtype=float)
 
 
-def _is_binary(scores: NDArray[np.float64]) -> bool:
+def is_binary(scores: NDArray[np.float64]) -> bool:
+    """Say whether every score is 0 or 1."""
     return bool(np.all((scores == 0) | (scores == 1)))
 
 
-def _bootstrap_means(difference: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+def bootstrap_means(difference: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     """Return the means of `RESAMPLES` samples of n differences, drawn with replacement from the n given."""
     n = len(difference)
     values, counts = np.unique(difference, return_counts=True)
@@ -346,8 +349,9 @@ def _bonett_price(n10: int, n01: int, n: int) -> tuple[float, float]:
     return max(p01 - p10 - half, -1.0), min(p01 - p10 + half, 1.0)
 
 
-def _effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    if _is_binary(before) and _is_binary(after):
+def effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
+    """Return Cohen's h for binary scores, d_z (mean difference over its standard deviation) for others."""
+    if is_binary(before) and is_binary(after):
         return float(2 * np.arcsin(np.sqrt(after.mean())) - 2 * np.arcsin(np.sqrt(before.mean())))
     spread = float((after - before).std(ddof=1))
     return float((after - before).mean()) / spread if spread else 0.0
