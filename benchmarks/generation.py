@@ -1,6 +1,6 @@
 """Tokens a second: pfh's HF engine against `model.generate` on unsorted batches of the same size.
 
-    python benchmarks/generation.py [--prompts 48] [--new-tokens 96] [--rounds 3]
+    python benchmarks/generation.py [--prompts 48] [--new-tokens 64] [--rounds 2]
 
 Both get the embedded model in float32 and the same prompts of mixed length, decode greedily, and take turns within one
 run; the batch size of `model.generate` is the mean size of the engine's batches. Only tokens up to the end of each
@@ -61,8 +61,8 @@ QUESTIONS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description="Tokens a second of the HF engine against model.generate.")
     parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--new-tokens", type=int, default=96)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
 
     session = Session(plugins=Plugins(), store=Store(default_root()), progress=Silent())

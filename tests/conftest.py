@@ -12,6 +12,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from pathlib import Path
 
 import pytest
+from pfh.models import Checkpoint
+from pfh.progress import Silent
 
 from tests.tiny import tiny_llama
 
@@ -20,3 +22,14 @@ from tests.tiny import tiny_llama
 def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a random two-layer Llama with a ChatML tokenizer; never write into it."""
     return tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture(scope="session")
+def embedded_checkpoint() -> Checkpoint:
+    """Return the embedded SmolLM2, made once in the user's store (`PFH_STORE`)."""
+    from pfh.plugins import Plugins
+    from pfh.session import Session
+    from pfh.steps import embedded_start
+    from pfh.store import Store, default_root
+
+    return embedded_start(Session(plugins=Plugins(), store=Store(default_root()), progress=Silent()))

