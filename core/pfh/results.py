@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh.ledger import Phase
+from pfh.measurements import Measurement
 from pfh.specs import Plot, Table
 from pfh.statistics import Comparison
 from pfh.text import json_ready
@@ -72,6 +73,26 @@ class StageRecord(_Record):
     """One a family that was evaluated."""
 
 
+class MeasuredFamily(_Record):
+    """One benchmark family, put to one model that nothing was compared with."""
+
+    family: str
+    """Name of the eval plugin."""
+    benchmarks: tuple[Measurement, ...]
+    """One a benchmark; those that could not be measured are among them, with the reason."""
+    artifact: str
+    """Key in the store of the evaluation."""
+
+
+class MeasuredModel(_Record):
+    """One model measured by itself, as `pfh eval` does."""
+
+    model: ModelRecord
+    """The model."""
+    families: tuple[MeasuredFamily, ...]
+    """One a family that was evaluated."""
+
+
 class RunResults(_Record):
     """Everything that a run found out."""
 
@@ -94,7 +115,9 @@ class RunResults(_Record):
     notes: tuple[str, ...] = ()
     """What a reader must know about the run, in whole sentences."""
     stages: tuple[StageRecord, ...]
-    """The training stages in their order; one without a method for a comparison of two models."""
+    """The training stages in their order; without a method for a comparison of models, one a model after."""
+    measured: tuple[MeasuredModel, ...] = ()
+    """The models that were measured by themselves; there are no stages then."""
 
 
 def results_json(results: RunResults) -> str:

@@ -29,6 +29,7 @@ class Session:
         progress: Progress,
         backend: str = "hf",
         dtype: str = "auto",
+        batch_tokens: int = 0,
         data: DataSource | None = None,
     ) -> None:
         self.plugins = plugins
@@ -36,6 +37,7 @@ class Session:
         self.progress = progress
         self.backend = backend
         self.dtype = dtype
+        self.batch_tokens = batch_tokens
         self.data = data or HubData()
         self._engine: Engine | None = None
         self._judges: dict[str, Judge] = {}
@@ -43,7 +45,8 @@ class Session:
     def engine(self, checkpoint: Checkpoint) -> Engine:
         """Return the engine, answering with `checkpoint`; the model is loaded only now."""
         if self._engine is None:
-            self._engine = self.plugins.open_engine(self.backend, EngineSpec(checkpoint=checkpoint, dtype=self.dtype))
+            spec = EngineSpec(checkpoint=checkpoint, dtype=self.dtype, batch_tokens=self.batch_tokens)
+            self._engine = self.plugins.open_engine(self.backend, spec)
         self._engine.use(checkpoint)
         return self._engine
 
@@ -70,4 +73,5 @@ class Session:
             "torch": version("torch"),
             "transformers": version("transformers"),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            **({"batch_tokens": str(self.batch_tokens)} if self.batch_tokens else {}),
         }
