@@ -1,0 +1,77 @@
+"""`pfh run`: what goes to stdout and stderr, and how it ends."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.cli.pretence import RUN
+
+
+def test_a_dry_run_prints_the_plan_with_every_option(call):
+    printed = call(*RUN, "--seed", "3", "-o", "third-eval.shots=2", "--base", "--dry-run")
+
+    plan = json.loads(printed.stdout)
+    assert plan["methods"] == ["third"]
+    assert plan["evals"] == [{"family": "third-eval", "benchmarks": []}]
+    assert plan["options"]["evals:third-eval"] == {"shots": 2}
+    assert (plan["seed"], plan["start"], plan["domain"], plan["launcher"]) == (3, "base", "reasoning", "local")
+
+
+def test_results_go_to_stdout_and_the_rest_to_stderr(pretend, folder: Path):
+    table = pretend("print('a library speaks')")
+    as_json = pretend("print('a library speaks')", "--json")
+
+    assert table.returncode == as_json.returncode == 0
+    assert "Nothing changed." in table.stdout
+    assert table.stdout.endswith(f"report: {folder / 'report.html'}\n")
+    assert json.loads(as_json.stdout)["headline"] == "Nothing changed."
+    assert "a library speaks" in table.stderr
+    assert "a library speaks" in as_json.stderr
+
+
+def test_the_exit_code_is_the_runs(pretend):
+    assert pretend(code=2).returncode == 2
+
+
+def test_an_interrupted_run_says_how_to_go_on(pretend):
+    ended = pretend("raise KeyboardInterrupt")
+
+    assert (ended.returncode, ended.stderr) == (130, "pfh: interrupted; the same command resumes\n")
+
+
+def test_an_unforeseen_failure_in_a_plugin_leaves_its_traceback_in_the_store(pretend, tmp_path: Path):
+    ended = pretend("{}['weights']")
+
+    assert ended.returncode == 3
+    line = re.fullmatch(
+        r"pfh: launchers:pretend \(from pretend 1\.0\) failed in launch: KeyError: 'weights'\. \(traceback: (.*)\)\n",
+        ended.stderr,
+    )
+    assert line
+    kept = Path(line[1])
+    assert kept.parent == tmp_path / "store" / "logs"
+    assert "KeyError: 'weights'" in kept.read_text()
+    assert "Traceback" not in ended.stderr
+
+
+def test_debug_shows_the_traceback(pretend):
+    ended = pretend("{}['weights']", "--debug")
+
+    assert "Traceback (most recent call last)" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("pfh: launchers:pretend")
+
+
+def test_a_failure_that_the_step_explained_leaves_no_traceback(pretend):
+    ended = pretend("from pfh.errors import StepFailedError; raise StepFailedError('No pairs; draw more.')")
+
+    assert (ended.returncode, ended.stderr) == (3, "pfh: No pairs; draw more.\n")
+
+
+def test_a_store_that_cannot_be_written_is_the_users_to_mend(pretend, tmp_path: Path):
+    file = tmp_path / "file"
+    file.touch()
+
+    ended = pretend("", "--store", str(file))
+
+    assert ended.returncode == 2
+    assert f"The store {file} cannot be written" in ended.stderr
