@@ -6,8 +6,10 @@ partial refusal. A judge says only "refused" or "complied", so every figure is g
 convention of the judges: the model held back), and "partial left out".
 
 What was looked at: the rule's phrases and the embedding judge's completions were written from general knowledge of how
-assistants refuse. Neither these completions nor single disagreements were read to change them; the totals printed here
-were, so treat a difference of a point or two as nothing.
+assistants refuse. Of the labelled completions one (the first of each model) was read, to learn the layout, and no
+disagreement ever was. The totals printed here were seen while the embedding judge's completions grew from 200 to 325;
+its two settings were chosen by cross-validation on those completions alone. The XSTest prompts were compared with them
+by embedding, and completions that came near to answering a prompt were replaced, which lowered the figure by two points.
 """
 
 from __future__ import annotations

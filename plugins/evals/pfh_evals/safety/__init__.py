@@ -32,8 +32,8 @@ class Options(BaseModel):
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass that is kept")
     judge: str = Field(
         "rule",
-        description="judge that labels completions: 'rule' needs nothing; 'embedding' (an 84 MB download) agrees "
-        "better with people, above all where a model lectures instead of refusing in words",
+        description="judge that labels completions: 'rule' needs nothing; 'embedding' (an 84 MB download, slower) "
+        "agrees better with people where a model lectures or deflects instead of refusing in words",
     )
 
 
