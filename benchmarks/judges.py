@@ -9,7 +9,7 @@ What was looked at: the rule's phrases and the embedding judge's completions wer
 assistants refuse. Of the labelled completions one (the first of each model) was read, to learn the layout, and no
 disagreement ever was. The totals printed here were seen while the embedding judge's completions grew from 200 to 325;
 its two settings were chosen by cross-validation on those completions alone. The XSTest prompts were compared with them
-by embedding, and completions that came near to answering a prompt were replaced, which lowered the figure by two points.
+by embedding, and completions that came near to answering a prompt were replaced, which cost two points.
 """
 
 from __future__ import annotations
