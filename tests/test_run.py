@@ -1,0 +1,258 @@
+"""The main job on a tiny model: reuse, resumption after kill -9, determinism, exit codes."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from pfh.errors import StepFailedError
+from pfh.evaluation import read_evaluation
+from pfh.plugins import Plugins
+from pfh.progress import Silent
+from pfh.results import read_results
+from pfh.run import EvalChoice, RunSpec, execute
+from pfh.store import Store
+
+from tests.plugin_dists import install
+
+COIN = '''
+"""A domain whose verifier tosses a coin that the completion fixes: random models are right half the time."""
+import zlib
+
+from pfh import hookimpl
+from pfh.domain import Problem, Verdict
+from pfh.engine import Sampling
+from pfh.errors import DataUnavailableError
+
+
+class Coin:
+    name, version, sampling, holdouts = "coin", "1", Sampling(max_new_tokens=6, temperature=1.0), ()
+
+    def problems(self, split, count, seed):
+        return tuple(
+            Problem(id=f"{split}-{seed}-{i}", environment="coin", answer="heads",
+                    messages=({"role": "user", "content": f"Toss {i}."},))
+            for i in range(count))
+
+    def holdout(self, name):
+        raise DataUnavailableError(f"coin has no held-out set {name}")
+
+    def verify(self, problem, completion):
+        return Verdict(reward=float(zlib.crc32(completion.encode()) % 2), extracted=completion)
+
+
+@hookimpl
+def open_domain(spec):
+    return Coin()
+'''
+
+NEVER = COIN.replace("float(zlib.crc32(completion.encode()) % 2)", "0.0").replace('"coin"', '"never"')
+
+PICKY = '''
+"""A family with one benchmark that measures, and one whose data cannot be had until DATA_IS_HERE is set."""
+import os
+
+from pfh import hookimpl
+from pfh.engine import GenerationRequest, Sampling
+from pfh.evaluation import Benchmark, Evaluation
+from pfh.samples import Sample, sample_id
+
+
+@hookimpl
+def evaluate(spec):
+    names = spec.benchmarks or ("here", "far")
+    return Evaluation(family="picky", benchmarks=tuple(measure(name, spec) for name in names))
+
+
+def measure(name, spec):
+    about = {"name": name, "version": "1", "metric": "length", "higher_is_better": None}
+    if name == "far" and not os.environ.get("DATA_IS_HERE"):
+        return Benchmark(**about, status="NOT_RUN", reason="org/far is not in reach")
+    chats = [({"role": "user", "content": f"{name} {i}"},) for i in range(4)]
+    requests = [GenerationRequest(id=str(i), messages=chat) for i, chat in enumerate(chats)]
+    completions = spec.engine.generate(requests, Sampling(max_new_tokens=4))
+    return Benchmark(**about, samples=tuple(
+        Sample(id=sample_id(name, "1", {"chat": chat}), benchmark=name, prompt=spec.engine.render(chat),
+               completion=completion.text, score=float(completion.tokens))
+        for chat, completion in zip(chats, completions)))
+'''
+
+OPTIONS = {"batch_size": "2", "save_steps": "1", "samples": "4", "max_steps": "12"}
+
+
+class Lines(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def count(self, text):
+        return sum(text in line for line in self.lines)
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plugins")
+    install(folder, "coin-dist", {"coin_domain": COIN}, {"pfh.domains": {"coin": "coin_domain"}})
+    install(folder, "never-dist", {"never_domain": NEVER}, {"pfh.domains": {"never": "never_domain"}})
+    install(folder, "picky-dist", {"picky_eval": PICKY}, {"pfh.evals": {"picky": "picky_eval"}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_llama_path):
+    return RunSpec(
+        methods=("dpo",),
+        evals=(EvalChoice(family="safety", benchmarks=("probes",)),),
+        domain="coin",
+        model=str(tiny_llama_path),
+        options={"methods:dpo": OPTIONS},
+        problems=12,
+        limit=12,
+    )
+
+
+@pytest.fixture
+def run(plugins, monkeypatch):
+    """Return a function that executes a spec in this process and returns the outcome and what was said."""
+    monkeypatch.syspath_prepend(str(plugins))
+
+    def run(spec, store, output):
+        said = Lines()
+        outcome = execute(spec, plugins=Plugins(), store=Store(store, said), progress=said, output=output)
+        return outcome, said
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(plugins, spec, tmp_path_factory):
+    """Run the spec once, uninterrupted; return its folder, with the store beside the output."""
+    folder = tmp_path_factory.mktemp("whole")
+    sys.path.insert(0, str(plugins))
+    try:
+        execute(spec, plugins=Plugins(), store=Store(folder / "store"), progress=Silent(), output=folder / "out")
+    finally:
+        sys.path.remove(str(plugins))
+    return folder
+
+
+def figures(folder):
+    """Return everything of results.json that two runs of one spec must share: all but the time spent."""
+    stages = []
+    for stage in read_results(folder / "results.json").stages:
+        ledger = tuple((phase.name, phase.samples, phase.notes.get("pairs")) for phase in stage.ledger)
+        models = stage.before.fingerprint, stage.after.fingerprint
+        stages.append((ledger, models, stage.curves, stage.families, stage.notes, stage.options))
+    return stages
+
+
+def samples(store):
+    return {path.name: read_evaluation(path) for path in sorted((store / "artifacts" / "evaluation").iterdir())}
+
+
+def test_a_run_measures_trains_measures_again_and_reports(whole):
+    stage = read_results(whole / "out" / "results.json").stages[0]
+    assert [row.status for family in stage.families for row in family.comparisons] == ["MEASURED"] * 2
+    assert {phase.name for phase in stage.ledger} == {"rollouts", "training"}
+    assert len(stage.curves) == 12
+    assert stage.options["beta"] == 0.1
+    assert (whole / "out" / "report.html").stat().st_size > 10_000
+    assert (whole / "store" / "artifacts" / "training").is_dir()
+
+
+def test_the_same_spec_again_computes_nothing_and_says_so(run, spec, whole, tmp_path):
+    _, said = run(spec, whole / "store", tmp_path / "again")
+    assert said.count("reusing the stored dpo training") == 1
+    assert said.count("reusing the stored evaluation") == 2
+    assert figures(whole / "out") == figures(tmp_path / "again")
+
+
+def test_another_training_reuses_the_baseline_and_the_rollouts(run, spec, whole, tmp_path):
+    other = dataclasses.replace(spec, options={"methods:dpo": OPTIONS | {"beta": "0.3"}})
+    _, said = run(other, whole / "store", tmp_path / "other")
+    assert said.count("reusing the stored evaluation of safety") == 1
+    assert said.count("reusing the stored rollouts") == 1
+    assert said.count("reusing the stored dpo training") == 0
+
+
+def test_one_spec_run_twice_gives_identical_samples_and_figures(run, spec, whole, tmp_path):
+    run(spec, tmp_path / "store", tmp_path / "out")
+    assert figures(tmp_path / "out") == figures(whole / "out")
+    again = samples(tmp_path / "store")
+    assert again == {key: value for key, value in samples(whole / "store").items() if key in again}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("partial/rollouts-*/work/journal.jsonl", id="during rollouts"),
+        pytest.param("partial/training-*/work/**/COMPLETE", id="during training"),
+        pytest.param("partial/evaluation-*/work/journal.jsonl", id="during evaluation"),
+    ],
+)
+def test_after_kill_9_the_same_command_ends_with_the_figures_of_a_whole_run(
+    run, spec, whole, plugins, tmp_path, moment
+):
+    options = [part for name, value in OPTIONS.items() for part in ("-o", f"{name}={value}")]
+    victim = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pfh_cli.main", "run", "--method", "dpo", "--eval", "safety:probes", *options),
+            *("--domain", "coin", "--model", spec.model, "--problems", "12", "--limit", "12"),
+            *("--store", str(tmp_path / "store"), "--output", str(tmp_path / "out")),
+        ],
+        env=os.environ | {"PYTHONPATH": str(plugins)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while not any((tmp_path / "store").glob(moment)):
+        assert victim.poll() is None, "the run ended before the moment to kill it came"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert not (tmp_path / "out").exists()
+    run(spec, tmp_path / "store", tmp_path / "out")
+    assert figures(tmp_path / "out") == figures(whole / "out")
+    again = samples(tmp_path / "store")
+    assert again == {key: value for key, value in samples(whole / "store").items() if key in again}
+
+
+def test_no_pair_is_told_with_counts_and_the_rollouts_are_kept(run, spec, tmp_path):
+    with pytest.raises(StepFailedError, match="0 of 12 prompts"):
+        run(dataclasses.replace(spec, domain="never"), tmp_path / "store", tmp_path / "out")
+    assert any((tmp_path / "store" / "artifacts" / "rollouts").iterdir())
+
+
+def test_what_cannot_be_had_is_not_run_everywhere_and_tried_again_later(run, spec, tmp_path, monkeypatch):
+    picky = dataclasses.replace(spec, evals=(EvalChoice(family="picky"),))
+    outcome, _ = run(picky, tmp_path / "store", tmp_path / "out")
+    rows = {row.benchmark: row for row in outcome.results.stages[0].families[0].comparisons}
+    assert outcome.exit_code == 0
+    assert (rows["far"].status, rows["far"].before) == ("NOT_RUN", None)
+    assert "org/far is not in reach" in (tmp_path / "out" / "report.html").read_text()
+    monkeypatch.setenv("DATA_IS_HERE", "1")
+    outcome, said = run(picky, tmp_path / "store", tmp_path / "again")
+    later = {row.benchmark: row for row in outcome.results.stages[0].families[0].comparisons}
+    assert said.count("trying again what could not run then: far") == 2
+    assert later["far"].status == "MEASURED"
+    assert later["here"] == dataclasses.replace(rows["here"], p_adjusted=later["here"].p_adjusted)
+
+
+def test_what_was_asked_for_by_name_and_cannot_be_had_is_exit_2(run, spec, whole, tmp_path):
+    picky = dataclasses.replace(spec, evals=(EvalChoice(family="picky", benchmarks=("far",)),))
+    outcome, _ = run(picky, whole / "store", tmp_path / "out")
+    assert outcome.exit_code == 2
+
+
+def test_a_second_stage_trains_from_the_first_and_is_measured_against_the_start(run, spec, whole, tmp_path):
+    outcome, said = run(dataclasses.replace(spec, methods=("dpo", "dpo")), whole / "store", tmp_path / "out")
+    first, second = outcome.results.stages
+    assert said.count("reusing the stored dpo training") == 1
+    assert first.before == second.before
+    assert first.after.fingerprint != second.after.fingerprint
