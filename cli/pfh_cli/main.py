@@ -10,7 +10,10 @@ import typer
 from pfh import __version__
 
 from pfh_cli.boundary import Invocation, guarded
+from pfh_cli.compare import compare
 from pfh_cli.doctor import doctor
+from pfh_cli.eval import evaluate
+from pfh_cli.export import export
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.report import report
@@ -25,7 +28,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("run")(run)
+app.command("eval")(evaluate)
+app.command("compare")(compare)
 app.command("report")(report)
+app.command("export")(export)
 app.command("list-plugins")(list_plugins)
 app.command("new-plugin")(new_plugin)
 app.command("doctor")(doctor)

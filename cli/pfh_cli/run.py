@@ -157,7 +157,7 @@ def run(
     if dry_run:
         print(json.dumps(_plan(spec, filled) | {"launcher": launcher, "store": str(root)}, indent=1))
         return
-    with open_progress(quiet=quiet) as progress, _libraries_quiet(debug):
+    with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         if len(methods) > 1:
             for key, given in spec.options.items():
                 progress.say(f"options of {key}: {', '.join(f'{name}={value}' for name, value in given.items())}")
@@ -189,7 +189,7 @@ def _plan(spec: RunSpec, filled: Mapping[str, BaseModel | None]) -> dict[str, An
 
 
 @contextlib.contextmanager
-def _libraries_quiet(debug: bool) -> Iterator[None]:
+def libraries_quiet(debug: bool) -> Iterator[None]:
     """Keep stdout for the results, and the libraries' own bars and warnings off the screen; set before their import."""
     quiet = {
         "DATASETS_VERBOSITY": "error",

@@ -16,8 +16,9 @@ def share_out(given: Sequence[str], chosen: Sequence[Plugin], plugins: Plugins) 
     """Return plugin keys, such as "methods:dpo", to the options given for them; of two values for one option the last.
 
     Args:
-        given: "key=value" is for every chosen method that has such an option, "NAME.key=value" for the chosen plugin
-            of that name, and "KIND:NAME.key=value" for one of two plugins of one name.
+        given: "key=value" is for every chosen method that has such an option (without a method: for every chosen
+            plugin), "NAME.key=value" for the chosen plugin of that name, and "KIND:NAME.key=value" for one of two
+            plugins of one name.
         chosen: the plugins of the run.
         plugins: to ask the plugins for their options.
 
@@ -52,7 +53,7 @@ def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
 
 def _methods_with(key: str, value: str, chosen: Sequence[Plugin], plugins: Plugins) -> list[Plugin]:
     fields = {plugin.key: _fields(plugin, plugins) for plugin in chosen}
-    methods = [plugin for plugin in chosen if plugin.kind == "methods"]
+    methods = [plugin for plugin in chosen if plugin.kind == "methods"] or list(chosen)
     found = [plugin for plugin in methods if key in fields[plugin.key]]
     if found:
         return found

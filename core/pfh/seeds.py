@@ -166,7 +166,7 @@ def _compare(row: Comparison, measured: Sequence[tuple[Benchmark, Benchmark]], s
 def _interval(
     before: NDArray[np.float64], after: NDArray[np.float64], seed: int
 ) -> tuple[float, float, IntervalMethod]:
-    """Return the interval of mean(after - before); with few changed documents that of one seed, which is wide enough."""
+    """Return the interval of mean(after - before), and how it was made: of one seed where few documents changed."""
     changed = np.count_nonzero(np.any(after != before, axis=0))
     if is_binary(before) and is_binary(after) and changed < FEW_DISCORDANT:
         return paired_interval(before[0], after[0], seed=seed)

@@ -206,6 +206,8 @@ def _compare(before: Benchmark, after: Benchmark | None, seed: int) -> Compariso
         return replace(row, status=after.status, reason=after.reason)
     if after.version != before.version:
         return replace(row, status="ERROR", reason=f"version {before.version} before, {after.version} after")
+    if after.metric != before.metric:
+        return replace(row, status="ERROR", reason=f"metric {before.metric} before, {after.metric} after")
     if after.judge != before.judge:
         return replace(row, status="ERROR", reason=f"judged by {before.judge} before, by {after.judge} after")
     pairs = paired_samples(before, after)

@@ -64,7 +64,7 @@ def safe_start(session: Session) -> Checkpoint:
         engine = JournaledEngine(session.engine(base), work / "journal.jsonl", session.progress, "own answers")
         build_safe(base, engine, work, folder, session.progress)
 
-    inputs = {"model": base.fingerprint, "recipe": _folder_code("starts"), "environment": session.environment()}
+    inputs = {"model": base.fingerprint, "recipe": folder_code("starts"), "environment": session.environment()}
     artifact = session.store.make("start", inputs, build)
     session.release()
     return Checkpoint(name=f"{EMBEDDED_NAME}-SAFE", path=artifact.path, fingerprint=f"start-{artifact.key}")
@@ -284,7 +284,7 @@ def _merge(stored: Evaluation, again: Evaluation) -> Evaluation:
     )
 
 
-def _folder_code(name: str) -> str:
+def folder_code(name: str) -> str:
     """Return a hash of the files of a folder of the core: what a step's key says of its code."""
     digest = hashlib.sha256()
     for file in sorted((Path(__file__).parent / name).iterdir()):

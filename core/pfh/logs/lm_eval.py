@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
 from pfh.evaluation import Benchmark, Evaluation
@@ -20,6 +20,9 @@ from pfh.logs import Log
 from pfh.logs.lines import Skipped
 from pfh.logs.lm_eval_samples import Measure, TaskSamples, read_samples_file
 from pfh.samples import Sample
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 FAMILY = "lm-eval"
 _SAMPLES = re.compile(r"samples_(?P<task>.+?)(_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+))?\.jsonl")
@@ -36,8 +39,9 @@ def read_lm_eval(path: Path) -> Log:
     skipped = Skipped()
     folder = path.parent if path.is_file() else _model_folder(path)
     files = _newest(folder, _date(path) if path.is_file() else None, skipped)
-    results = {date: _results(folder, date, skipped) for date in sorted({date for date, _ in files.values()})}
     digest = hashlib.sha256()
+    dates = sorted({date for date, _ in files.values()})
+    results = {date: _results(folder, date, skipped, digest) for date in dates}
     families: dict[str, list[Benchmark]] = {}
     settings: dict[str, Mapping[str, str]] = {}
     for task, (date, file) in sorted(files.items()):
@@ -46,6 +50,9 @@ def read_lm_eval(path: Path) -> Log:
         for benchmark in _benchmarks(task, about, samples, skipped, complete=not skipped.count(file)):
             families.setdefault(about["pfh"].get("family", FAMILY), []).append(benchmark)
             settings[benchmark.name] = _settings(about)
+    for found in results.values():
+        for family, benchmark in _unmeasured(found):
+            families.setdefault(family, []).append(benchmark)
     if not families:
         raise UserError(f"{folder} holds no sample that can be read. {' '.join(skipped.lines)}")
     model = next((found["model_name"] for found in results.values() if found.get("model_name")), folder.name)
@@ -94,10 +101,12 @@ def _newest(folder: Path, date: str | None, skipped: Skipped) -> dict[str, tuple
     return chosen
 
 
-def _results(folder: Path, date: str, skipped: Skipped) -> Mapping[str, Any]:
+def _results(folder: Path, date: str, skipped: Skipped, digest: _Hash) -> Mapping[str, Any]:
     for file in sorted(folder.glob(f"*_{date}.json")) if date else ():
+        content = file.read_bytes()
+        digest.update(content)
         try:
-            found = json.loads(file.read_bytes())
+            found = json.loads(content)
         except ValueError as error:
             skipped.say(f"{file.name} is no JSON ({error}), so task versions and settings are not known; skipped")
             return {}
@@ -128,6 +137,8 @@ def _about(results: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def _settings(about: Mapping[str, Any]) -> dict[str, str]:
     """Return what must be equal for two logs of a task to be comparable; the prompts themselves are in the samples."""
+    if "settings" in about["pfh"]:
+        return dict(about["pfh"]["settings"])
     run, config = about["run"], about["config"]
     overrides = run.get("config", {}).get("gen_kwargs") if isinstance(run.get("config"), Mapping) else None
     named = {
@@ -165,6 +176,15 @@ def _benchmarks(
             samples=tuple(_named(row, label) for row in rows),
             **_state(measure, rows, samples, about, complete=complete),
         )
+
+
+def _unmeasured(results: Mapping[str, Any]) -> Iterator[tuple[str, Benchmark]]:
+    """Yield (family, benchmark) for what an export of pfh lists without samples, with the reason."""
+    for task, about in (results.get("pfh") or {}).items():
+        if about.get("status", "MEASURED") != "MEASURED":
+            metric, direction = next(iter(results["higher_is_better"][task].items()))
+            fields = {name: about[name] for name in ("name", "version", "status", "reason", "judge", "source")}
+            yield about["family"], Benchmark(metric=metric, higher_is_better=direction, **fields)
 
 
 def _direction(about: Mapping[str, Any], metric: str) -> bool | None:
