@@ -42,8 +42,10 @@ class GenerationRequest:
 
     id: str
     """Unique in a call; with `Sampling.seed` it fixes the random draw, whatever else is in the batch."""
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     """The chat so far, ending in a user turn; a model without a chat template gets pfh's plain template."""
+    prompt: str | None = None
+    """Rendered text, fed as it is in place of a chat. The requests of one call are all chats or all prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)

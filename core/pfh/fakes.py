@@ -66,7 +66,7 @@ class FakeEngine:
                 Completion(
                     text=" ".join(kept),
                     tokens=len(kept),
-                    prompt_tokens=self.count_tokens(self.render(request.messages)),
+                    prompt_tokens=self.count_tokens(request.prompt or self.render(request.messages)),
                     truncated=len(kept) < len(words),
                 )
             )

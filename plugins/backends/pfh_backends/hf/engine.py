@@ -152,7 +152,8 @@ class HfEngine:
         cut = [prompts[index][-room:] for index in group]
         limits = [min(sampling.max_new_tokens, window - len(prompt)) for prompt in cut]
         draws = uniforms([requests[index].id for index in group], sampling, self._device)
-        stops = (*sampling.stop, *templates.stops(self._tokenizer))
+        chat = requests[group[0]].prompt is None
+        stops = (*sampling.stop, *(templates.stops(self._tokenizer) if chat else ()))
         tail = 4 + max((len(stop.encode()) for stop in stops), default=0)
         end_tokens = self._end_tokens()
 
@@ -174,7 +175,7 @@ class HfEngine:
             truncated = not ended(tokens)
             kept = tokens[:-1] if tokens[-1] in end_tokens else tokens
             text = self._decode(kept)
-            if templates.is_plain(self._tokenizer):
+            if chat and templates.is_plain(self._tokenizer):
                 text = text.removeprefix(" ")
             completions.append(
                 Completion(
@@ -218,7 +219,12 @@ class HfEngine:
         return {token for token in (*listed, self._tokenizer.eos_token_id) if token is not None}
 
     def _encode_prompts(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
-        return [tuple(self._encode(self.render(request.messages))) for request in requests]
+        return [
+            tuple(self._encode(self.render(request.messages)))
+            if request.prompt is None
+            else tuple(scoring.encode_context(self._tokenizer, request.prompt))
+            for request in requests
+        ]
 
     def _encode_pairs(self, requests: Sequence[ScoringRequest]) -> list[scoring.Encoded]:
         return scoring.encode(self._tokenizer, requests, self._window)
