@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,7 +117,8 @@ def test_outcomes_come_in_order_and_a_stuck_job_fails_only_itself():
     ],
 )  # fmt: skip
 def test_limits_hold(code: str, status: str):
-    assert run_python(code, limits=TIGHT).status in status.split()
+    limits = TIGHT if "timeout" in status else replace(TIGHT, seconds=60, cpu_seconds=30)  # the machine may be busy
+    assert run_python(code, limits=limits).status in status.split()
 
 
 def test_a_fork_bomb_is_limited_and_leaves_nothing():
@@ -163,7 +166,7 @@ def test_a_program_left_behind_is_killed_with_its_job(tmp_path: Path):
     ],
 )  # fmt: skip
 def test_what_a_program_cannot_do(code: str):
-    assert run_python(code, limits=TIGHT).status == "error"
+    assert run_python(code, limits=replace(TIGHT, seconds=60, cpu_seconds=30)).status == "error"
 
 
 def test_the_environment_and_the_users_files_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -362,7 +365,12 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("PFH_HOSTILE_PROGRAMS", "25")),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 @given(st.lists(st.one_of(PIECES, st.text(max_size=30)), max_size=6))
 def test_no_program_prints_or_returns_what_it_does_not_know(pieces: list[str]):
     code = "\n".join(pieces)

@@ -67,6 +67,7 @@ def environment() -> dict[str, str]:
         "HOME": "/tmp",  # noqa: S108 - the private one
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0",
+        "PYTHONIOENCODING": "utf-8:surrogateescape",
         "LD_LIBRARY_PATH": str(Path(sys.base_prefix).resolve() / "lib"),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

@@ -204,8 +204,11 @@ def available() -> str:
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
 ) -> list[Result]:
-    """Return `function` of every item, in their order; for functions that wait for the sandbox."""
-    count = min(workers or len(os.sched_getaffinity(0)), len(items))
+    """Return `function` of every item, in their order; for functions that wait for the sandbox.
+
+    Without `workers` twice the cores: while one job starts or ends, another runs.
+    """
+    count = min(workers or 2 * _cores(), len(items))
     if count <= 1:
         return [function(item) for item in items]
     pool = ThreadPoolExecutor(count, thread_name_prefix="sandbox")
@@ -213,6 +216,10 @@ def in_parallel(
         return list(pool.map(function, items))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _describe(job: socket.socket, *, limits: Limits, **description: Any) -> None:  # noqa: ANN401 - JSON

@@ -10,11 +10,9 @@ import contextlib
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,16 +86,21 @@ def _supervise(channel: socket.socket, calls: socket.socket | None, confined: bo
             frames.send(channel, outcome)
     finally:
         if not confined:
+            import shutil
+
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder(job: dict[str, Any], confined: bool, user: int | None) -> str:
     if confined:
         namespaces.private_files(job["limits"]["file_mb"], as_root=user is not None)
+        namespaces.forget_capabilities()
         folder = "/tmp/job"  # noqa: S108 - the private /tmp
         Path(folder).mkdir(mode=0o777)
         Path(folder).chmod(0o777)
     else:
+        import tempfile
+
         namespaces.adopt_orphans()
         folder = tempfile.mkdtemp(prefix="pfh-job-")
     for name, text in job["files"].items():
@@ -110,18 +113,16 @@ def _folder(job: dict[str, Any], confined: bool, user: int | None) -> str:
 def _run(run: Run, stdin: str, channel: socket.socket) -> dict[str, Any] | None:
     """Run the program once; None when the harness hung up meanwhile."""
     limits = run.job["limits"]
-    source = tempfile.TemporaryFile(dir="/dev/shm" if run.confined else None)  # noqa: SIM115, S108 - the child reads it
-    source.write(stdin.encode("utf-8", "surrogateescape"))
-    source.seek(0)
+    source = _readable(stdin.encode("utf-8", "surrogateescape"))
     out, out_end = os.pipe()
     err, err_end = os.pipe()
-    for descriptor in (source.fileno(), out_end, err_end):
+    for descriptor in (source, out_end, err_end):
         os.fchmod(descriptor, 0o666)  # a program may open /dev/stdin by name
     started = time.monotonic()
     process = os.fork()
     if process == 0:
-        _become_program(run, source.fileno(), out_end, err_end)
-    source.close()
+        _become_program(run, source, out_end, err_end)
+    os.close(source)
     os.close(out_end)
     os.close(err_end)
     if run.calls is not None:
@@ -178,6 +179,22 @@ def _run(run: Run, stdin: str, channel: socket.socket) -> dict[str, Any] | None:
     }
 
 
+def _readable(content: bytes) -> int:
+    """Return a descriptor of a file in memory with `content`, at its beginning."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("stdin")
+    else:
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
 def _ended(exit_status: int, cpu_seconds: float, limits: dict[str, Any]) -> str:
     code = os.waitstatus_to_exitcode(exit_status)
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and cpu_seconds >= limits["cpu_seconds"]):
@@ -204,6 +221,7 @@ def _kill_all(process: int, confined: bool) -> None:
         with contextlib.suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):

@@ -14,7 +14,7 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x40000000,
 )
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
-PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 24, 36, 38
+PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 24, 36
 CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,23 +52,29 @@ def private_files(megabytes: int, as_root: bool) -> None:
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
 
 
+def forget_capabilities() -> None:
+    """Empty the bounding set: no program that is executed from here on can gain a capability."""
+    for capability in range(64):
+        if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break  # past the last one that this kernel knows
+
+
 def drop_privileges(user: int | None) -> None:
-    """Become `user` where one is given (root only), and lose every capability for good.
+    """Become `user` where one is given (root only), and lose every capability.
+
+    No program can win one back: bubblewrap has set no_new_privs, and the bounding set is empty.
 
     Raises:
         OSError: the process kept something that it should have lost.
     """
-    for capability in range(64):
-        if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            break  # past the last one that this kernel knows, or not ours to drop
-    if user is not None:
+    if user is not None:  # a change from user 0 to another clears all capabilities
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
+        return
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     none = (ctypes.c_uint32 * 6)()
     _check("capset", _libc.capset(header, none))
-    _check("no_new_privs", _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
 def adopt_orphans() -> None:

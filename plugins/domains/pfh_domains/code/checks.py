@@ -22,7 +22,7 @@ from itertools import accumulate, chain, combinations, count, groupby, islice, p
 from math import ceil, comb, factorial, floor, gcd, inf, isqrt, log, log2, log10, pi, sqrt
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union
 """
-"""What contest programs may use without importing it, as in GEM's code environments; it hides no built-in name."""
+"""What a contest program that fails for a missing name is run with once more, as in GEM; it hides no built-in name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +75,19 @@ def passes(program: str, checks: Checks, limits: Limits) -> bool:
     if isinstance(checks, CallTests):
         tests = UnitTests(script=checks.script, names=checks.names, setup=checks.setup)
         return run_tests(program, tests, prelude=checks.prelude, limits=limits, packages=PACKAGES).status == "ok"
-    with Program(program, prelude=PRELUDE, limits=limits, packages=PACKAGES) as started:
-        return all(
-            _prints(started.run(given), wanted) for given, wanted in zip(checks.inputs, checks.outputs, strict=True)
-        )
+    failed = _first_failure(program, "", checks, limits)
+    if failed is not None and "NameError" in failed.stderr:
+        failed = _first_failure(program, PRELUDE, checks, limits)
+    return failed is None
 
 
-def _prints(outcome: Outcome, wanted: str) -> bool:
-    return outcome.status == "ok" and lines(outcome.stdout) == lines(wanted)
+def _first_failure(program: str, prelude: str, checks: StdinTests, limits: Limits) -> Outcome | None:
+    with Program(program, prelude=prelude, limits=limits, packages=PACKAGES) as started:
+        for given, wanted in zip(checks.inputs, checks.outputs, strict=True):
+            outcome = started.run(given)
+            if outcome.status != "ok" or lines(outcome.stdout) != lines(wanted):
+                return outcome
+    return None
 
 
 def lines(output: str) -> list[str]:

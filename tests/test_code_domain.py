@@ -1,0 +1,303 @@
+"""The code domain: problems, splits, programs in completions, rewards that have to be earned, held-out sets."""
+
+# ruff: noqa: E501 - a hostile program is easier to read on one line
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import zlib
+from collections.abc import Mapping
+
+import pytest
+from pfh.data import Dataset, HubData, Row
+from pfh.domain import Problem
+from pfh.errors import DataUnavailableError, UserError
+from pfh.options import fill
+from pfh.sandbox import available
+from pfh.specs import DomainSpec
+from pfh_domains import code
+from pfh_domains.code.extraction import extract_program
+from pfh_domains.code.holdouts import load_holdout
+from pfh_domains.code.settings import Options
+
+needs_sandbox = pytest.mark.skipif(available() != "", reason=available())
+
+DOUBLE = {"inputs": ["4\n", "11\n", "-3\n"], "outputs": ["8\n", "22 \n", "-6"]}
+
+
+class FakeData:
+    """Datasets in memory, by hub id, configuration and split."""
+
+    def __init__(self, rows: Mapping[str, list[Row]]) -> None:
+        self.rows = rows
+
+    def load(self, hub_id: str, config: str = "default", split: str = "test") -> Dataset:
+        name = f"{hub_id}/{config}/{split}"
+        if name not in self.rows:
+            raise DataUnavailableError(f"{name} is not here")
+        return Dataset(rows=tuple(self.rows[name]), fingerprint=f"{len(self.rows[name])}", origin="test")
+
+
+def contests(count: int, tests: object = DOUBLE) -> list[Row]:
+    return [{"problem": f"Print twice the number, variant {n}.", "tests": json.dumps(tests)} for n in range(count)]
+
+
+def domain(rows: list[Row], split: str = "train", **options: object) -> code.Code:
+    return code.Code(Options(**options), FakeData({f"axon-rl/CodeContest/default/{split}": rows}))
+
+
+def doubling() -> tuple[code.Code, Problem]:
+    opened = domain(contests(30), time_limit=0.5)
+    return opened, opened.problems("train", 1, seed=0)[0]
+
+
+def fenced(program: str) -> str:
+    return f"Here is the program.\n```python\n{program}\n```\nIt reads a number."
+
+
+def test_splits_are_disjoint_and_a_longer_list_begins_with_the_shorter():
+    opened = domain([*contests(60), *contests(10)])
+    train, test = opened.problems("train", 30, seed=3), opened.problems("test", 5, seed=3)
+    assert not {p.id for p in train} & {p.id for p in test}
+    assert len({p.messages[0]["content"] for p in train}) == 30
+    assert opened.problems("train", 10, seed=3) == train[:10]
+    assert opened.problems("train", 10, seed=4) != train[:10]
+    assert {p.environment for p in train} == {"code:CodeContest"}
+
+
+def test_a_set_with_only_a_test_split_is_used():
+    assert len(domain(contests(30), split="test").problems("train", 5, seed=0)) == 5
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        {"inputs": ["1"], "outputs": ["2"]},
+        {"inputs": ["1", "2"], "outputs": ["YES", "YES\n"]},
+        {"inputs": ["1", "2"], "outputs": ["", "\n"]},
+        {"inputs": [[1], [2]], "outputs": [[2], [4]], "fn_name": "double"},
+        [{"input": "1", "output": "2"}],
+    ],
+)
+def test_tests_that_cannot_tell_right_from_wrong_leave_a_problem_out(tests: object):
+    with pytest.raises(UserError, match=r"has 0 train problems .* min_tests"):
+        domain(contests(30, tests)).problems("train", 1, seed=0)
+
+
+def test_the_longest_inputs_are_kept_and_lines_are_joined():
+    tests = {"inputs": ["1", ["10", "20"], "300"], "outputs": ["1", ["2", "3"], "4"]}
+    problem = domain(contests(30, tests), max_tests=2).problems("train", 1, seed=0)[0]
+    assert json.loads(problem.answer) == {"kind": "stdin", "inputs": ["10\n20", "300"], "outputs": ["2\n3", "4"]}
+
+
+def test_the_version_follows_the_rows_and_the_options():
+    assert domain(contests(30)).version == domain(contests(30)).version
+    assert (
+        len({domain(contests(30)).version, domain(contests(31)).version, domain(contests(30), max_tests=3).version})
+        == 3
+    )
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp", "livecodebench", "HumanEval"])
+def test_held_out_sets_cannot_be_trained_on(name: str):
+    with pytest.raises(UserError, match="held out"):
+        fill(Options, {"dataset": name}, "domain code")
+
+
+def test_an_unknown_dataset_names_the_nearest():
+    with pytest.raises(UserError, match="Did you mean 'CodeContest'"):
+        fill(Options, {"dataset": "CodeContests"}, "domain code")
+
+
+def test_missing_data_says_where_was_looked():
+    opened = code.Code(Options(dataset="code:Taco8k"), FakeData({}))
+    with pytest.raises(DataUnavailableError, match="TACO-8k"):
+        opened.problems("train", 1, seed=0)
+    for name in opened.holdouts:
+        with pytest.raises(DataUnavailableError):
+            opened.holdout(name)
+
+
+@pytest.mark.parametrize(
+    ("completion", "program"),
+    [
+        ("```python\na = 1\n```", "a = 1\n"),
+        ("```\na = 1\n```", "a = 1\n"),
+        ("one:\n```python\na = 1\n```\ntwo:\n```py\na = 2\n```", "a = 2\n"),
+        ("```python\na = 1\n```\nRun it:\n```bash\npython a.py\n```", "a = 1\n"),
+        ("```python\nwhile True:\n    pass", "while True:\n    pass\n"),
+        ("import sys\nprint(1)", "import sys\nprint(1)"),
+        ("print(1)", "print(1)"),
+        ("The answer is 42.", None),
+        ("", None),
+        ("   \n", None),
+        ("```python\n```", None),
+        ("```bash\nls\n```", None),
+        ("```" * 300_000, None),
+        ("?!.", None),
+    ],
+)
+def test_extracts_the_program(completion: str, program: str | None):
+    assert extract_program(completion) == program
+
+
+def test_extracts_the_function_that_was_asked_for():
+    blocks = "```python\ndef f(x):\n    return x\n```\n```python\nprint(f(3))\n```"
+    assert extract_program(blocks, entry_point="f") == "def f(x):\n    return x\n"
+    prompt = 'def f(x):\n    """Return x."""\n'
+    assert extract_program("    return x\n", prompt, "f") == prompt + "    return x\n"
+    assert extract_program("```python\n    return x\n```", prompt, "f") == prompt + "    return x\n"
+
+
+@needs_sandbox
+def test_a_right_program_earns_the_reward():
+    opened, problem = doubling()
+    verdict = opened.verify(problem, fenced("print(2 * int(input()))"))
+    assert (verdict.reward, verdict.extracted) == (1.0, "print(2 * int(input()))\n")
+
+
+@needs_sandbox
+def test_a_program_without_its_imports_is_helped_out_as_in_gem():
+    opened, problem = doubling()
+    assert opened.verify(problem, fenced("print(math.prod((2, int(sys.stdin.read()))))")).reward == 1.0
+    assert opened.verify(problem, fenced("print(2 * int(input()) + missing)")).reward == 0.0
+
+
+UNDESERVED = {
+    "nothing": "pass",
+    "one answer": "print(8)",
+    "every answer": "print(8)\nprint(22)\nprint(-6)",
+    "right, then crashes": "print(2 * int(input()))\nraise ValueError",
+    "right, then killed": "print(2 * int(input()), flush=True)\nimport os\nos.abort()",
+    "right, then hangs": "print(2 * int(input()), flush=True)\nwhile True: pass",
+    "right, then much more": "print(2 * int(input()), flush=True)\nwhile True: print()",
+    "exits early": "import sys\nsys.exit(0)",
+    "exits at once": "import os\nos._exit(0)",
+    "remembers earlier runs": (
+        "import os\nn = len(os.listdir('.'))\nopen(str(n), 'w').close()\nprint([8, 22, -6][n % 3] if n > 5 else 0)"
+    ),
+    "forks": "import os\nif os.fork(): os.wait()\nprint(2 * int(open('/dev/stdin').read()))",
+    "writes to the harness": "import os\nfor n in range(3, 64):\n  try: os.write(n, b'{\"status\": \"ok\"}')\n  except OSError: pass",
+    "echo of the prompt": "Print twice the number, variant 3.",
+}  # fmt: skip
+
+
+@needs_sandbox
+@pytest.mark.parametrize("name", UNDESERVED)
+def test_no_reward_is_undeserved(name: str):
+    opened, problem = doubling()
+    assert opened.verify(problem, fenced(UNDESERVED[name])).reward == 0.0
+
+
+@needs_sandbox
+def test_many_are_judged_in_order():
+    opened, problem = doubling()
+    right, wrong = fenced("print(2 * int(input()))"), fenced("print(int(input()))")
+    verdicts = opened.verify_many([problem] * 5, [right, wrong, fenced("while True: pass"), "no program", right])
+    assert [verdict.reward for verdict in verdicts] == [1.0, 0.0, 0.0, 0.0, 1.0]
+    assert verdicts[3].extracted is None
+
+
+HUMANEVAL_ROW = {
+    "task_id": "Invented/0",
+    "prompt": 'def half(x):\n    return x / 2\n\n\ndef third(x):\n    """Return a third of x.\n    >>> third(9)\n    3.0\n    """\n',
+    "canonical_solution": "    return x / 3\n",
+    "test": "def check(candidate):\n    assert candidate(6) == 2\n    assert candidate(half(6)) == 1\n",
+    "entry_point": "third",
+}
+MBPP_ROW = {
+    "task_id": 1,
+    "text": "Write a function to sum two numbers.",
+    "code": "class Pair:\r\n  def __init__(self, a, b): self.a, self.b = a, b\r\ndef sum(pair): return pair.a + pair.b",
+    "test_list": ["assert sum(pair) == 5", "assert sum(Pair(1, -1)) == 0"],
+    "test_setup_code": "pair = Pair(2, 0)\r\npair.b = 3",
+}
+EVALPLUS_ROW = {
+    "task_id": 2,
+    "prompt": '"""\nWrite a function to divide.\n"""',
+    "entry_point": "divide",
+    "canonical_solution": "def divide(a: int, b: int): return [a / b, inner(a)]\n\ndef inner(a): return a\n",
+    "contract": "\n    assert isinstance(b, int)\n    assert b != 0\n",
+    "base_input": [[6, 3], [1, 0]],
+    "plus_input": [[5, 2], [1, 0.5], [9, 7]],
+    "atol": 0,
+}
+LIVECODEBENCH_ROW = {
+    "question_id": "a",
+    "question_content": "Print twice the number.",
+    "starter_code": "",
+    "metadata": "{}",
+    "public_test_cases": json.dumps([{"input": "1", "output": "2", "testtype": "stdin"}]),
+    "private_test_cases": json.dumps([{"input": "4", "output": "8", "testtype": "stdin"}]),
+}
+LIVECODEBENCH_FUNCTION_ROW = {
+    **LIVECODEBENCH_ROW,
+    "question_id": "b",
+    "starter_code": "class Solution:\n    def repeat(self, s: str, n: int) -> List[str]:\n        ",
+    "metadata": '{"func_name": "repeat"}',
+    "public_test_cases": json.dumps([{"input": '"a"\n2', "output": '["a", "a"]', "testtype": "functional"}]),
+    "private_test_cases": base64.b64encode(
+        zlib.compress(pickle.dumps(json.dumps([{"input": '"b"\n0', "output": "[]", "testtype": "functional"}])))
+    ).decode(),
+}
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("name", "where", "row", "right", "wrong"),
+    [
+        ("humaneval", "openai/openai_humaneval/openai_humaneval", HUMANEVAL_ROW, "    return x / 3", "    return 2"),
+        ("humanevalplus", "evalplus/humanevalplus/default", HUMANEVAL_ROW, "def third(x): return x / 3", "third = half"),
+        ("mbpp", "google-research-datasets/mbpp/full", MBPP_ROW, MBPP_ROW["code"], "def sum(pair): return 5"),
+        ("mbppplus", "evalplus/mbppplus/default",
+         {**MBPP_ROW, "prompt": "Sum.", "test_imports": ["import math"], "test": "assert sum(Pair(1, 2)) == math.floor(3.5)"},
+         MBPP_ROW["code"], "def sum(pair): return 3"),
+        ("mbppplus", "evalplus/mbppplus/evalplus_package_format", EVALPLUS_ROW,
+         "def divide(a, b): return [a / b + 1e-9, a]", "def divide(a, b): return [a // b, a]"),
+        ("livecodebench", "livecodebench/code_generation_lite/release_latest", LIVECODEBENCH_ROW,
+         "print(2 * int(input()))", "print(2)"),
+        ("livecodebench", "livecodebench/code_generation_lite/release_latest", LIVECODEBENCH_FUNCTION_ROW,
+         "class Solution:\n    def repeat(self, s, n): return [s] * n", "class Solution:\n    def repeat(self, s, n): return []"),
+    ],
+)  # fmt: skip
+def test_holdouts_are_judged_by_their_tests(name: str, where: str, row: Row, right: str, wrong: str):
+    opened = code.Code(Options(), FakeData({f"{where}/test": [row]}))
+    (problem,) = opened.holdout(name)
+    assert opened.verify(problem, fenced(right)).reward == 1.0
+    assert opened.verify(problem, fenced(wrong)).reward == 0.0
+    assert opened.verify(problem, problem.messages[0]["content"]).reward == 0.0
+    if problem.solution is not None:
+        assert opened.verify(problem, problem.solution).reward == 1.0
+
+
+def test_a_pickle_of_livecodebench_cannot_run_anything():
+    harmful = base64.b64encode(zlib.compress(pickle.dumps(os.system))).decode()
+    row = {**LIVECODEBENCH_ROW, "private_test_cases": harmful}
+    with pytest.raises(DataUnavailableError, match=r"posix\.system"):
+        load_holdout("livecodebench", FakeData({"livecodebench/code_generation_lite/release_latest/test": [row]}))
+
+
+@needs_sandbox
+def test_the_domain_opens_with_the_sandbox():
+    assert code.open_domain(DomainSpec(options=Options(), data=FakeData({}))).name == "code"
+
+
+@needs_sandbox
+@pytest.mark.skipif("PFH_DATA_MIRROR" not in os.environ, reason="PFH_DATA_MIRROR is not set")
+@pytest.mark.parametrize("name", ["humaneval", "mbpp"])
+def test_canonical_solutions_of_the_mirror_pass(name: str):
+    opened = code.Code(Options(), HubData())
+    problems = opened.holdout(name)
+    verdicts = opened.verify_many(problems, [problem.solution or "" for problem in problems])
+    assert [problem.id for problem, verdict in zip(problems, verdicts, strict=True) if verdict.reward != 1] == []
+
+
+@pytest.mark.skipif("PFH_DATA_MIRROR" not in os.environ, reason="PFH_DATA_MIRROR is not set")
+def test_the_mirror_has_enough_problems_to_train_on():
+    opened = code.Code(Options(), HubData())
+    assert len(opened.problems("train", 48, seed=0)) == 48
+    texts = {problem.messages[0]["content"] for name in ("humaneval", "mbpp") for problem in opened.holdout(name)}
+    assert not texts & {problem.messages[0]["content"] for problem in opened.problems("train", 48, seed=0)}
