@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pfh import figures
-from pfh.results import FamilyRecord, RunResults, StageRecord
+from pfh.measurements import Measurement
+from pfh.results import FamilyRecord, MeasuredFamily, RunResults, StageRecord
 from pfh.statistics import Comparison
 from pfh.text import printable
 from pfh.verdict import stage_name
@@ -21,6 +24,10 @@ LEGEND = (
     "↑ higher is better, ↓ lower is better, · neither. Changes of percentages are in percentage points. "
     "p is adjusted over the family (Benjamini-Hochberg); a change counts from adjusted p ≤ 0.05."
 )
+LEGEND_OF_FORGETTING = (
+    " Forgot and gained are the shares of samples that went from right to wrong and back, beyond guessing."
+)
+LEGEND_OF_ONE = "↑ higher is better, ↓ lower is better, · neither."
 STYLES = {"worse": "bold red", "better": "bold blue", "changed": "bold magenta", "not measured": "yellow"}
 SHORT = {"no evidence of change": "no evidence"}
 ASCII = str.maketrans({"−": "-", "–": "-", "→": ">", "↑": "^", "↓": "v", "≤": "<=", "·": "-", "…": "..."})
@@ -38,32 +45,73 @@ def print_results(results: RunResults, console: Console) -> None:
             _print_family(family, console)
         _print_spent(stage, console)
         _print_lines(stage.notes, console)
+    for model in results.measured:
+        for measured in model.families:
+            _print_measured(measured, console)
     _print_lines(results.notes, console)
     console.print()
-    console.print(_text(LEGEND, console, "dim"))
+    console.print(_text(_legend(results), console, "dim"))
+
+
+def _legend(results: RunResults) -> str:
+    if results.measured:
+        return LEGEND_OF_ONE
+    rows = [row for stage in results.stages for family in stage.families for row in family.comparisons]
+    return LEGEND + (LEGEND_OF_FORGETTING if any(row.forgetting_corrected is not None for row in rows) else "")
+
+
+def _print_measured(family: MeasuredFamily, console: Console) -> None:
+    measured = [row for row in family.benchmarks if row.status == "MEASURED"]
+    console.print()
+    console.print(_text(family.family, console, "bold underline"))
+    table = _empty_table()
+    for name in ("metric", "n", "score", "95% interval", "no answer", "cut off"):
+        table.add_column(_text(name, console), justify="left" if name == "metric" else "right", no_wrap=True)
+    for row in measured:
+        interval = figures.level_interval(row, row.binary)
+        cells = (row.metric, row.n, figures.level(row.score, row.binary), interval, row.format_failures, row.truncated)
+        label = _text(f"{row.benchmark} {figures.arrow(row)}", console)
+        table.add_row(label, *(_text(str(cell), console) for cell in cells))
+    if measured:
+        console.print(table)
+    _print_missing([row for row in family.benchmarks if row.status != "MEASURED"], console)
 
 
 def _print_family(family: FamilyRecord, console: Console) -> None:
     measured = [row for row in family.comparisons if row.status == "MEASURED"]
-    missing = [row for row in family.comparisons if row.status != "MEASURED"]
     console.print()
     console.print(_text(family.family, console, "bold underline"))
     if measured:
         console.print(_table(measured, console))
-    for row in missing:
+    _print_missing([row for row in family.comparisons if row.status != "MEASURED"], console)
+    _print_lines(family.findings, console)
+
+
+def _print_missing(rows: Sequence[Comparison | Measurement], console: Console) -> None:
+    for row in rows:
         line = _text(f"{row.status} ", console, STYLES["not measured"])
         line.append_text(_text(f"{row.benchmark}: {row.reason or 'no reason given'}", console))
         console.print(line)
-    _print_lines(family.findings, console)
+
+
+def _empty_table() -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    table.add_column("benchmark", overflow="fold", min_width=10)
+    return table
 
 
 def _table(rows: list[Comparison], console: Console) -> Table:
     wide, narrow = console.width >= WIDE, console.width < NARROW
-    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    table.add_column("benchmark", overflow="fold", min_width=10)
+    table = _empty_table()
     names = ["metric"] if wide else []
     names += ["n", "after"] if narrow else ["n", "before", "after"]
     names += ["change [95% CI]", "1→0", "0→1", "p", "adj. p"] if wide else ["change [95% CI]", "adj. p"]
+    if any(row.forgetting_corrected is not None for row in rows):
+        names[-1:-1] = ["forgot", "gained"]
+        if "p" in names:
+            names.remove("p")
+    if any(row.noise_floor is not None for row in rows):
+        names[-1:-1] = ["noise"]
     for name in names:
         table.add_column(_text(name, console), justify="left" if name == "metric" else "right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -76,15 +124,26 @@ def _table(rows: list[Comparison], console: Console) -> Table:
             "change [95% CI]": f"{figures.change(row)} {figures.interval(row)}",
             "1→0": figures.count(row.n10),
             "0→1": figures.count(row.n01),
+            "forgot": figures.share(_preferred(row.forgetting_corrected, row.forgetting)),
+            "gained": figures.share(_preferred(row.backward_transfer_corrected, row.backward_transfer)),
+            "noise": figures.level(row.noise_floor, figures.is_binary(row)),
             "p": figures.p_value(row.p_value),
             "adj. p": figures.p_value(row.p_adjusted),
         }
         table.add_row(
             _text(f"{row.benchmark} {figures.arrow(row)}", console),
             *(_text(figure[name], console) for name in names),
-            _text(SHORT.get(row.verdict, row.verdict), console, STYLES.get(row.verdict, "")),
+            _text(
+                "within noise" if row.within_noise else SHORT.get(row.verdict, row.verdict),
+                console,
+                STYLES.get(row.verdict, ""),
+            ),
         )
     return table
+
+
+def _preferred(corrected: float | None, plain: float | None) -> float | None:
+    return plain if corrected is None else corrected
 
 
 def _print_spent(stage: StageRecord, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pfh.measurements import CategoryMeasurement, Measurement
 from pfh.statistics import CategoryComparison, Comparison
 
 Row = Comparison | CategoryComparison
@@ -38,6 +39,23 @@ def signed(value: float, row: Row) -> str:
     return "0" + text[2:] if not float(text) else text.replace("-", "−")
 
 
+def share(value: float | None) -> str:
+    """Write a share in percent."""
+    return ABSENT if value is None else f"{100 * value:.1f}%"
+
+
+def level(value: float | None, binary: bool) -> str:
+    """Write the mean score of one model: in percent for binary scores, else as it is."""
+    if value is None:
+        return ABSENT
+    return share(value) if binary else number(value)
+
+
+def level_interval(row: Measurement | CategoryMeasurement, binary: bool) -> str:
+    """Write the 95% interval of a mean score, in the unit of `level`."""
+    return "" if row.ci_low is None else f"[{level(row.ci_low, binary)}, {level(row.ci_high, binary)}]"
+
+
 def count(value: int | None) -> str:
     """Write a count that a non-binary metric does not have."""
     return ABSENT if value is None else str(value)
@@ -65,7 +83,7 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def arrow(row: Comparison) -> str:
+def arrow(row: Comparison | Measurement) -> str:
     """Return the good direction of the metric: up, down, or neither."""
     return {True: "↑", False: "↓", None: "·"}[row.higher_is_better]
 

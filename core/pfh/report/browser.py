@@ -18,6 +18,10 @@ GroupIndex = dict[tuple[int, str, str], int]
 """(Index of the stage, family, benchmark) to the position of its samples in the browser's groups."""
 
 
+BROWSED = 5000
+"""A report holds about so many samples: beyond, it leaves out such as did not change."""
+
+
 class _Texts:
     """Every text once: prompts and completions before repeat from stage to stage."""
 
@@ -33,6 +37,7 @@ def browser_data(results: RunResults, pairs: PairedBenchmarks) -> tuple[dict[str
     texts = _Texts()
     groups: list[dict[str, Any]] = []
     index: GroupIndex = {}
+    share = _share(pairs)
     for number, stage in enumerate(results.stages):
         for family in stage.families:
             rows = {row.benchmark: row for row in family.comparisons}
@@ -41,6 +46,7 @@ def browser_data(results: RunResults, pairs: PairedBenchmarks) -> tuple[dict[str
                 row = rows.get(before.name)
                 if not samples or row is None:
                     continue
+                kept = _kept(samples, share)
                 index[number, family.family, before.name] = len(groups)
                 groups.append(
                     {
@@ -50,10 +56,34 @@ def browser_data(results: RunResults, pairs: PairedBenchmarks) -> tuple[dict[str
                         "benchmark": printable(before.name),
                         "metric": printable(before.metric),
                         "sensitive": before.sensitive or after.sensitive,
-                        "samples": [_sample(x, y, row, texts) for x, y in samples],
+                        "left_out": len(samples) - len(kept),
+                        "samples": [_sample(x, y, row, texts) for x, y in kept],
                     }
                 )
     return {"texts": list(texts.index), "groups": groups}, index
+
+
+def _share(pairs: PairedBenchmarks) -> float:
+    """Return which share of a benchmark's samples is shown."""
+    total = sum(len(before.samples) for benchmarks in pairs.values() for before, _ in benchmarks)
+    return min(1.0, BROWSED / total) if total else 1.0
+
+
+def _kept(samples: Sequence[tuple[Sample, Sample]], share: float) -> list[tuple[Sample, Sample]]:
+    """Return the samples to show, in their order: those that changed first, the others evenly spread."""
+    room = max(20, round(share * len(samples)))
+    if share >= 1 or len(samples) <= room:
+        return list(samples)
+    changed = [place for place, (x, y) in enumerate(samples) if x.score != y.score]
+    same = [place for place, (x, y) in enumerate(samples) if x.score == y.score]
+    kept = [*_spread(changed, room), *_spread(same, room - len(changed))]
+    return [samples[place] for place in sorted(kept)]
+
+
+def _spread(places: Sequence[int], count: int) -> list[int]:
+    if count >= len(places):
+        return list(places)
+    return [places[number * len(places) // count] for number in range(max(count, 0))]
 
 
 def _sample(before: Sample, after: Sample, row: Comparison, texts: _Texts) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def write_report(path: Path, results: RunResults, pairs: PairedBenchmarks) -> No
     page = template.render(
         results=results,
         groups=groups,
+        left_out=sum(group["left_out"] for group in samples["groups"]),
         plots=plots,
         policy=_policy(scripts),
         # Markup is what the template does not escape: our own files, and JSON without a single "<".
