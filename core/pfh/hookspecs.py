@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         JudgeSpec,
         LaunchResult,
         LaunchSpec,
+        PlanSpec,
+        Table,
         TrainingResult,
         TrainingSpec,
     )
@@ -145,6 +147,22 @@ def evaluate(spec: EvaluationSpec) -> Evaluation | None:
         ...         samples=(sample,)),))
         >>> evaluate(fakes.evaluation_spec(answers=["Yes"])).benchmarks[0].samples[0].score
         1.0
+    """
+
+
+@hookspec(firstresult=True)
+def plan(spec: PlanSpec) -> Table | None:
+    """Say what `evaluate` would put to a model, and how much of it, for `--dry-run` (group `pfh.evals`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.specs import PlanSpec, Table
+        >>> @hookimpl
+        ... def plan(spec):
+        ...     held = 20 if spec.limit is None else min(spec.limit, 20)
+        ...     return Table(title="What would be asked", columns=("benchmark", "requests"), rows=(("one-word", held),))
+        >>> plan(PlanSpec(options=None, data=fakes.NoData(), limit=8)).rows
+        (('one-word', 8),)
     """
 
 

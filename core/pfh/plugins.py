@@ -15,7 +15,7 @@ from pfh.errors import PfhError, PluginError, StepFailedError, did_you_mean
 from pfh.evaluation import Evaluation
 from pfh.options import fill
 from pfh.shortage import shortage
-from pfh.specs import Analysis, Generation, LaunchResult, TrainingResult
+from pfh.specs import Analysis, Generation, LaunchResult, Table, TrainingResult
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         GenerationSpec,
         JudgeSpec,
         LaunchSpec,
+        PlanSpec,
         TrainingSpec,
     )
 
@@ -131,6 +132,11 @@ class Plugins:
         """Run a benchmark family."""
         result: Evaluation = self._need(Evaluation, "evals", name, "evaluate", spec)
         return result
+
+    def plan(self, name: str, spec: PlanSpec) -> Table | None:
+        """Return what a family would put to a model; None where it does not say."""
+        table: Table | None = self._may(Table, "evals", name, "plan", spec)
+        return table
 
     def analyze(self, name: str, spec: AnalysisSpec) -> Analysis:
         """Let a family say more than the paired figures; nothing where it has no more to say."""

@@ -115,10 +115,28 @@ class EvaluationSpec:
     """The run's domain, for an eval that has an option called `domain`."""
     benchmarks: tuple[str, ...] = ()
     """Names asked for, as in `--eval safety:xstest`; empty is the family's default set."""
+    default_set: bool = False
+    """`benchmarks` are those of the default set that could not be run the time before; nobody named them."""
     limit: int | None = None
     """At most this many documents a benchmark: an evenly spread, fixed subset."""
     seed: int = 0
     progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSpec:
+    """One family, as an `EvaluationSpec` would put it to a model, without the model."""
+
+    options: Any
+    """An instance of the eval's options model."""
+    data: DataSource
+    benchmarks: tuple[str, ...] = ()
+    """Names asked for; empty is the family's default set."""
+    default_set: bool = False
+    """As in `EvaluationSpec`."""
+    limit: int | None = None
+    """At most this many documents a benchmark."""
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

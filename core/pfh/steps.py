@@ -110,6 +110,7 @@ def evaluation(
             judge=session.judge,
             domain=domain,
             benchmarks=names,
+            default_set=not benchmarks,
             limit=limit,
             seed=seed,
             progress=session.progress,
