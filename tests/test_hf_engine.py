@@ -410,6 +410,7 @@ def test_scores_do_not_depend_on_the_batch(engine, tiny_llama_path):
 
 
 def test_only_scored_positions_are_projected(engine):
+    engine.loglikelihood([ScoringRequest(id="0", context="Hi", continuation=" you")])  # the model is tried out by now
     projected = []
     head = engine._model.lm_head
     handle = head.register_forward_hook(lambda module, args, output: projected.append(output.shape[1]))

@@ -71,7 +71,7 @@ def halving(run: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item]
     try:
         return run(items)
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if len(items) == 1:
             raise StepFailedError(
@@ -82,7 +82,8 @@ def halving(run: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item]
     return halving(run, items[:middle]) + halving(run, items[middle:])
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Say whether `error` means that memory ran out, on either device."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -12,6 +12,7 @@ from pfh_backends.hf import adapters, hidden, loading, scoring
 from pfh_backends.hf.batching import free_cached_memory, group_by_length, halving, token_budget
 from pfh_backends.hf.decoding import decode, decode_with_generate, keeps_plain_cache
 from pfh_backends.hf.sampling import choose, uniforms
+from pfh_backends.hf.sharing import Scorer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +72,7 @@ class HfEngine:
             self.close()
             self._model = loading.load_model(checkpoint, self._dtype, self._device)
             self._plain_cache = keeps_plain_cache(self._model)
+            self._scorer = Scorer(self._model, self._budget, plain_cache=self._plain_cache)
         elif self._merged is not None:
             adapters.restore(self._model, self._merged)
         self._base = self._merged = None
@@ -88,9 +90,9 @@ class HfEngine:
         return len(self._encode(text))
 
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
-        """Group `requests` by length under the token budget; all must be of one kind."""
+        """Group `requests` by length or, what is scored, by common beginnings; all must be of one kind."""
         if requests and isinstance(requests[0], ScoringRequest):
-            return self._scoring_groups(self._encode_pairs(cast("Sequence[ScoringRequest]", requests)))
+            return self._scorer.groups(self._encode_pairs(cast("Sequence[ScoringRequest]", requests)))
         return self._generation_groups(self._encode_prompts(cast("Sequence[GenerationRequest]", requests)))
 
     def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
@@ -106,13 +108,8 @@ class HfEngine:
         return [completions[index] for index in range(len(requests))]
 
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
-        """Score every request, in the order given."""
-        rows = self._encode_pairs(requests)
-        scores: dict[int, Score] = {}
-        for group in self._scoring_groups(rows):
-            answers = halving(lambda part: scoring.score(self._model, [rows[index] for index in part]), group)
-            scores |= zip(group, answers, strict=True)
-        return [scores[index] for index in range(len(requests))]
+        """Score every request, in the order given; common beginnings are computed once."""
+        return self._scorer.score(self._encode_pairs(requests))
 
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Return for every text the residual stream, shape (len(layers), tokens, width).
@@ -134,8 +131,8 @@ class HfEngine:
 
     def close(self) -> None:
         """Free the model's memory; `use` loads again."""
-        if hasattr(self, "_model"):
-            del self._model
+        for resident in {"_model", "_scorer"} & vars(self).keys():
+            delattr(self, resident)
         self._base = self._merged = None
         free_cached_memory()
 
@@ -189,11 +186,6 @@ class HfEngine:
 
     def _generation_groups(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
         return self._groups(prompts, allowance=GROWTH)
-
-    def _scoring_groups(self, rows: Sequence[scoring.Encoded]) -> list[list[int]]:
-        if not self._plain_cache:
-            return [[index] for index in range(len(rows))]
-        return scoring.group(rows, self._budget, self._model.config.get_text_config().vocab_size)
 
     def _groups(self, rows: Sequence[tuple[int, ...]], allowance: int = 0) -> list[list[int]]:
         if not self._plain_cache:  # such a model may not see padding, so its rows run alone

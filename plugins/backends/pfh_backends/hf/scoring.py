@@ -1,4 +1,4 @@
-"""Log-likelihoods of continuations: tokenised as lm-eval does, batched, only what is scored projected."""
+"""Log-likelihoods of continuations: tokenised as lm-eval does, and scored the plain way, a padded row each."""
 
 from __future__ import annotations
 
@@ -34,19 +34,23 @@ def encode(tokenizer: PreTrainedTokenizerBase, requests: Sequence[ScoringRequest
 
     A continuation longer than the window is scored on its last `window` tokens.
     """
+    contexts: dict[str, list[int]] = {}
     rows = []
     for request in requests:
-        context, continuation = encode_pair(tokenizer, request.context, request.continuation)
+        context, continuation = encode_pair(tokenizer, request.context, request.continuation, contexts)
         inputs = (context + continuation)[-(window + 1) :][:-1]
         rows.append(Encoded(inputs=tuple(inputs), targets=tuple(continuation[-window:])))
     return rows
 
 
-def encode_pair(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str) -> tuple[list[int], list[int]]:
+def encode_pair(
+    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, contexts: dict[str, list[int]]
+) -> tuple[list[int], list[int]]:
     """Return the tokens of context and continuation, split as lm-eval 0.4 splits them (`TemplateLM._encode_pair`).
 
     Spaces that end the context go to the continuation; the whole is encoded at once and cut at the context's own
     length; an empty context becomes the beginning-of-sequence token, or the end-of-sequence one where there is none.
+    `contexts` remembers the tokens of contexts: the options of a question have one.
     """
     stripped = context.rstrip()
     if stripped == "":
@@ -54,7 +58,9 @@ def encode_pair(tokenizer: PreTrainedTokenizerBase, context: str, continuation: 
         tokens = tokenizer.encode(context + continuation, add_special_tokens=False)
         return (tokens[:1], tokens[1:]) if tokens[:1] == [prefix] else ([prefix], tokens)
     whole = encode_context(tokenizer, context + continuation)
-    context_tokens = encode_context(tokenizer, stripped)
+    if stripped not in contexts:
+        contexts[stripped] = encode_context(tokenizer, stripped)
+    context_tokens = contexts[stripped]
     return context_tokens, whole[len(context_tokens) :]
 
 
