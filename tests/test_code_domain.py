@@ -15,9 +15,11 @@ import pytest
 from pfh.data import Dataset, HubData, Row
 from pfh.domain import Problem
 from pfh.errors import DataUnavailableError, UserError
+from pfh.fakes import FakeEngine
 from pfh.options import fill
+from pfh.rollouts import single_turn
 from pfh.sandbox import available
-from pfh.specs import DomainSpec
+from pfh.specs import DomainSpec, GenerationSpec
 from pfh_domains import code
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import load_holdout
@@ -301,3 +303,11 @@ def test_the_mirror_has_enough_problems_to_train_on():
     assert len(opened.problems("train", 48, seed=0)) == 48
     texts = {problem.messages[0]["content"] for name in ("humaneval", "mbpp") for problem in opened.holdout(name)}
     assert not texts & {problem.messages[0]["content"] for problem in opened.problems("train", 48, seed=0)}
+
+
+@needs_sandbox
+def test_rollouts_are_rewarded():
+    opened, problem = doubling()
+    engine = FakeEngine(["```python print(1)", "print(2*int(input()))"])
+    spec = GenerationSpec(domain=opened, engine=engine, problems=[problem], samples=2, sampling=opened.sampling)
+    assert [rollout.verdict.reward for rollout in single_turn(spec).rollouts] == [0.0, 1.0]

@@ -157,6 +157,10 @@ def test_a_program_left_behind_is_killed_with_its_job(tmp_path: Path):
         "import os; print(os.environ['PATH_TO_SECRETS'])",
         "import ctypes; assert ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0",
         "import ctypes; assert ctypes.CDLL(None).ptrace(16, 1, 0, 0) == 0",
+        "import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0",
+        "import ctypes; assert ctypes.CDLL(None).shmget(0, 4096, 0o1600) >= 0",
+        "import os; os.memfd_create('x')",
+        "import socket; socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)",
         "open('/proc/1/mem', 'rb').read(1)",
         "import os; print(os.listdir('/proc/1/fd'))",
         "import os; os.write(3, b'x')",
@@ -167,6 +171,22 @@ def test_a_program_left_behind_is_killed_with_its_job(tmp_path: Path):
 )  # fmt: skip
 def test_what_a_program_cannot_do(code: str):
     assert run_python(code, limits=replace(TIGHT, seconds=60, cpu_seconds=30)).status == "error"
+
+
+def test_a_program_has_no_privileges():
+    status = run_python("print(open('/proc/self/status').read())").stdout
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert {fields[name] for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
+    assert fields["Uid"].split()[0] != "0"
+
+
+def test_processes_and_threads_work_within_the_limits():
+    code = (
+        "import multiprocessing, subprocess\nwith multiprocessing.get_context('fork').Pool(2) as pool:\n"
+        "    print(pool.map(abs, [-1, 2]))\nprint(subprocess.run(['/bin/echo', 'x'], capture_output=True).stdout)"
+    )
+    assert run_python(code).stdout == "[1, 2]\nb'x\\n'\n"
 
 
 def test_the_environment_and_the_users_files_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

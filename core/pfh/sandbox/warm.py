@@ -10,13 +10,24 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 from pfh.errors import UserError
 from pfh.sandbox import confinement
+from pfh.sandbox.inside import frames
 
 UNSAFE_VARIABLE = "PFH_UNSAFE_LOCAL_CODE"
 """Set to 1 by --unsafe-local-code: programs run unconfined."""
 START_SECONDS = 60.0
+
+
+_EMPTY_JOB: dict[str, Any] = {
+    "role": "program",
+    "code": "",
+    "prelude": "",
+    "files": {},
+    "limits": {"seconds": 20, "cpu_seconds": 10, "memory_mb": 1024, "processes": 4, "file_mb": 1, "output_kb": 4},
+}
 
 
 class Zygote:
@@ -43,10 +54,10 @@ class Zygote:
         except TimeoutError:
             ready = b""
         self._control.settimeout(None)
-        if not ready:
+        problem = self._trial() if ready else self._said()
+        if problem:
             self.close()
-            self._errors.seek(0)
-            raise UserError(refusal(self._errors.read().decode("utf-8", "replace")))
+            raise UserError(refusal(problem))
 
     def _run(self, command: list[str], theirs: socket.socket) -> None:
         with theirs:
@@ -60,6 +71,23 @@ class Zygote:
                 start_new_session=True,
             )
         self._process.wait()
+
+    def _trial(self) -> str:
+        """Run an empty program, and say what went wrong: here, so that no program earns 0 for it later."""
+        with self.open_job() as job:
+            frames.send(job, _EMPTY_JOB)
+            frames.send(job, {"stdin": ""})
+            try:
+                reply = frames.receive(job, START_SECONDS) or {}
+            except TimeoutError:
+                reply = {}
+        if reply.get("status") == "ok":
+            return ""
+        return str(reply.get("refused") or reply.get("stderr") or "an empty program could not be run")
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode("utf-8", "replace") or "it ended without a word"
 
     def open_job(self, link: socket.socket | None = None) -> socket.socket:
         """Start a job and return the socket to it; `link` becomes the job's own, to talk to another job with.
@@ -98,19 +126,20 @@ def open_job(
     Raises:
         UserError: programs cannot be confined here, and the user did not say to go on without.
     """
-    unsafe = os.environ.get(UNSAFE_VARIABLE) == "1" if unsafe_local is None else unsafe_local
+    confined = os.environ.get(UNSAFE_VARIABLE) != "1" if unsafe_local is None else not unsafe_local
+    zygote = _zygote(confined, packages)
     try:
-        return _zygote(confined=not unsafe, packages=packages).open_job(link)
+        return zygote.open_job(link)
     except ConnectionError:
-        with _zygotes_lock:
-            _zygotes.pop((not unsafe, packages), None)
-        return _zygote(confined=not unsafe, packages=packages).open_job(link)
+        return _zygote(confined, packages, instead_of=zygote).open_job(link)
 
 
-def _zygote(*, confined: bool, packages: tuple[str, ...]) -> Zygote:
+def _zygote(confined: bool, packages: tuple[str, ...], instead_of: Zygote | None = None) -> Zygote:
     with _zygotes_lock:
         zygote = _zygotes.get((confined, packages))
-        if zygote is None or zygote.owner != os.getpid():  # a forked process must not share its parent's
+        if (
+            zygote is None or zygote is instead_of or zygote.owner != os.getpid()
+        ):  # a forked process must not share its parent's
             if confined and (reason := confinement.unavailable()):
                 raise UserError(f"{reason}. {confinement.HOW_TO_INSTALL}; {confinement.HOW_TO_GO_ON}.")
             zygote = _zygotes[confined, packages] = Zygote(confined=confined, packages=packages)
@@ -145,8 +174,5 @@ def _copy_of_inside() -> Path:
 
 def refusal(said: str) -> str:
     """Say that programs cannot be confined here, because of the last line of `said`, and what to do."""
-    lines = [line for line in said.strip().splitlines() if line.strip()]
-    return (
-        f"bubblewrap cannot confine programs here: {lines[-1] if lines else 'it ended without a word'}. "
-        f"{confinement.HOW_TO_ALLOW}; {confinement.HOW_TO_GO_ON}."
-    )
+    last = said.strip().rpartition("\n")[2]
+    return f"programs cannot be run confined here: {last}. {confinement.HOW_TO_ALLOW}; {confinement.HOW_TO_GO_ON}."

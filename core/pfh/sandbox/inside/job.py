@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from pfh.sandbox.inside import frames, namespaces
 from pfh.sandbox.inside.program import run_program
+from pfh.sandbox.inside.seccomp import filter_system_calls
 
 TICK = 0.05
 """Seconds between two looks at a run's memory."""
@@ -253,6 +254,7 @@ def _become_program(run: Run, stdin: int, stdout: int, stderr: int) -> NoReturn:
         os.chdir(run.folder)
         if run.confined:
             namespaces.drop_privileges(run.user)
+            filter_system_calls()
         code = run_program(run.job, None if calls is None else socket.socket(fileno=3))
     except BaseException as error:  # noqa: BLE001 - whatever happens, this process must not return into the supervisor
         os.write(2, f"{type(error).__name__}: the program could not be started or ended\n".encode())

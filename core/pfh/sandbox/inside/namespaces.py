@@ -53,10 +53,18 @@ def private_files(megabytes: int, as_root: bool) -> None:
 
 
 def forget_capabilities() -> None:
-    """Empty the bounding set: no program that is executed from here on can gain a capability."""
+    """Empty the bounding and the inheritable set: nothing that is executed from here on can gain a capability.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
     for capability in range(64):
         if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # past the last one that this kernel knows
+    header, sets = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
+    _check("capget", _libc.capget(header, sets))
+    sets[2] = sets[5] = 0  # effective, permitted, inheritable: low halves, then high halves
+    _check("capset", _libc.capset(header, sets))
 
 
 def drop_privileges(user: int | None) -> None:

@@ -56,7 +56,7 @@ class Code:
         # The limit is on CPU time, which a busy machine hardly changes; the wall clock only stops those that sleep.
         self.limits = Limits(cpu_seconds=math.ceil(options.time_limit), seconds=3 * options.time_limit + 5)
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Name the rules, the options and the rows that the problems come from.
 
