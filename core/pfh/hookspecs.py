@@ -141,7 +141,8 @@ def evaluate(spec: EvaluationSpec) -> Evaluation | None:
         ...     completion = spec.engine.generate(requests, Sampling(max_new_tokens=8))[0]
         ...     sample = Sample(
         ...         id=sample_id("one-word", "1", {"prompt": chat[0]["content"]}), benchmark="one-word",
-        ...         prompt=chat[0]["content"], completion=completion.text, score=float(len(completion.text.split()) == 1))
+        ...         prompt=chat[0]["content"], completion=completion.text,
+        ...         score=float(len(completion.text.split()) == 1))
         ...     return Evaluation(family="brevity", benchmarks=(Benchmark(
         ...         name="one-word", version="1", metric="adherence", higher_is_better=True,
         ...         samples=(sample,)),))
@@ -160,7 +161,7 @@ def plan(spec: PlanSpec) -> Table | None:
         >>> @hookimpl
         ... def plan(spec):
         ...     held = 20 if spec.limit is None else min(spec.limit, 20)
-        ...     return Table(title="What would be asked", columns=("benchmark", "requests"), rows=(("one-word", held),))
+        ...     return Table(title="Would be asked", columns=("benchmark", "requests"), rows=(("one-word", held),))
         >>> plan(PlanSpec(options=None, data=fakes.NoData(), limit=8)).rows
         (('one-word', 8),)
     """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError, PfhError, UserError
+from pfh.errors import DataUnavailableError, PfhError
 from pfh.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.shortage import shortage
 from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec, Table
@@ -147,8 +147,10 @@ def _measured(spec: EvaluationSpec, finder: TaskFinder, name: str, limit: int | 
         )
     except (CannotRunError, DataUnavailableError) as error:
         return _absent(name, "NOT_RUN", str(error))
-    except Exception as error:  # noqa: BLE001 - see above; what the engine lacks is no fault of a task
-        if isinstance(error, PfhError) or shortage(error):
+    except PfhError:
+        raise
+    except Exception as error:
+        if shortage(error):  # no fault of the task
             raise
         return _absent(name, "ERROR", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 

@@ -117,8 +117,8 @@ def _category_findings(groups: Groups) -> list[str]:
     if not known[worst]:
         return ["In no category was more forgotten than guessing explains."]
     return [
-        f"Most was forgotten in {worst}: {known[worst]:.1%} of the documents beyond what guessing explains, a mean over "
-        f"{len(groups[worst])} benchmark{'s' if len(groups[worst]) > 1 else ''}."
+        f"Most was forgotten in {worst}: {known[worst]:.1%} of the documents beyond what guessing explains, a mean "
+        f"over {len(groups[worst])} benchmark{'s' if len(groups[worst]) > 1 else ''}."
     ]
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 VERSION = 1
 PROBLEMS, EXAMPLES = 32, 4
 """Problems and worked examples of each generator."""
+DRAWS = 2000
+"""Draws of a generator at the most, to find that many different problems."""
+SEED_STRIDE = 1_000_003
+"""reasoning-gym draws problem i of seed s from s + i, so that neighbouring seeds would share nearly all problems."""
 OPTIONS = 4
 """Options of a problem whose generator has none of its own."""
 
@@ -145,9 +149,10 @@ def _documents(generator: Generator, seed: int, **_: object) -> dict[str, Datase
     from datasets import Dataset
 
     wanted = PROBLEMS + EXAMPLES
-    drawn = reasoning_gym.create_dataset(generator.name, seed=seed, size=50 * wanted, **generator.settings)
+    apart = seed * SEED_STRIDE
+    drawn = reasoning_gym.create_dataset(generator.name, seed=apart, size=DRAWS, **generator.settings)
     rows: dict[str, dict[str, Any]] = {}
-    for index in range(50 * wanted):
+    for index in range(DRAWS):
         item = drawn[index]
         question, answer = item["question"].strip(), str(item["answer"])
         options = generator.options(answer, random.Random(f"{seed}/{index}")) if generator.options else []  # noqa: S311

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import random
@@ -120,35 +121,33 @@ class TaskFinder:
         return name in self._index
 
     def _read_folders(self, folders: Sequence[Path]) -> None:
-        from lm_eval.tasks import TaskManager
-
-        paths = [str(folder) for folder in folders if folder not in self._read]
-        self._read.update(folders)
-        if paths:
-            self._take_in(TaskManager(include_path=paths, include_defaults=False).task_index)
+        for folder in folders:
+            if folder not in self._read:
+                self._read.add(folder)
+                self._take_in(_folder_index(folder))
 
     def _take_in(self, found: Mapping[str, Any]) -> None:
         for name, entry in found.items():
             known = self._index.setdefault(name, entry)
             if _is_tag(known) and _is_tag(entry):
-                known.tags |= entry.tags
+                self._index[name] = dataclasses.replace(known, tags=known.tags | entry.tags)
 
     def _add_file(self, file: Path) -> str:
-        from lm_eval.tasks import TaskManager
         from lm_eval.tasks._index import TaskIndex
+        from lm_eval.tasks._yaml_loader import load_yaml
         from yaml import YAMLError
 
+        found: dict[str, Any] = {}
         try:
-            entry = TaskIndex.entry_from_path(file)
+            configuration = load_yaml(file, resolve_func=False)
+            TaskIndex.process_cfg(configuration, file.resolve(), found)
         except (ValueError, OSError, YAMLError) as error:
             raise UserError(f"{file} is no task definition of lm-eval: {' '.join(str(error).split())}") from error
-        if entry is None:
-            raise UserError(f"{file} does not exist, or names no task.")
-        self._index[entry.name] = entry
-        self._looked_up.add(entry.name)
-        folder = str(file.expanduser().resolve().parent)
-        self._take_in(TaskManager(include_path=folder, include_defaults=False).task_index)
-        return str(entry.name)
+        name = str(configuration.get("group") or configuration["task"])
+        self._index[name] = found[name]
+        self._looked_up.add(name)
+        self._take_in(_folder_index(file.resolve().parent))  # what a group's members are
+        return name
 
     def _load(self, path: Path) -> dict[str, Any]:
         from lm_eval.tasks._yaml_loader import load_yaml
@@ -199,9 +198,9 @@ def load_tasks(configurations: Sequence[dict[str, Any]], data: DataSource, shots
         try:
             with lm_eval_seeds():
                 task = ConfigurableTask(config=prepared)
-        except Exception as error:  # noqa: BLE001 - a definition is somebody else's code over somebody else's data
-            if isinstance(error, PfhError):
-                raise
+        except PfhError:
+            raise
+        except Exception as error:  # a definition is somebody else's code over somebody else's data
             raise CannotRunError(f"lm-eval cannot build the task {configuration['task']}: {_cause(error)}") from error
         task.set_fewshot_seed(seed=FEWSHOT_SEED)
         tasks[task.config.task] = task
@@ -214,14 +213,22 @@ def lm_eval_seeds() -> Iterator[None]:
     """Seed the global generators as lm-eval does, and give them back as they were."""
     import numpy as np
 
-    state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - what task definitions draw from
+    state, numpy_state = random.getstate(), np.random.get_state()  # what task definitions draw from
     random.seed(RANDOM_SEED)
-    np.random.seed(NUMPY_SEED)  # noqa: NPY002
+    np.random.seed(NUMPY_SEED)
     try:
         yield
     finally:
         random.setstate(state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
+
+
+@functools.cache
+def _folder_index(folder: Path) -> Mapping[str, Any]:
+    from lm_eval.tasks import TaskManager
+
+    index: Mapping[str, Any] = TaskManager(include_path=str(folder), include_defaults=False).task_index
+    return index
 
 
 def _is_tag(entry: Any) -> bool:  # noqa: ANN401 - lm-eval's own
@@ -253,6 +260,7 @@ def _tasks_root() -> Path:
     return Path(found.origin).parent / "tasks"
 
 
+@functools.cache
 def _defining_folders(root: Path, name: str) -> list[Path]:
     """Return the folders with a file that defines, tags or lists `name`; about a second."""
     line = rf"""^\s*(-\s*|["']?(task|group|tag)["']?\s*:\s*)["']?{re.escape(name)}["']?\s*$"""
