@@ -178,7 +178,7 @@ def test_only_splits_that_are_needed_are_asked_for() -> None:
 
 
 def test_a_group_with_a_missing_task_is_not_run() -> None:
-    tables = {("Muennighoff/xwinograd", "en", "test"): [{"sentence": "a _ b", "option1": "c", "option2": "d"}]}
+    tables = {("Muennighoff/xwinograd", "en", "test"): [{"sentence": "a _ b", "option1": "c", "option2": "d", "answer": "1"}]}
     found = evaluate("xwinograd", tables=tables)["xwinograd"]
     assert (found.status, found.reason) == ("NOT_RUN", "no Muennighoff/xwinograd (fr/test) here")
 
@@ -197,7 +197,7 @@ def test_a_group_is_one_benchmark_with_its_tasks_as_categories(tmp_path: Path) -
 
 def test_several_benchmarks_and_one_that_is_broken(tmp_path: Path) -> None:
     broken = write_task(tmp_path, "broken", rows=choice_rows(2), doc_to_text="{{question / 0}}")
-    late = write_task(tmp_path, "late", rows=choice_rows(4)[::-1], doc_to_text="{{1 // (gold - 1)}}")
+    late = write_task(tmp_path, "late", rows=choice_rows(4)[::-1], doc_to_text="Q{{1 // (gold - 1)}}")
     found = evaluate("arc_challenge", "broken", "late", options={"tasks": (str(broken), str(late))})
     assert [found[name].status for name in ("arc_challenge", "broken", "late")] == ["MEASURED", "NOT_RUN", "ERROR"]
     assert found["broken"].reason.startswith("lm-eval cannot build the task broken: TypeError")

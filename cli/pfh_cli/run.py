@@ -19,6 +19,7 @@ from pfh.errors import UserError
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
 from pfh_cli.output import show
+from pfh_cli.plans import asked
 from pfh_cli.progress import open_progress
 
 if TYPE_CHECKING:
@@ -155,7 +156,9 @@ def run(
     plugins.load("launchers", launcher)
     root = store or default_root()
     if dry_run:
-        print(json.dumps(_plan(spec, filled) | {"launcher": launcher, "store": str(root)}, indent=1))
+        with libraries_quiet(debug):
+            asks = asked(evals, filled, plugins, limit=limit, seed=seed)
+        print(json.dumps(_plan(spec, filled) | {"asks": asks, "launcher": launcher, "store": str(root)}, indent=1))
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         if len(methods) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pfh import hookimpl
@@ -86,7 +87,7 @@ def plan(spec: PlanSpec) -> Table:
     finder = _finder(spec.options)
     names = _names(spec, finder)
     with quiet_lm_eval():
-        return planned([(name, _limit(spec, name), lambda name=name: _load(spec, finder, name)) for name in names])
+        return planned([(name, _limit(spec, name), partial(_load, spec, finder, name)) for name in names])
 
 
 @hookimpl

@@ -135,7 +135,7 @@ class TaskFinder:
     def _add_file(self, file: Path) -> str:
         from lm_eval.tasks._index import TaskIndex
         from lm_eval.tasks._yaml_loader import load_yaml
-        from yaml import YAMLError
+        from yaml import YAMLError  # type: ignore[import-untyped]
 
         found: dict[str, Any] = {}
         try:
@@ -283,7 +283,7 @@ def _require_sentence_splitter() -> None:
     missing = [name for name in ("langdetect", "immutabledict") if importlib.util.find_spec(name) is None]
     if missing:
         raise CannotRunError(f"its checks need the packages {', '.join(missing)}: pip install 'lm-eval[ifeval]'")
-    import nltk
+    import nltk  # type: ignore[import-untyped]
 
     try:
         nltk.data.find("tokenizers/punkt_tab")
