@@ -17,7 +17,7 @@ def share_out(given: Sequence[str], chosen: Sequence[Plugin], plugins: Plugins) 
 
     Args:
         given: "key=value" is for every chosen method that has such an option (without a method: for every chosen
-            plugin), "NAME.key=value" for the chosen plugin of that name, and "KIND:NAME.key=value" for one of two
+            eval), "NAME.key=value" for the chosen plugin of that name, and "KIND:NAME.key=value" for one of two
             plugins of one name.
         chosen: the plugins of the run.
         plugins: to ask the plugins for their options.
@@ -53,7 +53,9 @@ def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
 
 def _methods_with(key: str, value: str, chosen: Sequence[Plugin], plugins: Plugins) -> list[Plugin]:
     fields = {plugin.key: _fields(plugin, plugins) for plugin in chosen}
-    methods = [plugin for plugin in chosen if plugin.kind == "methods"] or list(chosen)
+    methods = [plugin for plugin in chosen if plugin.kind == "methods"] or [
+        plugin for plugin in chosen if plugin.kind == "evals"
+    ]
     found = [plugin for plugin in methods if key in fields[plugin.key]]
     if found:
         return found

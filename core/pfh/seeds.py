@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 FEW_COLUMNS = 512
 """Up to so many distinct columns of differences a bootstrap draw is multinomial."""
 
+DRAWN_AT_ONCE = 1 << 20
+"""So many differences are held at a time while documents are drawn."""
+
 Pair = tuple[Sample, Sample]
 
 
@@ -76,7 +79,7 @@ def hierarchical_interval(difference: NDArray[np.float64], *, seed: int = 0) -> 
     if columns.shape[1] <= FEW_COLUMNS:
         sums = generator.multinomial(documents, counts / documents, size=RESAMPLES) @ columns.T
     else:
-        sums = np.array([_redrawn(difference, generator) for _ in range(RESAMPLES)])
+        sums = _redrawn(difference, generator)
     means = (sums * weights).sum(axis=1) / (seeds * documents)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
@@ -220,9 +223,15 @@ def _matrices(
 
 
 def _redrawn(difference: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    documents = difference.shape[1]
-    drawn: NDArray[np.float64] = difference[:, generator.integers(0, documents, documents)].sum(axis=1)
-    return drawn
+    """Return the sums over documents drawn with replacement, shape (RESAMPLES, seeds)."""
+    seeds, documents = difference.shape
+    at_once = max(1, DRAWN_AT_ONCE // difference.size)
+    sums = np.empty((RESAMPLES, seeds))
+    for start in range(0, RESAMPLES, at_once):
+        rows = min(at_once, RESAMPLES - start)
+        drawn = generator.integers(0, documents, size=(rows, documents))
+        sums[start : start + rows] = difference[:, drawn].sum(axis=2).T
+    return sums
 
 
 def _is_scored(pair: Pair) -> bool:

@@ -172,7 +172,7 @@ def _benchmarks(
             higher_is_better=_direction(about, metric),
             judge=about["pfh"].get("judge", ""),
             sensitive=about["pfh"].get("sensitive", False),
-            source=about["pfh"].get("source") or f"lm-eval log, filter {filter_name}",
+            source=about["pfh"].get("source", f"lm-eval log, filter {filter_name}"),
             samples=tuple(_named(row, label) for row in rows),
             **_state(measure, rows, samples, about, complete=complete),
         )
