@@ -17,7 +17,7 @@ from pfh.sandbox import Limits, in_parallel, run_python
 from pfh.specs import DomainSpec
 from pydantic import BaseModel
 
-from pfh_domains.code.checks import CallTests, from_answer, passes
+from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, passes
 from pfh_domains.code.contests import contest_problems, load_contests
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import HOLDOUTS, load_holdout
@@ -39,7 +39,7 @@ def open_domain(spec: DomainSpec) -> Code:
     Raises:
         UserError: programs cannot be confined here.
     """
-    run_python("")  # says so now, and not after the rollouts
+    run_python("", packages=PACKAGES)  # says so now, and not after the rollouts
     return Code(spec.options, spec.data)
 
 
