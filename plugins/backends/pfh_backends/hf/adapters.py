@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
-
-from pfh_backends.hf.loading import quiet, reason
+from pfh.loading import quiet, reason
 
 if TYPE_CHECKING:
     import torch

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from pfh import templates
+from pfh import templates, tokens
 from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.loading import load_tokenizer, pick_device, pick_dtype
 
-from pfh_backends.hf import adapters, hidden, loading, scoring
+from pfh_backends.hf import adapters, hidden
 from pfh_backends.hf.batching import free_cached_memory, group_by_length, halving, token_budget
 from pfh_backends.hf.decoding import decode, decode_with_generate, keeps_plain_cache
+from pfh_backends.hf.loading import load_model
 from pfh_backends.hf.sampling import choose, uniforms
 from pfh_backends.hf.sharing import Scorer
 
@@ -37,8 +39,8 @@ class HfEngine:
     """
 
     def __init__(self, spec: EngineSpec) -> None:
-        self._device = loading.pick_device()
-        self._dtype = loading.pick_dtype(spec.dtype, self._device)
+        self._device = pick_device()
+        self._dtype = pick_dtype(spec.dtype, self._device)
         self._batch_tokens = spec.batch_tokens
         self._checkpoint = spec.checkpoint
         self._base: tuple[Path, str | None] | None = None
@@ -70,13 +72,13 @@ class HfEngine:
             return
         if self._base != base:
             self.close()
-            self._model = loading.load_model(checkpoint, self._dtype, self._device)
+            self._model = load_model(checkpoint, self._dtype, self._device)
             self._plain_cache = keeps_plain_cache(self._model)
             self._scorer = Scorer(self._model, self._budget, plain_cache=self._plain_cache)
         elif self._merged is not None:
             adapters.restore(self._model, self._merged)
         self._base = self._merged = None
-        self._tokenizer = loading.load_tokenizer(checkpoint)
+        self._tokenizer = load_tokenizer(checkpoint)
         if checkpoint.adapter is not None:
             self._merged = adapters.merge(self._model, checkpoint)
         self._base, self._checkpoint = base, checkpoint
@@ -87,20 +89,22 @@ class HfEngine:
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in this model's tokens, special tokens not added."""
-        return len(self._encode(text))
+        return len(tokens.encode_text(self._tokenizer, text))
 
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` by length or, what is scored, by common beginnings; all must be of one kind."""
         if requests and isinstance(requests[0], ScoringRequest):
             return self._scorer.groups(self._encode_pairs(cast("Sequence[ScoringRequest]", requests)))
-        return self._generation_groups(self._encode_prompts(cast("Sequence[GenerationRequest]", requests)))
+        return self._generation_groups(
+            tokens.encode_prompts(self._tokenizer, cast("Sequence[GenerationRequest]", requests))
+        )
 
     def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
         """Complete every request, in the order given.
 
         `Completion.tokens` counts what was generated; a stop string's own tokens count too.
         """
-        prompts = self._encode_prompts(requests)
+        prompts = tokens.encode_prompts(self._tokenizer, requests)
         completions: dict[int, Completion] = {}
         for group in self._generation_groups(prompts):
             answers = halving(lambda part: self._complete(part, requests, prompts, sampling), group)
@@ -120,7 +124,7 @@ class HfEngine:
             UserError: the model has no such layer.
         """
         hidden.check_layers(self._model, layers)
-        rows = [tuple(scoring.encode_context(self._tokenizer, text)[-self._window :]) for text in texts]
+        rows = [tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts]
         streams: dict[int, NDArray[np.float32]] = {}
         for group in self._groups(rows):
             answers = halving(
@@ -144,45 +148,40 @@ class HfEngine:
         sampling: Sampling,
     ) -> list[Completion]:
         """Generate one batch."""
-        window = self._window
-        room = max(window - sampling.max_new_tokens, window // 2)
-        cut = [prompts[index][-room:] for index in group]
-        limits = [min(sampling.max_new_tokens, window - len(prompt)) for prompt in cut]
+        cut, limits = zip(
+            *(tokens.fit_prompt(prompts[index], sampling.max_new_tokens, self._window) for index in group), strict=True
+        )
         draws = uniforms([requests[index].id for index in group], sampling, self._device)
-        chat = requests[group[0]].prompt is None
-        stops = (*sampling.stop, *(templates.stops(self._tokenizer) if chat else ()))
+        stops = tokens.stop_strings(self._tokenizer, requests, sampling.stop)
         tail = 4 + max((len(stop.encode()) for stop in stops), default=0)
         end_tokens = self._end_tokens()
 
         def choose_next(logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
             return choose(logits, sampling, draws[rows, step])
 
-        def ended(tokens: Sequence[int]) -> bool:
-            if tokens[-1] in end_tokens:
+        def ended(written: Sequence[int]) -> bool:
+            if written[-1] in end_tokens:
                 return True
-            return bool(stops) and _first_stop(self._decode(tokens[-tail:]), stops) is not None
+            text = tokens.decode_tokens(self._tokenizer, written[-tail:]) if stops else ""
+            return tokens.first_stop(text, stops) is not None
 
         if self._plain_cache:
-            written = decode(self._model, cut, limits, choose_next, ended)
+            rows = decode(self._model, cut, limits, choose_next, ended)
         else:
             assert len(group) == 1
-            written = [decode_with_generate(self._model, cut[0], limits[0], choose_next, ended)]
-        completions = []
-        for prompt, tokens in zip(cut, written, strict=True):
-            truncated = not ended(tokens)
-            kept = tokens[:-1] if tokens[-1] in end_tokens else tokens
-            text = self._decode(kept)
-            if chat and templates.is_plain(self._tokenizer):
-                text = text.removeprefix(" ")
-            completions.append(
-                Completion(
-                    text=text[: _first_stop(text, stops)],
-                    tokens=len(kept),
-                    prompt_tokens=len(prompt),
-                    truncated=truncated,
-                )
+            rows = [decode_with_generate(self._model, cut[0], limits[0], choose_next, ended)]
+        return [
+            tokens.read_completion(
+                self._tokenizer,
+                requests[index],
+                written,
+                prompt_tokens=len(prompt),
+                end_tokens=end_tokens,
+                stops=stops,
+                truncated=not ended(written),
             )
-        return completions
+            for index, prompt, written in zip(group, cut, rows, strict=True)
+        ]
 
     def _generation_groups(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
         return self._groups(prompts, allowance=GROWTH)
@@ -210,27 +209,5 @@ class HfEngine:
         listed = stated if isinstance(stated, list) else [stated]
         return {token for token in (*listed, self._tokenizer.eos_token_id) if token is not None}
 
-    def _encode_prompts(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
-        return [
-            tuple(self._encode(self.render(request.messages)))
-            if request.prompt is None
-            else tuple(scoring.encode_context(self._tokenizer, request.prompt))
-            for request in requests
-        ]
-
-    def _encode_pairs(self, requests: Sequence[ScoringRequest]) -> list[scoring.Encoded]:
-        return scoring.encode(self._tokenizer, requests, self._window)
-
-    def _encode(self, text: str) -> list[int]:
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return tokens
-
-    def _decode(self, tokens: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
-
-
-def _first_stop(text: str, stops: Sequence[str]) -> int | None:
-    """Return where the first of `stops` begins in `text`, or None."""
-    found = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return min(found) if found else None
+    def _encode_pairs(self, requests: Sequence[ScoringRequest]) -> list[tokens.Encoded]:
+        return tokens.encode_pairs(self._tokenizer, requests, self._window)

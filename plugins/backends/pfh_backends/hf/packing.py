@@ -20,9 +20,8 @@ from pfh_backends.hf.trie import Trie, build
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+    from pfh.tokens import Encoded
     from transformers import PreTrainedModel
-
-    from pfh_backends.hf.scoring import Encoded
 
     Columns = list[tuple[torch.Tensor, torch.Tensor]]
     """Keys and values of every layer, shape (1, heads, columns, width)."""
@@ -41,60 +40,64 @@ def pack_size(device: torch.device, budget: int) -> int:
     return max(LEAST_PACK_TOKENS, min(budget, GPU_PACK_TOKENS if device.type == "cuda" else CPU_PACK_TOKENS))
 
 
-def score_in_packs(model: PreTrainedModel, rows: Sequence[Encoded], size: int) -> list[Score]:
-    """Score `rows` in packs of `size` tokens, of fewer where they do not fit into memory.
+class PackedScorer:
+    """Scores rows with one model, `size` tokens at once; the size is halved for good where memory runs out."""
 
-    Raises:
-        StepFailedError: the smallest packs do not fit.
-    """
-    if not any(row.targets for row in rows):
-        return [Score(logprob=0.0, greedy=True, tokens=0) for _ in rows]
-    trie = build([row.inputs if row.targets else () for row in rows], [len(row.targets) for row in rows])
-    targets = np.concatenate([np.asarray(row.targets, dtype=np.int64) for row in rows])
-    logprobs, greedy = _score_targets(model, trie, targets, size)
-    bounds = np.cumsum([len(row.targets) for row in rows])[:-1]
-    return [
-        Score(logprob=float(mine.sum()), greedy=bool(best.all()), tokens=len(mine))
-        for mine, best in zip(np.split(logprobs, bounds), np.split(greedy, bounds), strict=True)
-    ]
+    def __init__(self, model: PreTrainedModel, size: int) -> None:
+        self._model = model
+        self.size = size
 
+    def score(self, rows: Sequence[Encoded]) -> list[Score]:
+        """Score `rows`, in the order given.
 
-def _score_targets(
-    model: PreTrainedModel, trie: Trie, targets: NDArray[np.int64], size: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the log-probability of each of `targets`, and whether it is the best; one a node of the trie's paths."""
-    predictors = np.concatenate(trie.paths)
-    order = np.argsort(predictors, kind="stable")
-    sorted_predictors = predictors[order]
-    scored = np.unique(predictors)
-    logprobs, greedy = np.empty(len(targets)), np.empty(len(targets), dtype=bool)
-    above = np.empty(0, dtype=np.int64)
-    columns: Columns = []
-    start = 0
-    while start < len(trie.tokens):
-        stop = _pack_end(model, scored, start, min(start + size, len(trie.tokens)))
-        seen = np.concatenate([above, np.arange(start, stop)])
-        needed = np.flatnonzero(trie.ends[seen] > stop)
-        members = order[slice(*np.searchsorted(sorted_predictors, [start, stop]))]
-        try:
-            answers, columns = _run_pack(
-                model, trie, seen, start, columns, needed, predictors[members], targets[members]
-            )
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if size <= LEAST_PACK_TOKENS:
-                raise StepFailedError(
-                    f"Not even {size} tokens at once fit into memory: use a smaller model, shorter prompts or a larger "
-                    "device."
-                ) from error
-        else:
-            logprobs[members], greedy[members] = answers
-            above, start = seen[needed], stop
-            continue
-        size = max(LEAST_PACK_TOKENS, size // 2)
-        free_cached_memory()  # outside of the except clause: the traceback there holds on to the pack's tensors
-    return logprobs, greedy
+        Raises:
+            StepFailedError: the smallest packs do not fit into memory.
+        """
+        if not any(row.targets for row in rows):
+            return [Score(logprob=0.0, greedy=True, tokens=0) for _ in rows]
+        trie = build([row.inputs if row.targets else () for row in rows], [len(row.targets) for row in rows])
+        targets = np.concatenate([np.asarray(row.targets, dtype=np.int64) for row in rows])
+        logprobs, greedy = self._score_targets(trie, targets)
+        bounds = np.cumsum([len(row.targets) for row in rows])[:-1]
+        return [
+            Score(logprob=float(mine.sum()), greedy=bool(best.all()), tokens=len(mine))
+            for mine, best in zip(np.split(logprobs, bounds), np.split(greedy, bounds), strict=True)
+        ]
+
+    def _score_targets(self, trie: Trie, targets: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the log-probability of each of `targets`, one a node of the paths, and whether it is the best."""
+        predictors = np.concatenate(trie.paths)
+        order = np.argsort(predictors, kind="stable")
+        sorted_predictors = predictors[order]
+        scored = np.unique(predictors)
+        logprobs, greedy = np.empty(len(targets)), np.empty(len(targets), dtype=bool)
+        above = np.empty(0, dtype=np.int64)
+        columns: Columns = []
+        start = 0
+        while start < len(trie.tokens):
+            stop = _pack_end(self._model, scored, start, min(start + self.size, len(trie.tokens)))
+            seen = np.concatenate([above, np.arange(start, stop)])
+            needed = np.flatnonzero(trie.ends[seen] > stop)
+            members = order[slice(*np.searchsorted(sorted_predictors, [start, stop]))]
+            try:
+                answers, columns = _run_pack(
+                    self._model, trie, seen, start, columns, needed, predictors[members], targets[members]
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.size <= LEAST_PACK_TOKENS:
+                    raise StepFailedError(
+                        f"Not even {self.size} tokens at once fit into memory: use a smaller model, shorter prompts or "
+                        "a larger device."
+                    ) from error
+            else:
+                logprobs[members], greedy[members] = answers
+                above, start = seen[needed], stop
+                continue
+            self.size = max(LEAST_PACK_TOKENS, self.size // 2)
+            free_cached_memory()  # outside of the except clause: the traceback there holds on to the pack's tensors
+        return logprobs, greedy
 
 
 def _pack_end(model: PreTrainedModel, scored: NDArray[np.int64], start: int, stop: int) -> int:

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pfh.engine import Score
+from pfh.tokens import Encoded
 
 from pfh_backends.hf import scoring
 from pfh_backends.hf.batching import halving
-from pfh_backends.hf.packing import pack_size, score_in_packs
-from pfh_backends.hf.scoring import Encoded
+from pfh_backends.hf.packing import LEAST_PACK_TOKENS, PackedScorer, pack_size
 from pfh_backends.hf.trie import group_by_prefix
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Scorer:
         self._model = model
         self._budget = budget
         self._plain_cache = plain_cache
+        self._packed = PackedScorer(model, pack_size(model.device, budget))
         self._warned = False
 
     @property
@@ -55,8 +56,7 @@ class Scorer:
     def score(self, rows: Sequence[Encoded]) -> list[Score]:
         """Score `rows`, in the order given."""
         shared, plain = self._split(rows)
-        size = pack_size(self._model.device, self._budget)
-        scores = dict(zip(shared, score_in_packs(self._model, [rows[index] for index in shared], size), strict=True))
+        scores = dict(zip(shared, self._packed.score([rows[index] for index in shared]), strict=True))
         for group in self._plain_groups([rows[index] for index in plain]):
             indices = [plain[place] for place in group]
             answers = halving(lambda part: scoring.score(self._model, [rows[index] for index in part]), indices)
@@ -124,7 +124,7 @@ def try_out(model: PreTrainedModel, reach: float) -> str | None:
 
     rows = _made_up_rows(model.config.get_text_config().vocab_size, int(min(reach, 24)))
     try:
-        shared = score_in_packs(model, rows, 16)
+        shared = PackedScorer(model, LEAST_PACK_TOKENS).score(rows)
     except Exception as error:  # noqa: BLE001 - any model's own code, given a mask that it may never have been tried with
         return f"it cannot be run that way ({type(error).__name__})"
     alone = [scoring.score(model, [row])[0] for row in rows]
@@ -138,7 +138,7 @@ def try_out(model: PreTrainedModel, reach: float) -> str | None:
 def _made_up_rows(vocabulary: int, length: int) -> list[Encoded]:
     """Return sequences of up to `length` tokens that part early, late and not at all."""
     common = [(7919 * place + 13) % vocabulary for place in range(length)]
-    rows = []
+    rows: list[Encoded] = []
     for parting in (1, length // 2, length // 2, length - 2, length):
         own = [(104729 * (place + len(rows)) + 29) % vocabulary for place in range(parting, length)]
         tokens = (*common[:parting], *own)
