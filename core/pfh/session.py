@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from pfh import __version__
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pfh.engine import Engine
     from pfh.judging import Judge
     from pfh.models import Checkpoint
+
+ANSWERS_THROUGH = {"auto": ("hf", "vllm")}
+"""Backends that answer through others: the code of those decides the figures too."""
 
 
 class Session:
@@ -45,7 +48,13 @@ class Session:
     def engine(self, checkpoint: Checkpoint) -> Engine:
         """Return the engine, answering with `checkpoint`; the model is loaded only now."""
         if self._engine is None:
-            spec = EngineSpec(checkpoint=checkpoint, dtype=self.dtype, batch_tokens=self.batch_tokens)
+            spec = EngineSpec(
+                checkpoint=checkpoint,
+                dtype=self.dtype,
+                batch_tokens=self.batch_tokens,
+                open_engine=self.plugins.open_engine,
+                progress=self.progress,
+            )
             self._engine = self.plugins.open_engine(self.backend, spec)
         self._engine.use(checkpoint)
         return self._engine
@@ -67,11 +76,23 @@ class Session:
         import torch
 
         return {
-            "backend": self.plugins.load("backends", self.backend).code_version,
+            "backend": " ".join(self.plugins.load("backends", name).code_version for name in self._backends),
             "dtype": self.dtype,
             "pfh": __version__,
             "torch": version("torch"),
             "transformers": version("transformers"),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            **({"vllm": _installed_version("vllm")} if "vllm" in self._backends else {}),
             **({"batch_tokens": str(self.batch_tokens)} if self.batch_tokens else {}),
         }
+
+    @property
+    def _backends(self) -> tuple[str, ...]:
+        return (self.backend, *ANSWERS_THROUGH.get(self.backend, ()))
+
+
+def _installed_version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"

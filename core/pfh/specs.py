@@ -39,6 +39,11 @@ class EngineSpec:
     """"auto", "float32", "bfloat16" or "float16"."""
     batch_tokens: int = 0
     """Token budget of a batch, padding included; 0 lets the backend choose for the device."""
+    memory_share: float = 0.9
+    """Of the device's memory, what a backend may take that takes it all at once."""
+    open_engine: Callable[[str, EngineSpec], Engine] | None = None
+    """Opens another backend by its name, for a backend that answers through others."""
+    progress: Progress = field(default_factory=Silent)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,132 @@
+"""The fastest here for each kind of request: vLLM for generation where it is installed, transformers for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from pfh import hookimpl
+from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.loading import pick_device, pick_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from pfh.engine import Engine
+    from pfh.models import Checkpoint
+    from pfh.specs import EngineSpec
+
+GENERATION_SHARE = 0.5
+"""Of the device's memory, vLLM's part: the other engine needs room beside it."""
+
+
+@hookimpl
+def open_engine(spec: EngineSpec) -> Engine:
+    """Choose a backend for generation and one for the rest, say which, and return an engine over both."""
+    writer, why = _choose_writer(spec)
+    spec.progress.say(f"backend auto: generation by {writer} ({why}); log-likelihoods and hidden states by hf")
+    assert spec.open_engine is not None
+    if writer == "hf":
+        return spec.open_engine("hf", spec)
+    return AutoEngine(spec, writer, spec.open_engine)
+
+
+def _choose_writer(spec: EngineSpec) -> tuple[str, str]:
+    """Return the backend that generates, and why."""
+    if find_spec("vllm") is None:
+        return "hf", "vLLM is not installed: pip install 'pfh[vllm]'"
+    if spec.checkpoint.gguf_file:
+        return "hf", "vLLM loads no GGUF files"
+    return "vllm", "it is installed, and batches continuously"
+
+
+class AutoEngine:
+    """Generates with one engine and does all else with another; each is opened when first asked."""
+
+    def __init__(self, spec: EngineSpec, writer: str, open_backend: Callable[[str, EngineSpec], Engine]) -> None:
+        self._spec = spec
+        self._writer_name = writer
+        self._open_backend = open_backend
+        self._engines: dict[str, Engine] = {}
+        self._checkpoint = spec.checkpoint
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint whose weights answer now."""
+        return self._checkpoint
+
+    @property
+    def identity(self) -> str:
+        """Both backends, versions, dtype and kind of device; no model is loaded to say so."""
+        import torch
+
+        device = pick_device()
+        dtype = str(pick_dtype(self._spec.dtype, device)).removeprefix("torch.")
+        libraries = ", ".join(f"{name} {_version(name)}" for name in (self._writer_name, "transformers"))
+        return f"auto, {libraries}, torch {torch.__version__}, {dtype}, {device.type}"
+
+    def use(self, checkpoint: Checkpoint) -> None:
+        """Answer with `checkpoint` from now on."""
+        self._checkpoint = checkpoint
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the text that the model is fed for a chat, generation prompt included."""
+        return self._any.render(messages)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of `text` in this model's tokens, special tokens not added."""
+        return self._any.count_tokens(text)
+
+    def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
+        """Group `requests` as the engine does that will answer them."""
+        scored = bool(requests) and isinstance(requests[0], ScoringRequest)
+        return (self._reader if scored else self._writer).batches(requests)
+
+    def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
+        """Complete every request, in the order given."""
+        return self._writer.generate(requests, sampling)
+
+    def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
+        """Score every request, in the order given."""
+        return self._reader.loglikelihood(requests)
+
+    def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Return for every text the residual stream, shape (len(layers), tokens, width)."""
+        return self._reader.hidden_states(texts, layers)
+
+    def close(self) -> None:
+        """Free the models' memory."""
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+
+    @property
+    def _any(self) -> Engine:
+        """An engine that is open, or the one that opens fastest: both render and count alike."""
+        return self._writer if list(self._engines) == [self._writer_name] else self._reader
+
+    @property
+    def _writer(self) -> Engine:
+        return self._opened(self._writer_name, GENERATION_SHARE)
+
+    @property
+    def _reader(self) -> Engine:
+        return self._opened("hf", self._spec.memory_share)
+
+    def _opened(self, backend: str, share: float) -> Engine:
+        """Return the engine of `backend`, answering with the current checkpoint."""
+        if backend not in self._engines:
+            spec = replace(self._spec, checkpoint=self._checkpoint, memory_share=share)
+            self._engines[backend] = self._open_backend(backend, spec)
+        self._engines[backend].use(self._checkpoint)
+        return self._engines[backend]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "of unknown version"
