@@ -50,33 +50,30 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [dataclasses.asdict(sample) | {"extra": json.dumps(dict(sample.extra), default=str)} for sample in samples]
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
-    schema = pa.schema(
-        [
-            ("id", text),
-            ("benchmark", text),
-            ("category", text),
-            ("prompt", text),
-            ("completion", text),
-            ("extracted", text),
-            ("target", text),
-            ("score", number),
-            ("status", text),
-            ("choices", whole),
-            ("tokens", whole),
-            ("extra", text),
-        ]
-    )
-    for row in rows:
-        for name in ("prompt", "completion", "extracted", "target"):
-            if isinstance(row[name], str):
-                row[name] = row[name].encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    types = {"score": pa.float64(), "choices": pa.int64(), "tokens": pa.int64()}
+    encode = json.JSONEncoder(default=str).encode
+    columns: dict[str, Any] = {}
+    for field_ in dataclasses.fields(Sample):
+        values = [getattr(sample, field_.name) for sample in samples]
+        if field_.name == "extra":
+            values = [encode(dict(extra)) for extra in values]
+        kind = types.get(field_.name, pa.string())
+        try:
+            columns[field_.name] = pa.array(values, kind)
+        except UnicodeEncodeError:  # lone surrogates cannot be stored
+            columns[field_.name] = pa.array([_storable(value) for value in values], kind)
+    pq.write_table(pa.table(columns), path)
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
     """Read what `write_samples` wrote."""
     import pyarrow.parquet as pq
 
-    return tuple(Sample(**row | {"extra": json.loads(row["extra"])}) for row in pq.read_table(path).to_pylist())
+    table = pq.read_table(path)
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    columns["extra"] = [json.loads(extra) for extra in columns["extra"]]
+    return tuple(Sample(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True))
+
+
+def _storable(text: str | None) -> str | None:
+    return text if text is None else text.encode("utf-8", "replace").decode()

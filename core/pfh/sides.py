@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh import steps
+from pfh.collection import uncollected
 from pfh.errors import UserError, did_you_mean
 from pfh.evaluation import Evaluation, read_evaluation, write_evaluation
-from pfh.logs import is_log, looks_like, open_log
+from pfh.fingerprints import fingerprint
+from pfh.logs import is_log, log_files, looks_like, open_log
 from pfh.reopen import open_results
 from pfh.results import ModelRecord
 from pfh.run import EvalChoice
@@ -21,13 +23,12 @@ from pfh.session import Session
 from pfh.store import MANIFEST, Artifact, Store
 
 if TYPE_CHECKING:
-    from pfh.logs import Log
     from pfh.models import Checkpoint
 
 START = "@start"
 """Behind a run's folder it stands for the model that the run began with, not the one that it left."""
 _KEY = re.compile(r"[0-9a-f]{20}")
-_RESULTS, _SETTINGS = "results.json", "settings.json"
+_RESULTS, _SETTINGS, _LOG = "results.json", "settings.json", "log.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def open_side(text: str, session: Session, *, revision: str | None = None, allow
         checkpoint = steps.safe_start(session) if text == "safe" else steps.embedded_start(session)
         return _model_side(text, checkpoint, f"{text.upper()}: the embedded model")
     if is_log(text):
-        return _log_side(text, open_log(text), session.store)
+        return _log_side(text, session)
     path = Path(text.removesuffix(START)).expanduser()
     if (path / _RESULTS).is_file() or (path.is_file() and path.suffix == ".json"):
         return _results_side(text, path, session.store)
@@ -122,7 +123,7 @@ def measured(
             limit=limit,
             seed=seed,
         )
-        families[choice.family] = dataclasses.replace(_opened(artifact), evaluation=evaluation)
+        families[choice.family] = _opened(artifact, evaluation)
     return dataclasses.replace(side, families=families)
 
 
@@ -165,40 +166,63 @@ def _results_side(text: str, path: Path, store: Store) -> Side:
     return Side(text=text, model=model, label=f"custom: {model.name}, stored in {path}", families=families)
 
 
-def _log_side(text: str, log: Log, store: Store) -> Side:
-    """Keep a log's samples in the store, so that reports and exports find them there as they find pfh's own."""
-    families = {}
-    for evaluation in log.evaluations:
-        settings = {benchmark.name: log.settings.get(benchmark.name, {}) for benchmark in evaluation.benchmarks}
+def _log_side(text: str, session: Session) -> Side:
+    """Keep a log's samples in the store: it is read once, and reports and exports find them as they find pfh's own."""
+    store = session.store
+    files = log_files(text)
+    told = fingerprint(files, store.cache)
+    fresh: dict[str, Evaluation] = {}
 
-        def build(
-            work: Path,
-            folder: Path,
-            evaluation: Evaluation = evaluation,
-            settings: Mapping[str, Mapping[str, str]] = settings,
-        ) -> None:
-            write_evaluation(folder, evaluation)
-            (folder / _SETTINGS).write_text(json.dumps(settings, indent=1))
+    def build(work: Path, folder: Path) -> None:
+        with uncollected():
+            log = open_log(text)
+        fresh.update({_keep(store, told, each, log.settings): each for each in log.evaluations})
+        keys = list(fresh)
+        (folder / _LOG).write_text(json.dumps({"model": log.model, "notes": log.notes, "evaluations": keys}, indent=1))
 
-        inputs = {"log": log.fingerprint, "family": evaluation.family, "read": steps.folder_code("logs")}
-        artifact = store.make("evaluation", inputs, build)
-        families[evaluation.family] = StoredFamily(
-            key=artifact.key, evaluation=evaluation, inputs=inputs, settings=settings
-        )
-    model = ModelRecord(name=log.model, fingerprint=log.fingerprint, path=str(log.path))
-    label = f"custom: {log.model}, {text.partition(':')[0]} log {log.path}"
-    return Side(text=text, model=model, label=label, families=families, notes=log.notes, from_log=True)
+    inputs = {"files": told, "read": steps.folder_code("logs")}
+    artifact = store.make("log", inputs, build)
+    about = json.loads((artifact.path / _LOG).read_bytes())
+    if any(store.get("evaluation", key) is None for key in about["evaluations"]):
+        store.discard(artifact)
+        about = json.loads((store.make("log", inputs, build).path / _LOG).read_bytes())
+    lost = f"{text} cannot be kept in the store {store.root}."
+    opened = [_stored(key, store, lost, fresh.get(key)) for key in about["evaluations"]]
+    place = files[0].parent if len(files) > 1 else files[0]
+    return Side(
+        text=text,
+        model=ModelRecord(name=about["model"], fingerprint=told, path=str(place)),
+        label=f"custom: {about['model']}, {text.partition(':')[0]} log {place}",
+        families={family.evaluation.family: family for family in opened},
+        notes=tuple(about["notes"]),
+        from_log=True,
+    )
 
 
-def _stored(key: str, store: Store, missing: str) -> StoredFamily:
+def _keep(store: Store, told: str, evaluation: Evaluation, settings: Mapping[str, Mapping[str, str]]) -> str:
+    """Store one family of a log; return its key."""
+
+    def build(work: Path, folder: Path) -> None:
+        write_evaluation(folder, evaluation)
+        own = {benchmark.name: settings.get(benchmark.name, {}) for benchmark in evaluation.benchmarks}
+        (folder / _SETTINGS).write_text(json.dumps(own, indent=1))
+
+    inputs = {"log": told, "family": evaluation.family, "read": steps.folder_code("logs")}
+    return store.make("evaluation", inputs, build).key
+
+
+def _stored(key: str, store: Store, missing: str, evaluation: Evaluation | None = None) -> StoredFamily:
     artifact = store.get("evaluation", key)
     if artifact is None:
         raise UserError(missing)
-    return _opened(artifact)
+    return _opened(artifact, evaluation)
 
 
-def _opened(artifact: Artifact) -> StoredFamily:
-    evaluation = read_evaluation(artifact.path)
+def _opened(artifact: Artifact, evaluation: Evaluation | None = None) -> StoredFamily:
+    """Return what an artifact holds; `evaluation` saves reading the samples where they are at hand."""
+    if evaluation is None:
+        with uncollected():
+            evaluation = read_evaluation(artifact.path)
     inputs = json.loads((artifact.path / MANIFEST).read_bytes())["inputs"]
     if (artifact.path / _SETTINGS).exists():
         settings = json.loads((artifact.path / _SETTINGS).read_bytes())

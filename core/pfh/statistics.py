@@ -22,8 +22,8 @@ SIGNIFICANCE = 0.05
 FEW_DISCORDANT = 10
 """Below this many discordant pairs the bootstrap interval of a binary metric is too short (it has no width at 0)."""
 MINIMUM_PAIRS = 2
-FEW_VALUES, FEW_SAMPLES = 64, 512
-"""Above both the bootstrap draws whole groups of neighbouring differences: as close, and linear in the samples."""
+FEW_VALUES, FEW_SAMPLES, BINS = 64, 512, 32
+"""Above the first two the bootstrap draws from so many groups of neighbouring differences: its cost stays bounded."""
 
 Verdict = Literal["better", "worse", "changed", "no evidence of change", "not measured"]
 IntervalMethod = Literal["paired bootstrap", "Bonett-Price", "hierarchical bootstrap", ""]
@@ -337,7 +337,7 @@ def bootstrap_means(difference: NDArray[np.float64], generator: np.random.Genera
     if n <= FEW_SAMPLES:
         return np.asarray(difference[generator.integers(0, n, size=(RESAMPLES, n))].mean(axis=1), dtype=float)
     # Neighbours in rank are drawn together: how many of them exactly, their sum by its mean and variance.
-    bins = np.array_split(np.sort(difference), FEW_VALUES)
+    bins = np.array_split(np.sort(difference), BINS)
     draws = generator.multinomial(n, [len(each) / n for each in bins], size=RESAMPLES)
     sums, variances = draws @ [each.mean() for each in bins], draws @ [each.var() for each in bins]
     return np.asarray((sums + np.sqrt(variances) * generator.standard_normal(RESAMPLES)) / n, dtype=float)

@@ -19,9 +19,6 @@ class Log:
 
     model: str
     """Name of the model, as the tool that wrote the log calls it."""
-    fingerprint: str
-    """Hash of the log's files; it says nothing of the weights."""
-    path: Path
     evaluations: tuple[Evaluation, ...]
     settings: Mapping[str, Mapping[str, str]]
     """Benchmark to setting to value: two logs are only comparable where these are equal."""
@@ -34,18 +31,29 @@ def is_log(text: str) -> bool:
     return text.partition(":")[0] in READERS and ":" in text
 
 
+def log_files(text: str) -> tuple[Path, ...]:
+    """Return the files of the log that `text` names: their content decides what `open_log` returns.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = _path(text)
+    if text.startswith("lm-eval:"):
+        from pfh.logs.lm_eval import files_of_a_model
+
+        return files_of_a_model(path)
+    return (path,)
+
+
 def open_log(text: str) -> Log:
     """Read the log that `text` names, as in "lm-eval:FOLDER" or "inspect:FILE.eval".
 
     Raises:
         UserError: there is none, or nothing of it can be read.
     """
-    reader, _, place = text.partition(":")
-    path = Path(place).expanduser()
-    if not path.exists():
-        raise UserError(f"{text}: there is no {path}.")
+    path = _path(text)
     try:
-        if reader == "lm-eval":
+        if text.startswith("lm-eval:"):
             from pfh.logs.lm_eval import read_lm_eval
 
             return read_lm_eval(path)
@@ -54,6 +62,13 @@ def open_log(text: str) -> Log:
         return read_inspect(path)
     except OSError as error:
         raise UserError(f"{text} cannot be read: {error}.") from error
+
+
+def _path(text: str) -> Path:
+    path = Path(text.partition(":")[2]).expanduser()
+    if not path.exists():
+        raise UserError(f"{text}: there is no {path}.")
+    return path
 
 
 def looks_like(path: Path) -> str:

@@ -43,7 +43,6 @@ def read_inspect(path: Path) -> Log:
         UserError: it is no log of Inspect, or has no sample with a score.
     """
     skipped = Skipped()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     if path.suffix == ".eval":
         header, samples = _from_zip(path, skipped)
     elif path.suffix == ".json":
@@ -70,8 +69,6 @@ def read_inspect(path: Path) -> Log:
     )
     return Log(
         model=str(about.get("model", path.stem)),
-        fingerprint=digest,
-        path=path,
         evaluations=(Evaluation(family=FAMILY, benchmarks=benchmarks),),
         settings={benchmark.name: _settings(header) for benchmark in benchmarks},
         notes=tuple(skipped.lines),

@@ -6,10 +6,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from typing import Any
 
 SHOWN = 20
 """So many skipped lines of a file are told one by one."""
@@ -45,14 +42,13 @@ class Skipped:
         return f"{file.name}: {count - SHOWN} more lines skipped"
 
 
-def read_lines(file: Path, skipped: Skipped, digest: _Hash) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for every line that holds one; `digest` takes up the file's content."""
+def read_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for every line that holds one."""
     with file.open("rb") as stream:
         begin = stream.read(2)
         stream.seek(0)
         lines = _recoded(file) if begin in _UTF_16 else stream
         for number, line in enumerate(lines, start=1):
-            digest.update(line)
             text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if not text.strip():
                 continue

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pfh.errors import UserError
 from pfh.evaluation import Benchmark, Evaluation
@@ -20,9 +20,6 @@ from pfh.logs import Log
 from pfh.logs.lines import Skipped
 from pfh.logs.lm_eval_samples import Measure, TaskSamples, read_samples_file
 from pfh.samples import Sample
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 FAMILY = "lm-eval"
 _SAMPLES = re.compile(r"samples_(?P<task>.+?)(_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+))?\.jsonl")
@@ -39,14 +36,13 @@ def read_lm_eval(path: Path) -> Log:
     skipped = Skipped()
     folder = path.parent if path.is_file() else _model_folder(path)
     files = _newest(folder, _date(path) if path.is_file() else None, skipped)
-    digest = hashlib.sha256()
     dates = sorted({date for date, _ in files.values()})
-    results = {date: _results(folder, date, skipped, digest) for date in dates}
+    results = {date: _results(folder, date, skipped) for date in dates}
     families: dict[str, list[Benchmark]] = {}
     settings: dict[str, Mapping[str, str]] = {}
     for task, (date, file) in sorted(files.items()):
         about = _about(results[date], task)
-        samples = read_samples_file(file, task, about["config"].get("output_type"), skipped, digest)
+        samples = read_samples_file(file, task, about["config"].get("output_type"), skipped)
         for benchmark in _benchmarks(task, about, samples, skipped, complete=not skipped.count(file)):
             families.setdefault(about["pfh"].get("family", FAMILY), []).append(benchmark)
             settings[benchmark.name] = _settings(about)
@@ -58,12 +54,21 @@ def read_lm_eval(path: Path) -> Log:
     model = next((found["model_name"] for found in results.values() if found.get("model_name")), folder.name)
     return Log(
         model=str(model),
-        fingerprint=digest.hexdigest(),
-        path=folder,
         evaluations=tuple(Evaluation(family=name, benchmarks=tuple(rows)) for name, rows in families.items()),
         settings=settings,
         notes=tuple(skipped.lines),
     )
+
+
+def files_of_a_model(path: Path) -> tuple[Path, ...]:
+    """Return every samples and results file that `read_lm_eval` may look at.
+
+    Raises:
+        UserError: there are no sample logs, or of several models.
+    """
+    folder = path.parent if path.is_file() else _model_folder(path)
+    date = _date(path) if path.is_file() else ""
+    return (*sorted(folder.glob(f"samples_*{date}.jsonl")), *sorted(folder.glob(f"*{date}.json")))
 
 
 def _model_folder(path: Path) -> Path:
@@ -101,12 +106,10 @@ def _newest(folder: Path, date: str | None, skipped: Skipped) -> dict[str, tuple
     return chosen
 
 
-def _results(folder: Path, date: str, skipped: Skipped, digest: _Hash) -> Mapping[str, Any]:
+def _results(folder: Path, date: str, skipped: Skipped) -> Mapping[str, Any]:
     for file in sorted(folder.glob(f"*_{date}.json")) if date else ():
-        content = file.read_bytes()
-        digest.update(content)
         try:
-            found = json.loads(content)
+            found = json.loads(file.read_bytes())
         except ValueError as error:
             skipped.say(f"{file.name} is no JSON ({error}), so task versions and settings are not known; skipped")
             return {}

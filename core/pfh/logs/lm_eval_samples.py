@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pfh.logs.lines import Skipped, read_lines
 from pfh.samples import Sample
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 INVALID = "[invalid]"
 """What lm-eval's filters return where they find nothing."""
@@ -33,7 +29,7 @@ class TaskSamples:
     """Those whose value a document is no number, such as the (gold, prediction) of an F1 over all documents."""
 
 
-def read_samples_file(file: Path, task: str, output_type: str | None, skipped: Skipped, digest: _Hash) -> TaskSamples:
+def read_samples_file(file: Path, task: str, output_type: str | None, skipped: Skipped) -> TaskSamples:
     """Read the samples of `task`; lines that are none, or repeat an id, are skipped and said.
 
     Args:
@@ -41,12 +37,11 @@ def read_samples_file(file: Path, task: str, output_type: str | None, skipped: S
         task: name of the task.
         output_type: of the task's configuration; None where it is not known.
         skipped: takes up what could not be read.
-        digest: takes up the file's content.
     """
     found = TaskSamples()
     first: dict[tuple[str, str], int] = {}
     times: dict[tuple[str, str], int] = {}
-    for number, row in read_lines(file, skipped, digest):
+    for number, row in read_lines(file, skipped):
         filter_name = str(row.get("filter", "none"))
         lacking = "doc_id" if row.get("doc_id") is None else "doc_hash" if _document_hash(row) is None else ""
         if lacking:
@@ -57,19 +52,22 @@ def read_samples_file(file: Path, task: str, output_type: str | None, skipped: S
             skipped.at(file, number, f"repeats doc_id {key[1]} of line {first[key]}")
             continue
         try:
-            sample = _sample(row, task, output_type)
+            fields = _fields(row, task, output_type)
             values = {str(name): row[name] for name in row["metrics"]}
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             skipped.at(file, number, f"is no sample of lm-eval ({type(error).__name__}: {error})")
             continue
         first[key] = number
-        time = times[filter_name, sample.id] = times.get((filter_name, sample.id), 0) + 1
+        document = fields["id"]
+        time = times[filter_name, document] = times.get((filter_name, document), 0) + 1
+        if time > 1:  # a document that the dataset holds several times
+            fields["id"] = f"{document}-{time}"
         for metric, value in values.items():
             score = _number(value)
             if score is None and value is not None:
                 found.opaque.add((filter_name, metric))
             else:
-                found.scored.setdefault((filter_name, metric), []).append(_copy(sample, score, time))
+                found.scored.setdefault((filter_name, metric), []).append(Sample(score=score, **fields))
     return found
 
 
@@ -82,31 +80,30 @@ def _document_hash(row: Mapping[str, Any]) -> str | None:
     return hashlib.sha256(json.dumps(row["doc"], indent=2, ensure_ascii=False).encode()).hexdigest()
 
 
-def _sample(row: Mapping[str, Any], task: str, output_type: str | None) -> Sample:
-    requests = [_in_order(request) for request in _in_order(row["arguments"])]
-    prompt = _text(requests[0][0])
+def _fields(row: Mapping[str, Any], task: str, output_type: str | None) -> dict[str, Any]:
+    """Return the fields of the sample in a line, all but its score."""
+    requests = _in_order(row["arguments"])
+    prompt = _text(_argument(requests[0], 0))
     prompt_hash = row.get("prompt_hash") or hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()
     own = dict(row.get("pfh") or {})
-    fields: dict[str, Any] = {
+    return {
         "id": str(_document_hash(row))[:16],
         "benchmark": task,
         "prompt": prompt,
-        "score": None,
         **(_chosen(row, requests) if _is_choice(requests, output_type) else _written(row, output_type)),
         **own,
         "extra": {"prompt_hash": str(prompt_hash), **own.get("extra", {})},
     }
-    return Sample(**fields)
 
 
-def _is_choice(requests: list[list[Any]], output_type: str | None) -> bool:
+def _is_choice(requests: list[Any], output_type: str | None) -> bool:
     """Say whether options were scored; without a results file, several requests mean that."""
     return len(requests) > 1 if output_type is None else output_type == "multiple_choice"
 
 
-def _chosen(row: Mapping[str, Any], requests: list[list[Any]]) -> dict[str, Any]:
+def _chosen(row: Mapping[str, Any], requests: list[Any]) -> dict[str, Any]:
     """Return the fields of a multiple-choice sample: the options are what the requests end in."""
-    options = [_text(request[1]).strip() for request in requests]
+    options = [_text(_argument(request, 1)).strip() for request in requests]
     if "acc_mutual_info" in row["metrics"]:
         options = options[: len(options) // 2]  # the same options stand there again, without a context
     logprobs = [float(response[0]) for response in row["filtered_resps"][: len(options)]]
@@ -132,13 +129,6 @@ def _written(row: Mapping[str, Any], output_type: str | None) -> dict[str, Any]:
     }
 
 
-def _copy(sample: Sample, score: float | None, time: int) -> Sample:
-    """Return `sample` with its score; a document that the dataset holds several times gets an id each time."""
-    if time > 1:
-        return dataclasses.replace(sample, id=f"{sample.id}-{time}", score=score)
-    return dataclasses.replace(sample, score=score)
-
-
 def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever JSON holds
     if isinstance(value, str):  # lm-eval writes what json cannot hold, such as numpy's booleans, as text
         value = {"True": 1.0, "False": 0.0}.get(value, value)
@@ -151,6 +141,11 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever JSON holds
 
 def _in_order(value: Any) -> list[Any]:  # noqa: ANN401
     return list(value.values() if isinstance(value, Mapping) else value)
+
+
+def _argument(request: Any, place: int) -> Any:  # noqa: ANN401
+    """Return the context (0) or what is asked of it (1); samples that were never written to a file hold plain lists."""
+    return request[f"arg_{place}"] if isinstance(request, Mapping) else request[place]
 
 
 def _first(value: Any) -> Any:  # noqa: ANN401
