@@ -156,6 +156,17 @@ def test_the_interval_of_continuous_scores_agrees_with_scipy():
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=2e-3)
 
 
+@pytest.mark.parametrize("n", [513, 5000])
+def test_many_values_give_the_interval_of_a_plain_bootstrap(n):
+    """Beyond 512 samples differences are drawn in groups; the skewed ones here would show it if that mattered."""
+    generator = np.random.default_rng(4)
+    difference = generator.exponential(size=n) - 0.8 * generator.exponential(size=n)
+    low, high, _ = paired_interval(np.zeros(n), difference)
+    means = [difference[generator.integers(0, n, n)].mean() for _ in range(10_000)]
+    expected = np.quantile(means, [0.025, 0.975])
+    assert (low, high) == pytest.approx(expected, abs=0.08 * np.std(means))
+
+
 def test_the_seed_fixes_the_interval():
     before, after = binary_pair(30, 20, 10, 40)
     assert paired_interval(before, after, seed=5) == paired_interval(before, after, seed=5)

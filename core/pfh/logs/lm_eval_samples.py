@@ -140,12 +140,12 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever JSON holds
 
 
 def _in_order(value: Any) -> list[Any]:  # noqa: ANN401
-    return list(value.values() if isinstance(value, Mapping) else value)
+    return list(value.values() if isinstance(value, dict) else value)
 
 
 def _argument(request: Any, place: int) -> Any:  # noqa: ANN401
     """Return the context (0) or what is asked of it (1); samples that were never written to a file hold plain lists."""
-    return request[f"arg_{place}"] if isinstance(request, Mapping) else request[place]
+    return request[f"arg_{place}"] if isinstance(request, dict) else request[place]
 
 
 def _first(value: Any) -> Any:  # noqa: ANN401
