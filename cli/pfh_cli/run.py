@@ -96,6 +96,13 @@ def run(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights that are not safetensors; they can run any code.")
     ] = False,
+    unsafe_local_code: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-local-code",
+            help="Where no sandbox works: run code that a model wrote unconfined on this machine.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -125,6 +132,8 @@ def run(
     """
     called = invocation(context)
     called.debug, called.store = debug, store
+    if unsafe_local_code:
+        os.environ["PFH_UNSAFE_LOCAL_CODE"] = "1"
     from pfh.assignments import share_out
     from pfh.plugins import Plugins
     from pfh.run import EvalChoice, RunSpec, execute, validate

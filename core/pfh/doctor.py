@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -51,7 +50,7 @@ def examine() -> Iterator[Finding]:
     yield _store(default_root())
     yield _mirror(os.environ.get(MIRROR_VARIABLE, ""))
     yield _hub()
-    yield _bubblewrap()
+    yield _sandbox()
     for module, extra in EXTRAS.items():
         yield _extra(module, extra)
     yield from _devices()
@@ -157,25 +156,13 @@ def _hub_problem(endpoint: str) -> str:
     return ""
 
 
-def _bubblewrap() -> Finding:
-    detail = "programs that models write can be run, without network"
-    if not (program := shutil.which("bwrap")):
-        return Finding(
-            subject="bubblewrap",
-            status="missing",
-            detail="not installed; programs that models write are not run",
-            remedy="apt-get install bubblewrap, or your system's like",
-        )
-    command = [program, "--unshare-all", "--ro-bind", "/", "/", "true"]
-    try:
-        tried = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(subject="bubblewrap", status="missing", detail=f"does not run here: {error}")
-    if tried.returncode:
-        cause = tried.stderr.strip().partition("\n")[0]
-        remedy = "it needs unprivileged user namespaces"
-        return Finding(subject="bubblewrap", status="missing", detail=f"does not run here: {cause}", remedy=remedy)
-    return Finding(subject="bubblewrap", status="ok", detail=detail)
+def _sandbox() -> Finding:
+    from pfh.sandbox import available
+
+    problem = available()
+    if problem:
+        return Finding(subject="sandbox", status="missing", detail=problem)
+    return Finding(subject="sandbox", status="ok", detail="programs that models write can be run, without network")
 
 
 def _extra(module: str, extra: str) -> Finding:

@@ -52,13 +52,25 @@ class Rollout:
 class Domain(Protocol):
     """The ground that every method trains on: the same problems, judged by the same verifier."""
 
-    name: str
-    version: str
-    """Changes whenever a problem or a reward may."""
-    sampling: Sampling
-    """How rollouts are drawn where a method asks for nothing else."""
-    holdouts: tuple[str, ...]
-    """Names of the held-out sets that measure the target task; none of their prompts may be trained on."""
+    @property
+    def name(self) -> str:
+        """The domain's name, as problems and errors show it."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever a problem or a reward may."""
+        ...
+
+    @property
+    def sampling(self) -> Sampling:
+        """How rollouts are drawn where a method asks for nothing else."""
+        ...
+
+    @property
+    def holdouts(self) -> tuple[str, ...]:
+        """Names of the held-out sets that measure the target task; none of their prompts may be trained on."""
+        ...
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
         """Return `count` problems; the two splits share none, and a longer list begins with the shorter."""

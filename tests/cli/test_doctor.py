@@ -13,7 +13,7 @@ def test_the_doctor_looks_at_everything_that_a_run_may_need_and_exits_2_where_it
     ended = pfh("doctor", "--json", HF_HUB_OFFLINE="1", PFH_DATA_MIRROR=str(tmp_path / "gone"))
 
     findings = {finding["subject"]: finding for finding in json.loads(ended.stdout)}
-    assert {"python", "pfh", "plugins", "store", "data mirror", "hub", "bubblewrap", "vllm", "cpu"} <= set(findings)
+    assert {"python", "pfh", "plugins", "store", "data mirror", "hub", "sandbox", "vllm", "cpu"} <= set(findings)
     assert "HF_HUB_OFFLINE is set" in findings["hub"]["detail"]
     assert [name for name, finding in findings.items() if finding["status"] == "broken"] == ["data mirror"]
     assert ended.returncode == 2
