@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 VERSION = 1
-PROBLEMS, EXAMPLES = 32, 4
+PROBLEMS, EXAMPLES = 24, 4
 """Problems and worked examples of each generator."""
 DRAWS = 2000
 """Draws of a generator at the most, to find that many different problems."""

@@ -135,13 +135,12 @@ class TaskFinder:
     def _add_file(self, file: Path) -> str:
         from lm_eval.tasks._index import TaskIndex
         from lm_eval.tasks._yaml_loader import load_yaml
-        from yaml import YAMLError  # type: ignore[import-untyped]
 
         found: dict[str, Any] = {}
         try:
             configuration = load_yaml(file, resolve_func=False)
             TaskIndex.process_cfg(configuration, file.resolve(), found)
-        except (ValueError, OSError, YAMLError) as error:
+        except Exception as error:  # it may be missing, no YAML, or YAML of something else
             raise UserError(f"{file} is no task definition of lm-eval: {' '.join(str(error).split())}") from error
         name = str(configuration.get("group") or configuration["task"])
         self._index[name] = found[name]
@@ -280,7 +279,7 @@ def _require_sentence_splitter() -> None:
     Raises:
         CannotRunError: it is not there; says how to get it.
     """
-    missing = [name for name in ("langdetect", "immutabledict") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("langdetect", "immutabledict", "nltk") if importlib.util.find_spec(name) is None]
     if missing:
         raise CannotRunError(f"its checks need the packages {', '.join(missing)}: pip install 'lm-eval[ifeval]'")
     import nltk  # type: ignore[import-untyped]
