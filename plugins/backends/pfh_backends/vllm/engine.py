@@ -160,11 +160,15 @@ class VllmEngine:
         from vllm import SamplingParams
 
         rows = tokens.encode_pairs(self._tokenizer, requests, self._window - 2)
-        prompts = [(*row.inputs, *row.targets[-1:]) for row in rows]
-        outputs = self._run(
-            prompts, [SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)] * len(prompts)
-        )
-        return [_score(output.prompt_logprobs, row.targets) for output, row in zip(outputs, rows, strict=True)]
+        prompts = [(*row.inputs, row.targets[-1]) for row in rows if row.targets]
+        asked = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        outputs = iter(self._run(prompts, [asked] * len(prompts)))
+        return [
+            _score(next(outputs).prompt_logprobs, row.targets)
+            if row.targets
+            else Score(logprob=0.0, greedy=True, tokens=0)
+            for row in rows
+        ]
 
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Raise a UserError: vLLM shows no hidden states."""
@@ -214,6 +218,7 @@ class VllmEngine:
                     generation_config="vllm",  # nothing of the model's own but what `Sampling` says
                     seed=0,
                     disable_log_stats=True,
+                    use_tqdm_on_load=False,
                     **lora,
                 )
         except _FAILURES as error:
@@ -287,8 +292,6 @@ def _end_tokens(model_config: Any, own: int | None) -> frozenset[int]:  # noqa: 
 
 def _score(prompt_logprobs: Sequence[Any], targets: Sequence[int]) -> Score:
     """Sum what the prompt's last tokens, the `targets`, were given; a prompt's first token is given nothing."""
-    if not targets:
-        return Score(logprob=0.0, greedy=True, tokens=0)
     given = [place[token] for place, token in zip(prompt_logprobs[-len(targets) :], targets, strict=True)]
     return Score(
         logprob=sum(entry.logprob for entry in given), greedy=all(entry.rank == 1 for entry in given), tokens=len(given)
