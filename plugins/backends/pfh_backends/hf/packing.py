@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Columns = list[tuple[torch.Tensor, torch.Tensor]]
     """Keys and values of every layer, shape (1, heads, columns, width)."""
 
-CPU_PACK_TOKENS = 384
+CPU_PACK_TOKENS = 256
 GPU_PACK_TOKENS = 4096
 LEAST_PACK_TOKENS = 16
 CPU_SCORED_LOGITS = 1 << 25
@@ -158,7 +158,10 @@ def _answers(
     """Return the log-probability of each of `targets` in its one of `rows` of `logits`, and whether it is the best."""
     import torch
 
-    # A few rows at a time: a float32 copy of all logits would be the largest tensor of a pack.
-    totals = [chunk.float().logsumexp(-1) for chunk in logits.split(SOFTMAX_ROWS)]
-    logprobs = logits[rows, targets].float() - torch.cat(totals)[rows]
+    logprobs = torch.empty(len(targets), device=targets.device)
+    # A few rows at a time: float32 copies of all logits would be the largest tensors of a pack.
+    for first in range(0, len(logits), SOFTMAX_ROWS):
+        chunk = logits[first : first + SOFTMAX_ROWS].float().log_softmax(-1)
+        inside = (rows >= first) & (rows < first + SOFTMAX_ROWS)
+        logprobs[inside] = chunk[rows[inside] - first, targets[inside]]
     return logprobs.double().cpu().numpy(), (logits.argmax(-1)[rows] == targets).cpu().numpy()
