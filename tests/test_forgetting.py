@@ -178,7 +178,9 @@ def test_only_splits_that_are_needed_are_asked_for() -> None:
 
 
 def test_a_group_with_a_missing_task_is_not_run() -> None:
-    tables = {("Muennighoff/xwinograd", "en", "test"): [{"sentence": "a _ b", "option1": "c", "option2": "d", "answer": "1"}]}
+    tables = {
+        ("Muennighoff/xwinograd", "en", "test"): [{"sentence": "a _ b", "option1": "c", "option2": "d", "answer": "1"}]
+    }
     found = evaluate("xwinograd", tables=tables)["xwinograd"]
     assert (found.status, found.reason) == ("NOT_RUN", "no Muennighoff/xwinograd (fr/test) here")
 
@@ -230,6 +232,15 @@ def test_a_tag_stands_for_all_its_tasks_wherever_they_are() -> None:
     finder.check("gsm8k")
     names = {configuration["task"] for configuration in finder.configurations("ai2_arc")}
     assert names == {"arc_easy", "arc_challenge"}
+
+
+def test_the_groups_of_the_battery_have_all_members_that_lm_eval_gives_them() -> None:
+    finder = forgetting.TaskFinder()
+    assert len(finder.configurations("mmlu")) == 57
+    assert len(finder.configurations("mgsm_direct")) == 11
+    for tag in ("mmlu_stem_tasks", "mmlu_other_tasks", "mmlu_social_sciences_tasks", "mmlu_humanities_tasks"):
+        members = {configuration["task"] for configuration in finder.configurations(tag)}
+        assert members < {configuration["task"] for configuration in finder.configurations("mmlu")}
 
 
 def test_documents_that_occur_twice_are_told_apart(tmp_path: Path) -> None:
