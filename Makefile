@@ -28,10 +28,12 @@ lint: install
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
+# Writes the reference pages from the code, then checks every page.
 docs: install
-	$(BIN)/pytest -q tests/test_docs.py tests/test_results.py
+	for script in docs/make_*.py; do $(BIN)/python $$script; done
+	$(BIN)/pytest -q tests/test_docs.py tests/test_results.py tests/cli/test_reference.py
 
 benchmarks: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
