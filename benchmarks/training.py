@@ -1,4 +1,4 @@
-"""Time of an update through pfh's dpo against TRL's DPOTrainer called directly (the embedded model, or a folder with one).
+"""Time of an update through pfh's dpo against TRL's DPOTrainer called directly, on the embedded model or one you name.
 
 Both train a LoRA adapter of one model on the same pairs with the same settings, in one process and in turns, each
 round in the other order, so that whatever else the machine does falls on both. What is timed is an update, from its
