@@ -219,6 +219,13 @@ def test_vllm_answers_as_hf_does(by_backend):
 
 
 @pytest.mark.vllm
+def test_vllm_scores_what_is_longer_than_the_window_on_two_tokens_less(by_backend):
+    ours, theirs = (by_backend[name]["answers"][0]["overlong"] for name in ("vllm", "hf"))
+    assert ours["tokens"] == theirs["tokens"]
+    assert ours["logprob"] == pytest.approx(theirs["logprob"], abs=0.5)
+
+
+@pytest.mark.vllm
 def test_vllm_swaps_adapters_and_comes_back_to_the_base(by_backend):
     base, one, two, again = by_backend["vllm"]["answers"]
     assert again == base

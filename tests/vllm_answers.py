@@ -29,10 +29,10 @@ SCORED = [
             ("The water ", "is there"),
             ("", "the water"),
             ("Hi", ""),
-            ("word " * 200, "and then some"),
         ]
     )
 ]
+OVERLONG = ScoringRequest(id="long", context="word " * 200, continuation="and then some")
 DRAWN = Sampling(max_new_tokens=12, temperature=0.9, top_p=0.95, seed=5)
 
 
@@ -76,6 +76,7 @@ def answers(engine: Engine) -> dict[str, Any]:
         ],
         "drawn": [asdict(answer) for answer in drawn],
         "drawn alone": [asdict(answer) for answer in alone],
+        "overlong": asdict(engine.loglikelihood([OVERLONG])[0]),
         "scores": [asdict(score) for score in engine.loglikelihood(SCORED)],
     }
 
