@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/pfh run --method dpo --eval safety:probes --output pfh-results/demo
+	$(BIN)/pfh run --method dpo --eval safety:probes --problems 32 --output pfh-results/demo
 	@echo "The report: pfh-results/demo/report.html"
 
 lint: install
