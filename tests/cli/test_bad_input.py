@@ -28,7 +28,7 @@ from tests.plugin_dists import METHOD, install, install_method
             "No eval named 'third-evla'. Did you mean 'third-eval'? ",
         ),
         ((*RUN, "--domain", "reasonign"), "No domain named 'reasonign'. Did you mean 'reasoning'? Installed: "),
-        ((*RUN, "--backend", "fh"), "No backend named 'fh'. Did you mean 'hf'? Installed: hf."),
+        ((*RUN, "--backend", "fh"), "No backend named 'fh'. Did you mean 'hf'? Installed: auto, hf"),
         ((*RUN, "--launcher", "lokal"), "No launcher named 'lokal'. Did you mean 'local'? Installed: local, pretend."),
         ((*RUN, "-o", "third-eval.shot=1"), "evals:third-eval has no option 'shot'. Did you mean 'shots'? "),
         ((*RUN, "-o", "third-eval.shots=few"), "option shots got 'few': input should be a valid integer"),
