@@ -16,6 +16,7 @@ the keys and values of one of lm-eval's batches.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import random
 import threading
@@ -249,6 +250,7 @@ class PeakMemory:
 
     def __enter__(self) -> PeakMemory:
         self.peak = 0
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
         self._before = resident_bytes()
         self._done = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
