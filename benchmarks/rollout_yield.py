@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from pfh import steps
 from pfh.data import HubData
@@ -34,12 +35,14 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="base, safe, or a folder")
     parser.add_argument("--tasks", default="", help="comma-separated; empty is the domain's default")
     parser.add_argument("--shots", type=int, default=None)
+    parser.add_argument("--difficulty", default="{}", help='JSON, such as {"gcd": {"max_value": 9}}')
     parser.add_argument("--problems", type=int, default=12, help="a task")
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--show", action="store_true", help="print some completions of every task")
     arguments = parser.parse_args()
     session = Session(plugins=Plugins(), store=Store(default_root()), progress=Silent())
-    given = {"tasks": tuple(arguments.tasks.split(","))} if arguments.tasks else {}
+    given: dict[str, Any] = {"tasks": tuple(arguments.tasks.split(","))} if arguments.tasks else {}
+    given["difficulty"] = arguments.difficulty
     given |= {"shots": arguments.shots} if arguments.shots is not None else {}
     chosen = reasoning.Options(**given)
     for name in arguments.models:
@@ -47,7 +50,8 @@ def main() -> None:
         print(name)
         print(LINE.format("task", "prompt tokens", "mean reward", "no answer", "right and wrong", "seconds"))
         for task in chosen.tasks:
-            options = chosen.model_copy(update={"tasks": (task,)})
+            difficulty = {task: chosen.difficulty.get(task, {})}
+            options = chosen.model_copy(update={"tasks": (task,), "difficulty": difficulty})
             domain = reasoning.open_domain(DomainSpec(options=options, data=HubData()))
             began = time.monotonic()
             rollouts = draw(engine, domain, arguments.problems, arguments.samples)

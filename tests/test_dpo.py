@@ -190,14 +190,38 @@ def test_the_loss_is_that_of_the_paper(tiny_llama_path, tmp_path):
     assert loss != pytest.approx(np.log(2), abs=1e-3)
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-def test_a_training_killed_after_a_checkpoint_ends_with_the_same_weights(adapter, tiny_llama_path, tmp_path):
-    options = {"epochs": 2, "save_steps": 2, "adapter": adapter, "learning_rate": 1e-3}
+def test_full_fine_tuning_that_is_interrupted_ends_with_the_same_weights(tiny_llama_path, tmp_path, monkeypatch):
+    from transformers import TrainerCallback
+
+    class Interrupt(TrainerCallback):
+        def on_step_begin(self, args, state, control, **_):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    build = dpo.dpo_trainer
+
+    def build_and_interrupt(*arguments):
+        trainer = build(*arguments)
+        trainer.add_callback(Interrupt())
+        return trainer
+
+    options = {"epochs": 2, "save_steps": 2, "adapter": "full", "learning_rate": 1e-3}
+    whole = dpo.train(training_spec(tiny_llama_path, tmp_path / "whole", **options))
+    with monkeypatch.context() as patch:
+        patch.setattr(dpo, "dpo_trainer", build_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            dpo.train(training_spec(tiny_llama_path, tmp_path / "cut", **options))
+    resumed = dpo.train(training_spec(tiny_llama_path, tmp_path / "cut", **options))
+    assert same(weights(resumed.path), weights(whole.path))
+    assert resumed.curves == whole.curves
+
+
+def test_a_training_killed_after_a_checkpoint_ends_with_the_same_weights(tiny_llama_path, tmp_path):
+    options = {"epochs": 2, "save_steps": 2, "learning_rate": 1e-3}
     whole = dpo.train(training_spec(tiny_llama_path, tmp_path / "whole", **options))
     program = f"""
         import os, signal
         from pathlib import Path
-        from pfh.progress import Silent
         from pfh_methods import dpo
         from tests.test_dpo import training_spec
         from transformers import TrainerCallback
