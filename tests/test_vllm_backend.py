@@ -202,6 +202,7 @@ def by_backend(tmp_path_factory):
             env=os.environ | {"PYTHONPATH": path},
             capture_output=True,
             text=True,
+            timeout=400,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         answers[backend] = json.loads(done.stdout.splitlines()[-1])
