@@ -10,7 +10,7 @@ the sum for each byte) are compared. Items are those of ARC-Challenge and of one
 longer than what they share: there is less to gain.
 
 Memory is what the process holds at its peak while the engine scores, beyond what it held before; it is compared with
-the keys and values of one of lm-eval's batches.
+the keys and values of a batch: the engine's, and one of lm-eval's.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from pfh.session import Session
 from pfh.specs import EngineSpec
 from pfh.steps import embedded_start
 from pfh.store import Store, default_root
+from pfh_backends.hf.batching import CPU_BATCH_TOKENS
 from pfh_backends.hf.engine import HfEngine
 from pfh_backends.hf.trie import build
 
@@ -118,15 +119,16 @@ def compare(setting: Setting, engine: HfEngine, reference: HFLM, *, rounds: int,
     rates = (rounds * setting.ours / ours, rounds * setting.theirs / theirs)
     config = engine._model.config
     token_bytes = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
-    cache = batch_size * longest * token_bytes
+    engine_cache, reference_cache = CPU_BATCH_TOKENS * token_bytes, batch_size * longest * token_bytes
     print(f"\n{setting.name}: {rounds} x {setting.ours} items ({setting.theirs} by lm-eval), up to {longest} tokens")
     print(f"  engine {rates[0]:.3f} items a processor-second, lm-eval {rates[1]:.3f}")
     print(f"  ratio {rates[0] / rates[1]:.1f}" + (f" (wanted: {setting.wanted})" if setting.wanted else ""))
     print(f"  forwarded / unique tokens: {forwarded} / {unique} = {forwarded / unique:.3f} (wanted: at most 1.1)")
     print(f"  largest difference of a log-likelihood {largest:.1e}, predictions changed {changed}")
     print(
-        f"  memory beyond the weights {peak / 2**20:.0f} MiB, {peak / cache:.2f} times the keys and values of a batch "
-        f"(wanted: at most 1.5)",
+        f"  memory beyond the weights {peak / 2**20:.0f} MiB; keys and values of a batch of the engine "
+        f"{engine_cache / 2**20:.0f} MiB (ratio {peak / engine_cache:.2f}, wanted: at most 1.5), "
+        f"of one of lm-eval {reference_cache / 2**20:.0f} MiB (ratio {peak / reference_cache:.2f})",
         flush=True,
     )
 

@@ -31,6 +31,7 @@ from pfh_cli.eval import (
 from pfh_cli.output import show
 from pfh_cli.progress import open_progress
 from pfh_cli.run import Evals, Options, libraries_quiet
+from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
 
 
 def compare(
@@ -38,6 +39,9 @@ def compare(
     models: Annotated[list[str], typer.Argument(metavar="BEFORE AFTER...", help=MODEL_HELP)],
     eval_: Evals = None,
     option: Options = None,
+    tasks: Tasks = None,
+    num_fewshot: NumFewshot = None,
+    apply_chat_template: ApplyChatTemplate = False,
     domain: Domain = "reasoning",
     seed: Seed = 0,
     seeds: Annotated[
@@ -78,6 +82,7 @@ def compare(
         raise UserError("Name two models or more: the one before, then those after.")
     plugins = Plugins()
     evals = read_evals(eval_)
+    option = (option or []) + as_options(evals, plugins, tasks, num_fewshot, apply_chat_template)
     spec = CompareSpec(
         models=tuple(models),
         evals=evals,

@@ -16,6 +16,7 @@ from pfh_cli.output import show
 from pfh_cli.plans import asked
 from pfh_cli.progress import open_progress
 from pfh_cli.run import Dtype, Evals, Options, libraries_quiet
+from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +77,9 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     eval_: Evals = None,
     option: Options = None,
+    tasks: Tasks = None,
+    num_fewshot: NumFewshot = None,
+    apply_chat_template: ApplyChatTemplate = False,
     domain: Domain = "reasoning",
     seed: Seed = 0,
     limit: Limit = None,
@@ -102,6 +106,7 @@ def evaluate(
 
     plugins = Plugins()
     evals = read_evals(eval_)
+    option = (option or []) + as_options(evals, plugins, tasks, num_fewshot, apply_chat_template)
     spec = MeasureSpec(
         models=(model,),
         evals=evals,

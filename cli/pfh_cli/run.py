@@ -21,6 +21,7 @@ from pfh_cli.completion import plugin_names
 from pfh_cli.output import show
 from pfh_cli.plans import asked
 from pfh_cli.progress import open_progress
+from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
 
 if TYPE_CHECKING:
     from pfh.plugins import Plugins
@@ -78,6 +79,9 @@ def run(
         typer.Option("--base/--safe", help="Start unaligned, or aligned.", show_default="safe, for the embedded model"),
     ] = None,
     option: Options = None,
+    tasks: Tasks = None,
+    num_fewshot: NumFewshot = None,
+    apply_chat_template: ApplyChatTemplate = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Annotated[
         int | None,
@@ -143,6 +147,7 @@ def run(
     plugins = Plugins()
     methods, evals = tuple(method or ()), tuple(EvalChoice.parse(text) for text in eval_ or ())
     _require_choice(methods, evals, plugins)
+    flags = as_options(evals, plugins, tasks, num_fewshot, apply_chat_template)
     chosen = [plugins.catalogue.find("methods", name) for name in methods]
     chosen += [plugins.catalogue.find("evals", choice.family) for choice in evals]
     chosen += [plugins.catalogue.find("domains", domain)]
@@ -152,7 +157,7 @@ def run(
         domain=domain,
         model=model,
         start=None if base is None else "base" if base else "safe",
-        options=share_out(option or [], chosen, plugins),
+        options=share_out((option or []) + flags, chosen, plugins),
         seed=seed,
         limit=limit,
         problems=problems,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Columns = list[tuple[torch.Tensor, torch.Tensor]]
     """Keys and values of every layer, shape (1, heads, columns, width)."""
 
-CPU_PACK_TOKENS = 256
+CPU_PACK_TOKENS = 384
 GPU_PACK_TOKENS = 4096
 LEAST_PACK_TOKENS = 16
 CPU_SCORED_LOGITS = 1 << 25
