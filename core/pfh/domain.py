@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pfh.engine import Message, Sampling
 
@@ -86,4 +86,13 @@ class Domain(Protocol):
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge `completion`; never raises for anything that a model may write."""
+        ...
+
+
+@runtime_checkable
+class HasGold(Protocol):
+    """A domain whose `Problem.answer` is not what a completion says: unit tests, or a limit to be kept."""
+
+    def gold(self, problem: Problem) -> str | None:
+        """Return a completion that must earn 1, for the verifier's self-test; None where none is known."""
         ...

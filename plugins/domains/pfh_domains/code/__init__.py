@@ -17,10 +17,11 @@ from pfh.sandbox import Limits, in_parallel, run_python
 from pfh.specs import DomainSpec
 from pydantic import BaseModel
 
-from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, passes
+from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, lookup_program, passes
 from pfh_domains.code.contests import contest_problems, load_contests
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import HOLDOUTS, load_holdout
+from pfh_domains.code.prompts import fenced
 from pfh_domains.code.settings import Options
 
 VERSION = "1"
@@ -105,6 +106,13 @@ class Code:
         """Judge many completions over the cores, in their order."""
         pairs = list(zip(problems, completions, strict=True))
         return in_parallel(lambda pair: self.verify(*pair), pairs)
+
+    def gold(self, problem: Problem) -> str | None:
+        """Return the reference solution; without one, a program that looks its outputs up in the tests."""
+        checks = from_answer(problem.answer)
+        if problem.solution is not None or isinstance(checks, CallTests):
+            return problem.solution
+        return fenced(lookup_program(checks))
 
     @cached_property
     def _contests(self) -> Dataset:

@@ -66,6 +66,12 @@ def from_answer(answer: str) -> Checks:
     return StdinTests(**fields) if fields.pop("kind") == "stdin" else CallTests(**fields)
 
 
+def lookup_program(checks: StdinTests) -> str:
+    """Return a program that knows the wanted output of every input: what a sound verifier must accept."""
+    table = dict(zip(checks.inputs, checks.outputs, strict=True))
+    return f"import sys\nprint({table!r}[sys.stdin.read()])"
+
+
 def passes(program: str, checks: Checks, limits: Limits) -> bool:
     """Whether `program` passes every check; it stops at the first that fails.
 
