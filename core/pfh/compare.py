@@ -55,7 +55,7 @@ class _Measuring:
     options: Mapping[str, BaseModel | None]
     ground: Ground | None
 
-    def of(self, side: Side, session: Session, seed: int) -> Side:
+    def of(self, side: Side, session: Session, seed: int, against: Side | None = None) -> Side:
         return measured(
             side,
             session,
@@ -64,6 +64,7 @@ class _Measuring:
             ground=self.ground,
             limit=self.spec.limit,
             seed=seed,
+            against=against,
         )
 
 
@@ -144,10 +145,12 @@ def _renamed(side: Side) -> Side:
 
 
 def _all_measured(sides: Sequence[Side], measuring: _Measuring, session: Session, seed: int) -> list[Side]:
-    """Measure every side, those that share a base one after the other, so that it is loaded once."""
+    """Measure every side against the first, those that share a base one after the other: it is loaded once."""
     bases = [side.checkpoint.path if side.checkpoint else None for side in sides]
     order = sorted(range(len(sides)), key=lambda place: bases.index(bases[place]))
-    done = {place: measuring.of(sides[place], session, seed) for place in order}
+    done: dict[int, Side] = {}
+    for place in order:  # the first side comes first: its base does
+        done[place] = measuring.of(sides[place], session, seed, against=done.get(0))
     return [done[place] for place in range(len(sides))]
 
 

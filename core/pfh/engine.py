@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
@@ -82,6 +84,27 @@ class Score:
     """Length of the continuation in tokens."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """A change of the residual stream at every token, along one direction (Arditi et al. 2024, arXiv 2406.11717)."""
+
+    kind: Literal["ablate", "add"]
+    """"ablate" removes the direction from the input of every block and from what attention and MLP write; "add" adds
+    the vector, as long as it is, to the input of one block."""
+    direction: NDArray[np.float32]
+    """Shape (width,)."""
+    layer: int = 0
+    """The block whose input "add" changes."""
+
+
+def interventions_id(interventions: Sequence[Intervention]) -> str:
+    """Return a short hash that tells `interventions` from any others, for an engine's identity."""
+    digest = hashlib.sha256()
+    for each in interventions:
+        digest.update(f"{each.kind} {each.layer} ".encode() + each.direction.tobytes())
+    return digest.hexdigest()[:16]
+
+
 class Engine(Protocol):
     """One resident model. Methods, domains and evals see nothing else of a backend."""
 
@@ -107,6 +130,10 @@ class Engine(Protocol):
         """Return the length of `text` in this model's tokens, special tokens not added."""
         ...
 
+    def encode(self, text: str) -> list[int]:
+        """Return `text` in this model's tokens, special tokens not added."""
+        ...
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` (by index) as this engine would run them; the grouping depends on nothing else.
 
@@ -126,6 +153,18 @@ class Engine(Protocol):
         """Return for every text the residual stream, shape (len(layers), tokens, width).
 
         Layer i is the input of block i; layer `number of blocks` is the last block's output, before the final norm.
+        """
+        ...
+
+    def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the log-probabilities of the token that follows each text, shape (len(texts), vocabulary)."""
+        ...
+
+    def intervened(self, interventions: Sequence[Intervention]) -> AbstractContextManager[None]:
+        """Answer everything under `interventions` until the context is left; the checkpoint must stay the same.
+
+        Raises:
+            UserError: the backend cannot, or the model has no such layer or another width.
         """
         ...
 

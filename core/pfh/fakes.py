@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from pfh.data import Dataset
 from pfh.domain import Problem, Rollout, Split, Verdict
-from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.engine import Completion, GenerationRequest, Intervention, Message, Sampling, Score, ScoringRequest
 from pfh.errors import DataUnavailableError
 from pfh.evaluation import Benchmark, Evaluation
 from pfh.judging import Judgement
@@ -50,6 +51,10 @@ class FakeEngine:
         """Count the words."""
         return len(text.split())
 
+    def encode(self, text: str) -> list[int]:
+        """Give every word the number of its letters."""
+        return [min(len(word), 7) for word in text.split()]
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group the requests in their order, `batch_size` at a time."""
         indices = list(range(len(requests)))
@@ -80,6 +85,15 @@ class FakeEngine:
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Return zeros, four wide."""
         return [np.zeros((len(layers), self.count_tokens(text), 4), dtype=np.float32) for text in texts]
+
+    def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Find all of eight tokens equally likely."""
+        return np.full((len(texts), 8), -np.log(8), dtype=np.float32)
+
+    @contextmanager
+    def intervened(self, interventions: Sequence[Intervention]) -> Iterator[None]:
+        """Answer as ever: there is nothing to intervene in."""
+        yield
 
     def close(self) -> None:
         """Nothing to free."""
@@ -145,9 +159,14 @@ def training_spec(
     asked = domain.problems("train", problems, seed=0)
 
     def rollouts(
-        *, samples: int, sampling: Sampling | None = None, checkpoint: Checkpoint | None = None
+        *,
+        samples: int,
+        sampling: Sampling | None = None,
+        checkpoint: Checkpoint | None = None,
+        problems: Sequence[Problem] | None = None,
     ) -> tuple[Rollout, ...]:
-        texts = [[problem.answer if index % 2 == 0 else f"no {index}" for index in range(samples)] for problem in asked]
+        put = asked if problems is None else problems
+        texts = [[problem.answer if index % 2 == 0 else f"no {index}" for index in range(samples)] for problem in put]
         return tuple(
             Rollout(
                 problem=problem,
@@ -157,7 +176,7 @@ def training_spec(
                 truncated=False,
                 verdict=domain.verify(problem, text),
             )
-            for problem, drawn in zip(asked, texts, strict=True)
+            for problem, drawn in zip(put, texts, strict=True)
             for index, text in enumerate(drawn)
         )
 

@@ -8,10 +8,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pfh.engine import Completion, Engine, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.engine import Completion, Engine, GenerationRequest, Intervention, Message, Sampling, Score, ScoringRequest
 from pfh.progress import Progress
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ class JournaledEngine:
         """Return the length of `text` in tokens."""
         return self._engine.count_tokens(text)
 
+    def encode(self, text: str) -> list[int]:
+        """Return `text` in tokens."""
+        return self._engine.encode(text)
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` as the wrapped engine does."""
         return self._engine.batches(requests)
@@ -77,6 +82,14 @@ class JournaledEngine:
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Return the residual streams; they are too large for a journal."""
         return self._engine.hidden_states(texts, layers)
+
+    def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the log-probabilities of the next tokens; they are too large for a journal."""
+        return self._engine.next_token_logprobs(texts)
+
+    def intervened(self, interventions: Sequence[Intervention]) -> AbstractContextManager[None]:
+        """Answer under `interventions`; the engine's identity tells these answers from others in the journal."""
+        return self._engine.intervened(interventions)
 
     def close(self) -> None:
         """Free the model's memory."""

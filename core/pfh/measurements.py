@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -96,6 +96,9 @@ def _measurement(benchmark: Benchmark, seed: int) -> Measurement:
     scores = np.array([sample.score for sample in scored], dtype=float)
     enough = len(scored) >= MINIMUM_PAIRS
     status: BenchmarkStatus = "INSUFFICIENT" if benchmark.status == "MEASURED" and not enough else benchmark.status
+    if benchmark.status == "MEASURED" and benchmark.comparative:
+        benchmark = replace(benchmark, reason="it says something of two models: use pfh compare or pfh run")
+        status = "NOT_RUN"
     measured = status == "MEASURED"
     low, high, method = score_interval(scores, seed=seed) if measured else (None, None, "")
     return Measurement(

@@ -17,7 +17,7 @@ from pfh.plugins import Plugins
 from pfh.progress import Progress
 from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.session import Session
-from pfh.specs import AnalysisSpec, DomainSpec
+from pfh.specs import AnalysisSpec, DomainSpec, Reference
 from pfh.starts.embedded import EMBEDDED_NAME
 from pfh.statistics import compare_evaluations
 from pfh.store import Store, artifact_key
@@ -129,6 +129,8 @@ def execute(
         start, label = _start(spec, session)
         progress.say(f"start: {label}")
         ground = _ground(spec, session, options)
+        for method in spec.methods:
+            steps.named_teacher(session, options[f"methods:{method}"])  # A missing one is refused before hours of work.
         before = _measure(spec, session, start, ground, options)
         stages: list[StageRecord] = []
         pairs: dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]] = {}
@@ -138,7 +140,7 @@ def execute(
                 session, checkpoint, ground, method, options=options[f"methods:{method}"], seed=spec.seed
             )
             checkpoint = trained.checkpoint
-            after = _measure(spec, session, checkpoint, ground, options)
+            after = _measure(spec, session, checkpoint, ground, options, _references(start, before))
             for family in before:
                 pairs[len(stages), family] = _paired(before[family][1], after[family][1])
             stages.append(_stage(spec, plugins, method, start, trained, before, after, options))
@@ -203,6 +205,7 @@ def _measure(
     checkpoint: Checkpoint,
     ground: steps.Ground,
     options: Mapping[str, BaseModel | None],
+    references: Mapping[str, Reference] | None = None,
 ) -> Measured:
     measured = {}
     for choice in spec.evals:
@@ -215,9 +218,18 @@ def _measure(
             ground=ground,
             limit=spec.limit,
             seed=spec.seed,
+            reference=(references or {}).get(choice.family),
         )
         measured[choice.family] = (artifact.key, evaluation)
     return measured
+
+
+def _references(start: Checkpoint, before: Measured) -> dict[str, Reference]:
+    """Return what each family knows of the start."""
+    return {
+        family: Reference(evaluation=evaluation, artifact=key, checkpoint=start)
+        for family, (key, evaluation) in before.items()
+    }
 
 
 def _stage(

@@ -20,6 +20,7 @@ from pfh.reopen import open_results
 from pfh.results import ModelRecord
 from pfh.run import EvalChoice
 from pfh.session import Session
+from pfh.specs import Reference
 from pfh.store import MANIFEST, Artifact, Store
 
 if TYPE_CHECKING:
@@ -102,8 +103,11 @@ def measured(
     ground: steps.Ground | None,
     limit: int | None,
     seed: int,
+    against: Side | None = None,
 ) -> Side:
     """Return `side` with the families of `choices`: measured now, or found in the store; of a stored side as they are.
+
+    `against` is the measured side that this one will be compared with.
 
     Raises:
         UserError: a stored side lacks a family or a benchmark that was asked for.
@@ -122,9 +126,17 @@ def measured(
             ground=ground,
             limit=limit,
             seed=seed,
+            reference=_reference(against, choice.family),
         )
         families[choice.family] = _opened(artifact, evaluation)
     return dataclasses.replace(side, families=families)
+
+
+def _reference(against: Side | None, family: str) -> Reference | None:
+    stored = against.families.get(family) if against else None
+    if against is None or stored is None:
+        return None
+    return Reference(evaluation=stored.evaluation, artifact=stored.key, checkpoint=against.checkpoint)
 
 
 def _model_side(text: str, checkpoint: Checkpoint, label: str) -> Side:

@@ -24,9 +24,22 @@ class RolloutSource(Protocol):
     """Draws rollouts of the run's training problems, or finds them in the store."""
 
     def __call__(
-        self, *, samples: int, sampling: Sampling | None = None, checkpoint: Checkpoint | None = None
+        self,
+        *,
+        samples: int,
+        sampling: Sampling | None = None,
+        checkpoint: Checkpoint | None = None,
+        problems: Sequence[Problem] | None = None,
     ) -> tuple[Rollout, ...]:
-        """Return `samples` rollouts a problem, grouped by problem; by the start model unless `checkpoint` says else."""
+        """Return `samples` rollouts a problem, grouped by problem.
+
+        Args:
+            samples: rollouts a problem.
+            sampling: how they are drawn; the domain's way unless given.
+            checkpoint: which model writes them; the start unless given.
+            problems: which are put to it; the run's unless given. One that is put in another way than the domain puts
+                it needs an id that tells the two apart.
+        """
         ...
 
 
@@ -90,6 +103,8 @@ class TrainingSpec:
     options: Any
     """An instance of the method's options model."""
     progress: Progress = field(default_factory=Silent)
+    teacher: Checkpoint | None = None
+    """The model that a method's option called `teacher` names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +121,18 @@ class TrainingResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The model that an evaluated one is compared with: the start of the run, the first of a comparison."""
+
+    evaluation: Evaluation
+    """The same family's, with the same options."""
+    artifact: str
+    """Key in the store of that evaluation."""
+    checkpoint: Checkpoint | None = None
+    """None where only its stored evaluation is at hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSpec:
     """One family to put to one model."""
 
@@ -118,6 +145,8 @@ class EvaluationSpec:
     """Opens a judge by its plugin name; an eval names it in an option called `judge`."""
     domain: Domain | None = None
     """The run's domain, for an eval that has an option called `domain`."""
+    reference: Reference | None = None
+    """For an eval whose option `reference` is true, put to any model but the first one."""
     benchmarks: tuple[str, ...] = ()
     """Names asked for, as in `--eval safety:xstest`; empty is the family's default set."""
     default_set: bool = False
@@ -151,7 +180,7 @@ class AnalysisSpec:
     before: Evaluation
     after: Evaluation
     comparisons: tuple[Comparison, ...]
-    """One a benchmark, in the order of `before`, p-values adjusted over the family."""
+    """One a benchmark, in the order of `before`, p-values adjusted over the family; none for a comparative one."""
     options: Any
     """An instance of the eval's options model."""
 

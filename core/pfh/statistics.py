@@ -146,9 +146,16 @@ class Comparison:
 
 
 def compare_evaluations(before: Evaluation, after: Evaluation, *, seed: int = 0) -> tuple[Comparison, ...]:
-    """Compare a family's benchmarks pair by pair and adjust the p-values over the whole family."""
+    """Compare a family's benchmarks pair by pair and adjust the p-values over the whole family.
+
+    A comparative benchmark has no row where it was measured both times: the family's own tables tell of it.
+    """
     later = {benchmark.name: benchmark for benchmark in after.benchmarks}
-    rows = [_compare(benchmark, later.get(benchmark.name), seed) for benchmark in before.benchmarks]
+    rows = [
+        _compare(benchmark, later.get(benchmark.name), seed)
+        for benchmark in before.benchmarks
+        if not _is_told_elsewhere(benchmark, later.get(benchmark.name))
+    ]
     return adjust_family(rows)
 
 
@@ -185,6 +192,10 @@ def adjust(p_values: Sequence[float]) -> list[float]:
     from scipy.stats import false_discovery_control
 
     return [float(p) for p in false_discovery_control(p_values)] if p_values else []
+
+
+def _is_told_elsewhere(before: Benchmark, after: Benchmark | None) -> bool:
+    return before.comparative and after is not None and before.status == after.status == "MEASURED"
 
 
 def _compare(before: Benchmark, after: Benchmark | None, seed: int) -> Comparison:

@@ -15,10 +15,10 @@ from pfh.errors import StepFailedError
 from pfh.evaluation import Evaluation, read_evaluation, write_evaluation
 from pfh.journal import JournaledEngine
 from pfh.ledger import Phase, read_ledger, write_ledger
-from pfh.models import Checkpoint
+from pfh.models import Checkpoint, resolve
 from pfh.rollouts import read_rollouts, write_rollouts
 from pfh.session import Session
-from pfh.specs import EvaluationSpec, GenerationSpec, TrainingResult, TrainingSpec
+from pfh.specs import EvaluationSpec, GenerationSpec, Reference, TrainingResult, TrainingSpec
 from pfh.starts.embedded import EMBEDDED_NAME, build_embedded
 from pfh.starts.safe import build_safe
 from pfh.store import Artifact
@@ -80,14 +80,17 @@ def evaluation(
     ground: Ground | None,
     limit: int | None,
     seed: int,
+    reference: Reference | None = None,
 ) -> tuple[Artifact, Evaluation]:
     """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
 
-    An option called `judge` names a judge, one called `domain` asks for the run's domain: both enter the key.
+    An option called `judge` names a judge, one called `domain` asks for the run's domain, one called `reference` for
+    the model that is compared with: all enter the key.
     """
     plugin = session.plugins.load("evals", family)
     chosen = options.model_dump(mode="json") if options else {}
     domain = ground.domain if ground and "domain" in chosen else None
+    against = reference if chosen.get("reference") is True else None
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
@@ -98,6 +101,7 @@ def evaluation(
         "seed": seed,
         "model": checkpoint.fingerprint,
         "environment": session.environment(),
+        **({"reference": against.artifact} if against else {}),
     }
 
     def measure(work: Path, names: tuple[str, ...]) -> Evaluation:
@@ -109,13 +113,17 @@ def evaluation(
             data=session.data,
             judge=session.judge,
             domain=domain,
+            reference=against,
             benchmarks=names,
             default_set=not benchmarks,
             limit=limit,
             seed=seed,
             progress=session.progress,
         )
-        return session.plugins.evaluate(family, spec)
+        measured = session.plugins.evaluate(family, spec)
+        return dataclasses.replace(
+            measured, model=checkpoint.fingerprint, reference=against.evaluation.model if against else ""
+        )
 
     artifact = session.store.make(
         "evaluation", inputs, lambda work, folder: write_evaluation(folder, measure(work, benchmarks))
@@ -184,12 +192,14 @@ class Trained:
 def training(
     session: Session, checkpoint: Checkpoint, ground: Ground, method: str, *, options: BaseModel | None, seed: int
 ) -> Trained:
-    """Post-train `checkpoint` with one method."""
+    """Post-train `checkpoint` with one method; an option called `teacher` names a model, which enters the key."""
+    teacher = named_teacher(session, options)
     start = _merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
     inputs = {
         "method": plugin.code_version,
         "options": options.model_dump(mode="json") if options else {},
+        **({"teacher": teacher.fingerprint} if teacher else {}),
         "ground": ground.inputs,
         "seed": seed,
         "model": start.fingerprint,
@@ -200,17 +210,22 @@ def training(
         spent: list[Phase] = []
 
         def draw(
-            *, samples: int, sampling: Sampling | None = None, checkpoint: Checkpoint | None = None
+            *,
+            samples: int,
+            sampling: Sampling | None = None,
+            checkpoint: Checkpoint | None = None,
+            problems: Sequence[Problem] | None = None,
         ) -> tuple[Rollout, ...]:
             drawn, phase = rollouts(
                 session,
                 checkpoint or start,
-                ground,
+                ground if problems is None else dataclasses.replace(ground, problems=tuple(problems)),
                 samples=samples,
                 sampling=sampling or ground.domain.sampling,
                 seed=seed,
             )
-            spent.append(phase)
+            by_teacher = teacher is not None and checkpoint == teacher
+            spent.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
             session.release()
             return drawn
 
@@ -224,6 +239,7 @@ def training(
             output_dir=work,
             options=options,
             progress=session.progress,
+            teacher=teacher,
         )
         began = time.monotonic()
         result = session.plugins.train(method, spec)
@@ -235,6 +251,16 @@ def training(
     if artifact.reused:
         session.progress.say(f"reusing the stored {method} training ({artifact.key})")
     return _trained(artifact, start, method)
+
+
+def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
+    """Return the model that a method's option called `teacher` names, or None.
+
+    Raises:
+        UserError: it cannot be had here.
+    """
+    name = getattr(options, "teacher", "")
+    return resolve(name, cache_dir=session.store.cache) if name else None
 
 
 def _keep(result: TrainingResult, phases: Sequence[Phase], work: Path, folder: Path, method: str) -> None:
@@ -281,7 +307,9 @@ def _merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
 def _merge(stored: Evaluation, again: Evaluation) -> Evaluation:
     measured = {benchmark.name: benchmark for benchmark in again.benchmarks}
     return dataclasses.replace(
-        stored, benchmarks=tuple(measured.get(benchmark.name, benchmark) for benchmark in stored.benchmarks)
+        stored,
+        benchmarks=tuple(measured.get(benchmark.name, benchmark) for benchmark in stored.benchmarks),
+        arrays={**stored.arrays, **again.arrays},
     )
 
 

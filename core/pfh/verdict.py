@@ -59,6 +59,8 @@ def _subject(stages: Sequence[StageRecord], domain: str) -> str:
 
 
 def _clause(family: FamilyRecord) -> str:
+    if not family.comparisons:
+        return f"changed what the tables of {family.family} show"
     count = {verdict: sum(row.verdict == verdict for row in family.comparisons) for verdict in VERDICTS}
     measured = len(family.comparisons) - count["not measured"]
     if not measured:

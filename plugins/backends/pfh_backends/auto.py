@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pfh import hookimpl
-from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.engine import (
+    Completion,
+    GenerationRequest,
+    Intervention,
+    Message,
+    Sampling,
+    Score,
+    ScoringRequest,
+    interventions_id,
+)
 from pfh.loading import pick_device, pick_dtype
 
 if TYPE_CHECKING:
@@ -52,6 +62,7 @@ class AutoEngine:
         self._open_backend = open_backend
         self._engines: dict[str, Engine] = {}
         self._checkpoint = spec.checkpoint
+        self._interventions = ""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -66,7 +77,7 @@ class AutoEngine:
         device = pick_device()
         dtype = str(pick_dtype(self._spec.dtype, device)).removeprefix("torch.")
         libraries = ", ".join(f"{name} {_version(name)}" for name in (self._writer_name, "transformers"))
-        return f"auto, {libraries}, torch {torch.__version__}, {dtype}, {device.type}"
+        return f"auto, {libraries}, torch {torch.__version__}, {dtype}, {device.type}{self._interventions}"
 
     def use(self, checkpoint: Checkpoint) -> None:
         """Answer with `checkpoint` from now on."""
@@ -79,6 +90,10 @@ class AutoEngine:
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in this model's tokens, special tokens not added."""
         return self._any.count_tokens(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Return `text` in this model's tokens, special tokens not added."""
+        return self._any.encode(text)
 
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` as the engine does that will answer them."""
@@ -96,6 +111,22 @@ class AutoEngine:
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Return for every text the residual stream, shape (len(layers), tokens, width)."""
         return self._reader.hidden_states(texts, layers)
+
+    def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the log-probabilities of the token that follows each text, shape (len(texts), vocabulary)."""
+        return self._reader.next_token_logprobs(texts)
+
+    @contextmanager
+    def intervened(self, interventions: Sequence[Intervention]) -> Iterator[None]:
+        """Answer everything under `interventions`, completions too with the engine that can intervene."""
+        outside = self._writer_name, self._interventions
+        with self._reader.intervened(interventions):
+            self._writer_name = "hf"
+            self._interventions += f", under {interventions_id(interventions)}"
+            try:
+                yield
+            finally:
+                self._writer_name, self._interventions = outside
 
     def close(self) -> None:
         """Free the models' memory."""

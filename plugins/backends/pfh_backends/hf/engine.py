@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from pfh import templates, tokens
-from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.engine import (
+    Completion,
+    GenerationRequest,
+    Intervention,
+    Message,
+    Sampling,
+    Score,
+    ScoringRequest,
+    interventions_id,
+)
 from pfh.loading import load_tokenizer, pick_device, pick_dtype
 
-from pfh_backends.hf import adapters, hidden
+from pfh_backends.hf import adapters, hidden, scoring
 from pfh_backends.hf.batching import free_cached_memory, group_by_length, halving, token_budget
 from pfh_backends.hf.decoding import decode, decode_with_generate, keeps_plain_cache
+from pfh_backends.hf.interventions import intervened
 from pfh_backends.hf.loading import load_model
 from pfh_backends.hf.sampling import choose, uniforms
 from pfh_backends.hf.sharing import Scorer
@@ -19,7 +31,6 @@ from pfh_backends.hf.sharing import Scorer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import torch
     from numpy.typing import NDArray
     from pfh.models import Checkpoint
@@ -45,6 +56,7 @@ class HfEngine:
         self._checkpoint = spec.checkpoint
         self._base: tuple[Path, str | None] | None = None
         self._merged: adapters.MergedAdapter | None = None
+        self._interventions = ""
         self.use(spec.checkpoint)
 
     @property
@@ -59,7 +71,8 @@ class HfEngine:
         import transformers
 
         dtype = str(self._dtype).removeprefix("torch.")
-        return f"hf, transformers {transformers.__version__}, torch {torch.__version__}, {dtype}, {self._device.type}"
+        libraries = f"transformers {transformers.__version__}, torch {torch.__version__}"
+        return f"hf, {libraries}, {dtype}, {self._device.type}{self._interventions}"
 
     def use(self, checkpoint: Checkpoint) -> None:
         """Answer with `checkpoint` from now on; an adapter of the resident base is swapped in without a reload.
@@ -89,7 +102,11 @@ class HfEngine:
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in this model's tokens, special tokens not added."""
-        return len(tokens.encode_text(self._tokenizer, text))
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> list[int]:
+        """Return `text` in this model's tokens, special tokens not added."""
+        return tokens.encode_text(self._tokenizer, text)
 
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` by length or, what is scored, by common beginnings; all must be of one kind."""
@@ -132,6 +149,35 @@ class HfEngine:
             )
             streams |= zip(group, answers, strict=True)
         return [streams[index] for index in range(len(texts))]
+
+    def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the log-probabilities of the token that follows each text, shape (len(texts), vocabulary).
+
+        Special tokens are added as in `loglikelihood`; texts longer than the window lose their beginning.
+        """
+        rows = [tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts]
+        found: dict[int, NDArray[np.float32]] = {}
+        for group in self._groups(rows):
+            answers = halving(
+                lambda part: scoring.next_token_logprobs(self._model, [rows[index] for index in part]), group
+            )
+            found |= zip(group, answers, strict=True)
+        return np.stack([found[index] for index in range(len(texts))])
+
+    @contextmanager
+    def intervened(self, interventions: Sequence[Intervention]) -> Iterator[None]:
+        """Answer everything under `interventions` until the context is left; the checkpoint must stay the same.
+
+        Raises:
+            UserError: a direction has another width than the model, or the model has no such layer.
+        """
+        outside = self._interventions
+        with intervened(self._model, interventions):
+            self._interventions = f"{outside}, under {interventions_id(interventions)}"
+            try:
+                yield
+            finally:
+                self._interventions = outside
 
     def close(self) -> None:
         """Free the model's memory; `use` loads again."""

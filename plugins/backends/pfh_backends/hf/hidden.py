@@ -22,7 +22,7 @@ def check_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
     Raises:
         UserError: it has not.
     """
-    last = len(_blocks(model))
+    last = len(find_blocks(model))
     if wrong := [layer for layer in layers if not 0 <= layer <= last]:
         raise UserError(f"This model has the layers 0 to {last}, and no layer {wrong[0]}.")
 
@@ -33,7 +33,7 @@ def hidden_states(
     """Return for each of `rows` the residual stream, shape (len(layers), tokens, width)."""
     import torch
 
-    blocks = _blocks(model)
+    blocks = find_blocks(model)
     streams: dict[int, torch.Tensor] = {}
 
     def entering(layer: int) -> torch.utils.hooks.RemovableHandle:
@@ -60,8 +60,12 @@ def hidden_states(
     return [stream[:, stream.shape[1] - len(row) :].copy() for stream, row in zip(stacked, rows, strict=True)]
 
 
-def _blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """Return the decoder's blocks: the one list of modules that is as long as the model is deep."""
+def find_blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
+    """Return the decoder's blocks: the one list of modules that is as long as the model is deep.
+
+    Raises:
+        UserError: there is no such list.
+    """
     import torch
 
     depth = model.config.get_text_config().num_hidden_layers

@@ -11,7 +11,9 @@ from pfh.tokens import Encoded
 from pfh_backends.hf.batching import group_by_length, pad_left
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
 SCORED_LOGITS = 1 << 26
@@ -41,6 +43,16 @@ def score(model: PreTrainedModel, rows: Sequence[Encoded]) -> list[Score]:
             input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=longest
         )
         return [_score_row(logits, row.targets) for logits, row in zip(output.logits, rows, strict=True)]
+
+
+def next_token_logprobs(model: PreTrainedModel, rows: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
+    """Return the log-probabilities of the token after each of `rows`, one batch, shape (vocabulary,) each."""
+    import torch
+
+    ids, mask, positions = pad_left(rows, model.device)
+    with torch.inference_mode():
+        output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1)
+        return list(output.logits[:, -1].float().log_softmax(-1).cpu().numpy())
 
 
 def _score_row(logits: torch.Tensor, targets: tuple[int, ...]) -> Score:

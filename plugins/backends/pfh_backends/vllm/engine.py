@@ -6,10 +6,11 @@ import gc
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pfh import templates, tokens
-from pfh.engine import Completion, GenerationRequest, Message, Sampling, Score, ScoringRequest
+from pfh.engine import Completion, GenerationRequest, Intervention, Message, Sampling, Score, ScoringRequest
 from pfh.errors import StepFailedError, UserError
 from pfh.loading import load_tokenizer, pick_device, pick_dtype, quiet, reason
 from pfh.shortage import shortage
@@ -99,7 +100,11 @@ class VllmEngine:
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in this model's tokens, special tokens not added."""
-        return len(tokens.encode_text(self._tokenizer, text))
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> list[int]:
+        """Return `text` in this model's tokens, special tokens not added."""
+        return tokens.encode_text(self._tokenizer, text)
 
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` in their order: neighbours share their beginnings most often."""
@@ -173,6 +178,14 @@ class VllmEngine:
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Raise a UserError: vLLM shows no hidden states."""
         raise UserError("The backend vllm shows no hidden states: use --backend hf, or auto, for what needs them.")
+
+    def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Raise a UserError: vLLM gives the most likely tokens, not the whole vocabulary."""
+        raise UserError("The backend vllm gives no whole next-token distributions: use --backend hf, or auto.")
+
+    def intervened(self, interventions: Sequence[Intervention]) -> AbstractContextManager[None]:
+        """Raise a UserError: vLLM's forward pass cannot be changed from outside."""
+        raise UserError("The backend vllm cannot intervene in the residual stream: use --backend hf, or auto.")
 
     def close(self) -> None:
         """Free the model's memory; `use` loads again."""
