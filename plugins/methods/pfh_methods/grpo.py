@@ -1,0 +1,79 @@
+"""ON-RL: Group Relative Policy Optimization on the verifier's reward, completions of one prompt against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pfh import hookimpl
+from pfh.specs import TrainingResult, TrainingSpec
+from pydantic import BaseModel, Field
+
+from pfh_methods.online import Ground, OnlineOptions, on_domain, peft_config, prompts, reward_function, train_online
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer
+
+PINNED: Mapping[str, Any] = {
+    "importance_sampling_level": "token",
+    "multi_objective_aggregation": "sum_then_normalize",
+    "delta": None,
+    "top_entropy_quantile": 1.0,
+    "entropy_coef": 0.0,
+    "use_adaptive_entropy": False,
+    "off_policy_mask_threshold": None,
+    "use_bias_correction_kl": False,
+}
+"""What GRPO in the paper leaves out or does one way, whatever TRL's defaults become."""
+
+
+class Options(OnlineOptions):
+    """Options of GRPO.
+
+    All weights are usually trained with adapter=full learning_rate=1e-6; a LoRA adapter needs larger steps.
+    """
+
+    loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field(
+        "dapo", description="how tokens are averaged: over the update (dapo), or in each completion first (grpo)"
+    )
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="what the advantages are divided by: the standard deviation of the group, or of the batch"
+    )
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the method."""
+    return Options
+
+
+@hookimpl
+def train(spec: TrainingSpec) -> TrainingResult:
+    """Train on the model's own rollouts with TRL.
+
+    Raises:
+        UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
+        StepFailedError: no reward ever differed from another of its group, or training broke off.
+    """
+    result, _ = train_online(spec, "grpo", grpo_trainer)
+    return result
+
+
+def grpo_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
+    """Return TRL's trainer with the loss of Shao et al. 2024 (arXiv 2402.03300, equation 3).
+
+    With loss="dapo" its mean runs over the tokens of the update (Yu et al. 2025, arXiv 2503.14476, equation 8).
+    """
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    options: Options = ground.spec.options
+    config = GRPOConfig(**arguments, **PINNED, loss_type=options.loss, scale_rewards=options.scale_rewards)
+    return on_domain(GRPOTrainer, ground)(
+        model=ground.model,
+        reward_funcs=reward_function(ground),
+        args=config,
+        train_dataset=Dataset.from_list(prompts(ground.spec)),
+        processing_class=ground.tokenizer,
+        peft_config=peft_config(ground),
+    )

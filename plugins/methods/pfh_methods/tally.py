@@ -1,0 +1,51 @@
+"""What the rollouts of a training cost, over all attempts at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass
+class Tally:
+    """Seconds and counts of rollouts, on disk after every batch of them."""
+
+    generation_seconds: float = 0.0
+    scoring_seconds: float = 0.0
+    tokens: int = 0
+    samples: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> Tally:
+        """Return the tally kept in `path`, or a new one that will be kept there."""
+        tally = cls(**json.loads(path.read_text())) if path.exists() else cls()
+        tally._keep_in(path)
+        return tally
+
+    def _keep_in(self, path: Path) -> None:
+        self._path, self._told = path, (self.generation_seconds, self.scoring_seconds)
+
+    def generated(self, seconds: float, lengths: Sequence[int]) -> None:
+        """Count completions of `lengths` tokens that took `seconds` to generate."""
+        self.generation_seconds += seconds
+        self.tokens += sum(lengths)
+        self.samples += len(lengths)
+
+    def scored(self, seconds: float) -> None:
+        """Count `seconds` of the verifier."""
+        self.scoring_seconds += seconds
+        beside = self._path.with_suffix(".part")
+        beside.write_text(json.dumps(asdict(self)))
+        beside.replace(self._path)
+
+    def split(self, seconds: float) -> dict[str, float]:
+        """Return how `seconds` since the last call divide into generation, scoring and the update."""
+        before, self._told = self._told, (self.generation_seconds, self.scoring_seconds)
+        generation, scoring = (now - then for now, then in zip(self._told, before, strict=True))
+        return {
+            "seconds/generation": generation,
+            "seconds/scoring": scoring,
+            "seconds/update": max(seconds - generation - scoring, 0.0),
+        }
