@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint
 from pfh.progress import Silent
 from pfh.training import (
@@ -217,3 +217,15 @@ def test_what_is_saved_is_safetensors_and_complete(tiny_llama_path, tmp_path):
     names = {file.name for file in full.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"}
     assert not [name for folder in (adapter, full) for name in folder.rglob("*.bin")]
+
+
+def test_lora_targets_choose_the_layers_and_unknown_ones_are_refused(tiny_llama_path):
+    model, _ = load_for_training(Checkpoint(name="tiny", path=tiny_llama_path, fingerprint="x"))
+    options = TrainingOptions(lora_targets=("q_proj", "v_proj"))
+    assert lora_config(options, model).target_modules == {"q_proj", "v_proj"}
+    assert lora_config(TrainingOptions(), model).target_modules == "all-linear"
+    with pytest.raises(UserError, match=r"'k_prj', which this model \(llama\).*mean 'k_proj'.*: down_proj, gate"):
+        lora_config(TrainingOptions(lora_targets=("q_proj", "k_prj")), model)
+    with pytest.raises(UserError, match="all-linear alone or names"):
+        lora_config(TrainingOptions(lora_targets=("all-linear", "q_proj")), model)
+    assert lora_config(TrainingOptions(lora_targets=("k_prj",), adapter="full"), model) is None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError, did_you_mean
 from pfh.ledger import Phase
 from pfh.models import Checkpoint
 from pfh.progress import Progress
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 COMPLETE = "COMPLETE"
 """The file that a trainer checkpoint gets once every other file of it is written."""
+
+ALL_LINEAR = "all-linear"
+"""As the only one of `lora_targets`: every linear layer but the output head."""
 
 _SPENT = "spent.json"
 _FULL_BELOW = 2**20
@@ -64,6 +67,9 @@ class TrainingOptions(BaseModel):
     adapter: Literal["lora", "full"] = Field("lora", description="train a LoRA adapter, or all weights")
     lora_rank: int = Field(16, ge=1, description="rank of the LoRA matrices")
     lora_alpha: float = Field(32, gt=0, description="LoRA scale: the adapter is multiplied by alpha / rank")
+    lora_targets: tuple[str, ...] = Field(
+        (ALL_LINEAR,), min_length=1, description="layers with an adapter by name, such as q_proj,v_proj, or all-linear"
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
     save_steps: int = Field(10, ge=1, description="updates between checkpoints: the most that a killed run repeats")
     report_to: str = Field("none", description="tracker that TRL logs to, such as tensorboard or wandb")
@@ -113,20 +119,47 @@ def load_for_training(
     return model, tokenizer
 
 
-def lora_config(options: TrainingOptions, dropout: float = 0.0) -> LoraConfig | None:
-    """Return the peft configuration of a LoRA adapter on every linear layer, or None for full fine-tuning."""
+def lora_config(
+    options: TrainingOptions, model: PreTrainedModel | None = None, dropout: float = 0.0
+) -> LoraConfig | None:
+    """Return the peft configuration of a LoRA adapter, or None for full fine-tuning.
+
+    Raises:
+        UserError: `model`, where it is given, lacks one of `options.lora_targets`.
+    """
     if options.adapter == "full":
         return None
     from peft import LoraConfig
+
+    if model is not None:
+        _check_targets(options.lora_targets, model)
 
     return LoraConfig(
         r=options.lora_rank,
         lora_alpha=options.lora_alpha,
         lora_dropout=dropout,
-        target_modules="all-linear",
+        target_modules=ALL_LINEAR if options.lora_targets == (ALL_LINEAR,) else list(options.lora_targets),
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def _check_targets(targets: tuple[str, ...], model: PreTrainedModel) -> None:
+    """Refuse a name that the model lacks: peft leaves it out without a word when another one is there."""
+    from torch.nn import Linear
+
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, Linear)}
+    for target in targets:
+        if target not in linear | {ALL_LINEAR}:
+            raise UserError(
+                f"lora_targets names {target!r}, which this model ({model.config.model_type}) does not have."
+                f"{did_you_mean(target, linear)} Its linear layers: {', '.join(sorted(linear))}. "
+                f"lora_targets={ALL_LINEAR} takes all but the output head."
+            )
+    if ALL_LINEAR in targets and len(targets) > 1:
+        raise UserError(
+            f"lora_targets is either {ALL_LINEAR} alone or names of layers, not both: {', '.join(targets)}."
+        )
 
 
 def trainer_arguments(
@@ -218,7 +251,7 @@ def train_resumably(
             if not _out_of_memory(error):
                 raise
         # Here, not in the handler: its traceback would keep the model alive.
-        _free_memory()
+        free_memory()
         if spent.batch_size == 1:
             raise StepFailedError(
                 f"Out of memory in {name} with a single example: lower max_length, set gradient_checkpointing=true, "
@@ -231,11 +264,16 @@ def train_resumably(
         )
 
 
-def save_trained(trainer: Trainer, folder: Path) -> Path:
-    """Save the adapter, or all weights with tokenizer and chat template, as safetensors in `folder`; return it."""
+def save_trained(trainer: Trainer, folder: Path, *, merge: bool = False) -> Path:
+    """Save the adapter, or all weights with tokenizer and chat template, as safetensors in `folder`; return it.
+
+    `merge` puts an adapter into its base and saves all weights.
+    """
     from peft import PeftModel
 
     model = trainer.accelerator.unwrap_model(trainer.model)
+    if merge and isinstance(model, PeftModel):
+        model = model.merge_and_unload()
     shutil.rmtree(folder, ignore_errors=True)
     if isinstance(model, PeftModel):
         model.save_pretrained(folder, save_embedding_layers=False)
@@ -397,7 +435,8 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
     return "no space left" in str(error).lower() or shutil.disk_usage(folder).free < _FULL_BELOW
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Free what trainers that are no longer needed hold, on the GPU too."""
     import torch
 
     gc.collect()

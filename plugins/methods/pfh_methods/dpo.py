@@ -204,5 +204,5 @@ def dpo_trainer(
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(options),
+        peft_config=lora_config(options, model),
     )

@@ -147,5 +147,5 @@ def orpo_trainer(
         args=ORPOConfig(beta=options.beta, max_length=options.max_length, **settings),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(options),
+        peft_config=lora_config(options, model),
     )

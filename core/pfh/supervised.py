@@ -1,0 +1,185 @@
+"""Supervised fine-tuning: what the methods share that imitate completions, whoever wrote them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pfh.domain import Domain, Problem
+from pfh.engine import Message
+from pfh.errors import StepFailedError, UserError
+from pfh.models import Checkpoint
+from pfh.specs import TrainingResult, TrainingSpec
+from pfh.training import (
+    TrainingOptions,
+    load_for_training,
+    lora_config,
+    save_trained,
+    train_resumably,
+    trainer_arguments,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import SFTTrainer
+
+
+class SupervisedOptions(TrainingOptions):
+    """Options of every method that fine-tunes on completions."""
+
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 2e-5 for adapter=full")
+    epochs: float = Field(3.0, gt=0, description="passes over the examples")
+    packing: bool = Field(False, description="fill sequences of max_length tokens with several examples each")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A problem and the completion to imitate."""
+
+    problem: Problem
+    completion: str
+
+    @property
+    def answer(self) -> Message:
+        """The completion as the turn that follows the problem's messages."""
+        return {"role": "assistant", "content": self.completion}
+
+
+def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
+    """Return the run's problems with their verified ground truth; problems without one are left out.
+
+    Raises:
+        StepFailedError: no problem has any.
+    """
+    examples = []
+    with spec.progress.task("verifying the ground truth", total=len(spec.problems)) as bar:
+        for problem in spec.problems:
+            text = verified_reference(spec.domain, problem)
+            if text is not None:
+                examples.append(Example(problem=problem, completion=text))
+            bar.advance()
+    if not examples:
+        raise StepFailedError(
+            f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems "
+            "comes with a solution or an answer that the domain's own verifier accepts as a completion. Choose another "
+            "domain, or a method that learns from rollouts, such as dpo or grpo."
+        )
+    return tuple(examples)
+
+
+def verified_reference(domain: Domain, problem: Problem) -> str | None:
+    """Return the worked solution of `problem`, else its answer, else None: the first that the verifier accepts."""
+    for text in (problem.solution, problem.answer):
+        if text and domain.verify(problem, text).reward == 1:
+            return text
+    return None
+
+
+def left_out(spec: TrainingSpec, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Say how many of the run's problems `ground_truth` left out, if any."""
+    if len(examples) == len(spec.problems):
+        return ()
+    return (
+        f"{len(examples)} of {len(spec.problems)} problems have a verified ground truth; the others were left out.",
+    )
+
+
+def train_on(
+    spec: TrainingSpec, examples: Sequence[Example], *, notes: Sequence[str], figures: Mapping[str, float | int | str]
+) -> TrainingResult:
+    """Fine-tune on `examples`, of which there is at least one.
+
+    Args:
+        spec: its options are `SupervisedOptions`.
+        examples: what to imitate.
+        notes: sentences on where the examples come from, for the report.
+        figures: the same in numbers, for the ledger.
+    """
+    options: SupervisedOptions = spec.options
+    output_dir = spec.output_dir / "trainer"
+
+    def build(batch_size: int, gradient_accumulation: int) -> SFTTrainer:
+        arguments = trainer_arguments(
+            options,
+            output_dir=output_dir,
+            seed=spec.seed,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+        )
+        return sft_trainer(spec.checkpoint, examples, options, arguments)
+
+    trained = train_resumably(
+        build,
+        output_dir=output_dir,
+        batch_size=options.batch_size,
+        gradient_accumulation=options.gradient_accumulation,
+        progress=spec.progress,
+    )
+    chats = ((*example.problem.messages, example.answer) for example in examples)
+    cut = _longer(trained.trainer.processing_class, chats, options.max_length)
+    return TrainingResult(
+        path=save_trained(trained.trainer, spec.output_dir / "trained"),
+        phases=(
+            dataclasses.replace(trained.phase, notes={**trained.phase.notes, "examples": len(examples), **figures}),
+        ),
+        curves=trained.curves,
+        notes=(*notes, *([f"{cut} examples were longer than max_length and lost their end."] if cut else [])),
+    )
+
+
+def sft_trainer(
+    checkpoint: Checkpoint, examples: Sequence[Example], options: SupervisedOptions, arguments: Mapping[str, Any]
+) -> SFTTrainer:
+    """Return TRL's trainer with the mean negative log-likelihood of the completions' tokens as its loss.
+
+    Prompts carry no loss. The end of the assistant's turn, as the chat template writes it, belongs to the completion.
+
+    Raises:
+        UserError: a prompt alone fills `max_length`.
+    """
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = load_for_training(checkpoint)
+    # TRL leaves out an example of which no token of the completion is left, without a word.
+    full = _longer(tokenizer, (example.problem.messages for example in examples), options.max_length - 1)
+    if full:
+        raise UserError(
+            f"The prompts of {full} examples fill all of max_length={options.max_length}, so that nothing of their "
+            "completions is left: raise max_length."
+        )
+    rows = [{"prompt": list(example.problem.messages), "completion": [example.answer]} for example in examples]
+    config = SFTConfig(
+        **arguments,
+        loss_type="nll",
+        completion_only_loss=True,
+        max_length=options.max_length,
+        truncation_mode="keep_start",
+        packing=options.packing,
+        packing_strategy="bfd",
+        shuffle_dataset=False,
+    )
+    return SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora_config(options, model),
+    )
+
+
+def _longer(tokenizer: PreTrainedTokenizerBase, chats: Iterable[Sequence[Message]], length: int) -> int:
+    """Return how many of `chats` have more than `length` tokens; one that ends with the user gets the prompt's end."""
+    return sum(
+        len(
+            tokenizer.apply_chat_template(
+                list(chat), add_generation_prompt=chat[-1]["role"] == "user", return_dict=False
+            )
+        )
+        > length
+        for chat in chats
+    )

@@ -1,0 +1,25 @@
+"""CF-SFT: supervised fine-tuning on verified completions of a teacher of another model family."""
+
+from __future__ import annotations
+
+from pfh import hookimpl
+from pfh.specs import TrainingResult, TrainingSpec
+from pfh.teaching import TeacherOptions, imitate
+from pydantic import BaseModel
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the method."""
+    return TeacherOptions
+
+
+@hookimpl
+def train(spec: TrainingSpec) -> TrainingResult:
+    """Fine-tune on the teacher's rollouts that the verifier accepts.
+
+    Raises:
+        UserError: the teacher's family is not the one wanted.
+        StepFailedError: the verifier accepts no rollout.
+    """
+    return imitate(spec, "other")

@@ -1,0 +1,49 @@
+"""GT-SFT: supervised fine-tuning on verified ground truth."""
+
+from __future__ import annotations
+
+from pfh import hookimpl
+from pfh.errors import StepFailedError
+from pfh.specs import TrainingResult, TrainingSpec
+from pfh.supervised import SupervisedOptions, ground_truth, left_out, train_on
+from pfh.teaching import accepted
+from pydantic import BaseModel, Field
+
+
+class Options(SupervisedOptions):
+    """Options of GT-SFT."""
+
+    teacher: str = Field(
+        "", description="train only on the problems that this model solves too: sf-sft's or cf-sft's prompts, matched"
+    )
+    samples: int = Field(4, ge=1, description="rollouts of that model a problem")
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the method."""
+    return Options
+
+
+@hookimpl
+def train(spec: TrainingSpec) -> TrainingResult:
+    """Fine-tune on each problem's worked solution, or on its answer where there is none.
+
+    Raises:
+        StepFailedError: the domain has no ground truth, or the model to match solves no problem.
+    """
+    options: Options = spec.options
+    examples = ground_truth(spec)
+    notes = left_out(spec, examples)
+    if spec.teacher is not None:
+        solved = accepted(spec.rollouts(samples=options.samples, checkpoint=spec.teacher), completions_per_prompt=1)
+        ids = {example.problem.id for example in solved.examples}
+        examples = tuple(example for example in examples if example.problem.id in ids)
+        if not examples:
+            raise StepFailedError(
+                f"{spec.teacher.name} solves none of the problems, so that no example is left to train on: "
+                f"ask for more samples a problem than {options.samples}, or name no teacher; the rollouts are kept."
+            )
+        notes += (f"Only the {len(examples)} problems that {spec.teacher.name} solves too were trained on.",)
+    figures = {"prompts": len(spec.problems), "effective_prompts": len(examples)}
+    return train_on(spec, examples, notes=notes, figures=figures)
