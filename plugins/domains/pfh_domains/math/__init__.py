@@ -1,0 +1,137 @@
+"""Mathematical problems of GEM's math environments, checked by math-verify in processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+
+from pfh import hookimpl
+from pfh.data import Dataset, DataSource
+from pfh.domain import Problem, Split, Verdict
+from pfh.engine import Sampling
+from pfh.errors import UserError
+from pfh.specs import DomainSpec
+from pydantic import BaseModel
+
+from pfh_domains.math.equality import quick_verdict
+from pfh_domains.math.extraction import extract_answer
+from pfh_domains.math.problems import HOLDOUTS, from_answer, load_holdout, load_training, training_problems
+from pfh_domains.math.settings import Options, Source
+from pfh_domains.workers import Workers
+
+VERSION = "1"
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the domain."""
+    return Options
+
+
+@hookimpl
+def open_domain(spec: DomainSpec) -> Math:
+    """Return the domain."""
+    return Math(spec.options, spec.data)
+
+
+class Math:
+    """GEM's math problems, single-turn: a problem in, one final answer out."""
+
+    name = "math"
+    holdouts = tuple(HOLDOUTS)
+
+    def __init__(self, options: Options, data: DataSource) -> None:
+        self.options = options
+        self._data = data
+        line = options.answer_format == "line"
+        self.sampling = Sampling(
+            max_new_tokens=options.max_new_tokens or (16 if line else 512),
+            temperature=options.temperature,
+            stop=("\n",) if line else (),
+        )
+        self._workers = Workers("pfh_domains.math.equality:equal", cpu_seconds=options.time_limit)
+
+    @cached_property
+    def version(self) -> str:
+        """Name the rules, the options and the rows that the problems come from.
+
+        Raises:
+            DataUnavailableError: the training problems cannot be had here.
+        """
+        _, dataset = self._training
+        given = json.dumps([VERSION, dataset.fingerprint, self.options.model_dump(mode="json")])
+        return hashlib.sha256(given.encode()).hexdigest()[:12]
+
+    def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
+        """Return `count` problems in an order that `seed` shuffles; a problem's text decides its split.
+
+        Raises:
+            DataUnavailableError: the training problems cannot be had here.
+            UserError: there are fewer.
+        """
+        there = self._splits[split]
+        if count > len(there):
+            raise UserError(
+                f"domain math: {self.options.dataset} has {len(there)} {split} problems under these options, and "
+                f"{count} were asked for. Ask for fewer (--problems), or raise max_prompt_chars."
+            )
+        return tuple(sorted(there, key=lambda problem: _shuffled(problem.id, seed))[:count])
+
+    def holdout(self, name: str) -> tuple[Problem, ...]:
+        """Return the problems of one held-out set.
+
+        Raises:
+            DataUnavailableError: the set cannot be had here.
+        """
+        return load_holdout(name, self.options, self._data)
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Reward 1 where the completion's one final answer equals a reference answer, else 0."""
+        return self.verify_many([problem], [completion])[0]
+
+    def verify_many(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+        """Judge many completions, in their order: what text decides here, the rest over the cores.
+
+        Raises:
+            StepFailedError: the process that judges cannot be started.
+        """
+        found = [extract_answer(completion, self.options.answer_format) for completion in completions]
+        rewards = [0.0] * len(found)
+        asked: list[tuple[str, str]] = []
+        askers: list[int] = []
+        for index, (problem, answer) in enumerate(zip(problems, found, strict=True)):
+            if answer is None:
+                continue
+            statement = problem.messages[-1]["content"]
+            golds = from_answer(problem.answer)
+            verdicts = [quick_verdict(gold, answer, statement) for gold in golds]
+            if True in verdicts:
+                rewards[index] = 1.0
+                continue
+            open_golds = [gold for gold, verdict in zip(golds, verdicts, strict=True) if verdict is None]
+            asked += [(gold, answer) for gold in open_golds]
+            askers += [index] * len(open_golds)
+        distinct = list(dict.fromkeys(asked))
+        equal = dict(zip(distinct, self._workers.call_many(distinct), strict=True))
+        for index, pair in zip(askers, asked, strict=True):
+            if equal[pair] is True:
+                rewards[index] = 1.0
+        return [Verdict(reward=reward, extracted=answer) for reward, answer in zip(rewards, found, strict=True)]
+
+    def close(self) -> None:
+        """End the processes that judge; the next answer starts new ones."""
+        self._workers.close()
+
+    @cached_property
+    def _training(self) -> tuple[Source, Dataset]:
+        return load_training(self.options, self._data)
+
+    @cached_property
+    def _splits(self) -> dict[Split, list[Problem]]:
+        return training_problems(self.options, *self._training)
+
+
+def _shuffled(identity: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}/{identity}".encode()).hexdigest()

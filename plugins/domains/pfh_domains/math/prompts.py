@@ -1,0 +1,55 @@
+"""How problems are put to a model, and how an answer is written down."""
+
+from __future__ import annotations
+
+from pfh.engine import Message
+
+from pfh_domains.math.extraction import AnswerFormat
+
+EXAMPLES = (
+    (
+        "Solve for $x$: $5x - 10 = 0$.",
+        "Adding $10$ to both sides gives $5x = 10$, and dividing by $5$ gives $x = 2$.",
+        "2",
+    ),
+    (
+        "A bag holds $6$ red marbles and $2$ blue ones. What fraction of the marbles is blue?",
+        "There are $6 + 2 = 8$ marbles, of which $2$ are blue, and $\\frac{2}{8} = \\frac{1}{4}$.",
+        "\\frac{1}{4}",
+    ),
+    (
+        "Expand $(x + 3)(x - 3)$.",
+        "The middle terms $-3x$ and $3x$ cancel, which leaves $x^2 - 9$.",
+        "x^2 - 9",
+    ),
+    (
+        "Tom buys $3$ pens for $4$ dollars each and pays with $20$ dollars. How many dollars does he get back?",
+        "The pens cost $3 \\cdot 4 = 12$ dollars, so he gets $20 - 12 = 8$ dollars back.",
+        "8",
+    ),
+)
+"""Problem, reasoning and answer; written for pfh."""
+
+
+def chat(problem: str, answer_format: AnswerFormat, shots: int) -> tuple[Message, ...]:
+    """Return `shots` worked examples as earlier turns, then the problem."""
+    messages: list[Message] = []
+    for asked, reasoning, answer in EXAMPLES[:shots]:
+        messages += [
+            {"role": "user", "content": _asked(asked, answer_format)},
+            {"role": "assistant", "content": written(answer, answer_format, reasoning)},
+        ]
+    return (*messages, {"role": "user", "content": _asked(problem, answer_format)})
+
+
+def written(answer: str, answer_format: AnswerFormat, reasoning: str | None = None) -> str:
+    r"""Return a completion that gives `answer`; where the format is boxed, `reasoning` stands before it."""
+    if answer_format == "line":
+        return answer
+    return f"{reasoning.strip()}\n\\boxed{{{answer}}}" if reasoning else f"\\boxed{{{answer}}}"
+
+
+def _asked(problem: str, answer_format: AnswerFormat) -> str:
+    if answer_format == "line":
+        return f"{problem.strip()}\nReply with the final answer only."
+    return f"{problem.strip()}\nThink step by step, and put the final answer in \\boxed{{}}."

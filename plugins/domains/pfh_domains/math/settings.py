@@ -1,0 +1,89 @@
+"""The options of the domain, and the training sets that it knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from pfh.errors import did_you_mean
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pfh_domains.math.extraction import AnswerFormat
+
+HELD_OUT = ("gsm8k", "math500", "minerva")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows can be had, and how they name the problem and its answer."""
+
+    hub_id: str
+    config: str = "default"
+    split: str = "train"
+    problem: str = "problem"
+    answer: str = "answer"
+
+
+TRAINING_SETS: dict[str, tuple[Source, ...]] = {
+    "Math12K": (Source("axon-rl/MATH-12k"),),
+    "DeepScaleR40K": (Source("axon-rl/DeepScaleR-40K"),),
+    "GSM8K": (Source("axon-rl/GSM-8k"), Source("openai/gsm8k", "main", problem="question")),
+}
+"""The sources of a set, the first that can be had counts. GEM's other sets are looked up in its registry."""
+
+
+class Options(BaseModel):
+    """Which problems, how they are put, and how answers are checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = Field(
+        "Math12K", description=f"GEM's set of problems: {', '.join(TRAINING_SETS)} or any other math:* of its registry"
+    )
+    answer_format: AnswerFormat = Field(
+        "line", description='"line": one line that is the answer; "boxed": free reasoning that ends in \\boxed{}'
+    )
+    shots: int = Field(4, ge=0, le=4, description="worked examples, shown as earlier turns of the chat")
+    max_prompt_chars: int = Field(1500, ge=1, description="problems with a longer statement are left out")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="length limit of a completion; unset: 16 for a line, 512 for boxed"
+    )
+    temperature: float = Field(1.0, ge=0, description="softmax temperature of the rollouts")
+    time_limit: float = Field(5.0, gt=0, description="CPU seconds for judging one answer; one that needs more earns 0")
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        plain = name.removeprefix("math:")
+        if plain in TRAINING_SETS:
+            return plain
+        if name.startswith("eval:") or plain.lower() in HELD_OUT:
+            raise ValueError(f"{name} is held out: it measures the target task, and cannot be trained on")
+        registered = registered_sets()
+        if plain not in registered:
+            known = sorted({*TRAINING_SETS, *registered})
+            raise ValueError(f"no dataset {name!r}.{did_you_mean(plain, known)} Known: {', '.join(known)}")
+        return plain
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where the training rows can be had, the best first."""
+        return TRAINING_SETS.get(self.dataset) or (registered_sets()[self.dataset],)
+
+
+@cache
+def registered_sets() -> dict[str, Source]:
+    """Return the text sets of GEM's math environments by name, as its registry describes them."""
+    from gem.envs.registration import ENV_REGISTRY
+
+    found = {}
+    for name, spec in ENV_REGISTRY.items():
+        if name.startswith("math:") and str(spec.entry_point).endswith(":MathEnv"):
+            settings = spec.kwargs
+            found[name.removeprefix("math:")] = Source(
+                settings["dataset_name"],
+                split=settings.get("split", "train"),
+                problem=settings["question_key"],
+                answer=settings["answer_key"],
+            )
+    return found
