@@ -1,0 +1,180 @@
+"""SELF: SPIN, self-play fine-tuning: ground truth preferred to the model's own answers, again and again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pfh import hookimpl
+from pfh.domain import Problem, Rollout
+from pfh.errors import StepFailedError
+from pfh.ledger import Phase
+from pfh.models import Checkpoint, resolve
+from pfh.specs import TrainingResult, TrainingSpec
+from pfh.supervised import Example, ground_truth, left_out
+from pfh.training import (
+    TrainingOptions,
+    free_memory,
+    load_for_training,
+    lora_config,
+    save_trained,
+    train_resumably,
+    trainer_arguments,
+)
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from trl import DPOTrainer
+
+
+class Options(TrainingOptions):
+    """Options of SPIN.
+
+    The paper trains all weights on 50,000 prompts: adapter=full learning_rate=5e-7 batch_size=64. A LoRA adapter and
+    fewer prompts need larger steps.
+    """
+
+    iterations: int = Field(4, ge=1, description="rounds of generation and training; each starts from the one before")
+    beta: float = Field(0.1, gt=0, description="strength of the pull towards the model that the round started from")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of a round; 5e-7 for adapter=full")
+    epochs: float = Field(3.0, gt=0, description="passes over the pairs, in each round")
+    optimizer: Literal["adamw_torch", "rmsprop"] = Field("rmsprop", description="optimiser")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The ground truth of a problem, and what the model wrote instead."""
+
+    problem: Problem
+    chosen: str
+    rejected: str
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the method."""
+    return Options
+
+
+@hookimpl
+def train(spec: TrainingSpec) -> TrainingResult:
+    """Teach the model to tell ground truth from its own answers, round by round; it leaves all weights, merged.
+
+    Raises:
+        StepFailedError: the domain has no ground truth, or the model's own answers are the ground truth already.
+    """
+    options: Options = spec.options
+    examples = ground_truth(spec)
+    notes = list(left_out(spec, examples))
+    problems = [example.problem for example in examples]
+    player, before = spec.checkpoint, tuple[Pair, ...]()
+    phases: list[Phase] = []
+    curves: list[dict[str, float]] = []
+    for iteration in range(1, options.iterations + 1):
+        pairs = self_play(examples, spec.rollouts(samples=1, checkpoint=player, problems=problems))
+        if not pairs:
+            notes.append(f"SPIN ended before iteration {iteration}: the model's own answers were the ground truth.")
+            break
+        spec.progress.say(
+            f"SPIN iteration {iteration} of {options.iterations}: {len(pairs)} new pairs, {len(before)} of the last one"
+        )
+        player, phase, rows = _play(spec, player, (*before, *pairs), iteration)
+        own_is_truth = len(examples) - len(pairs)
+        figures = {"iteration": iteration, "pairs": len(before) + len(pairs), "own_is_truth": own_is_truth}
+        phases.append(dataclasses.replace(phase, notes={**phase.notes, **figures}))
+        done = curves[-1]["step"] if curves else 0
+        curves += [{**row, "step": row["step"] + done, "iteration": iteration} for row in rows]
+        before = pairs
+    if not phases:
+        raise StepFailedError(
+            f"spin has nothing to train on: the model's own answers to all {len(examples)} problems are the ground "
+            "truth. Take harder problems; the rollouts are kept."
+        )
+    return TrainingResult(path=player.path, phases=tuple(phases), curves=tuple(curves), notes=tuple(notes))
+
+
+def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair, ...]:
+    """Pair the ground truth of each example with the model's own answer, unless the two are the same."""
+    return tuple(
+        Pair(problem=example.problem, chosen=example.completion, rejected=rollout.completion)
+        for example, rollout in zip(examples, own, strict=True)
+        if rollout.completion.strip() != example.completion.strip()
+    )
+
+
+def _play(
+    spec: TrainingSpec, player: Checkpoint, pairs: Sequence[Pair], iteration: int
+) -> tuple[Checkpoint, Phase, tuple[dict[str, float], ...]]:
+    """Train `player` on `pairs`; return the next player, told apart by its weights, with the training's records."""
+    folder = spec.output_dir / f"iteration-{iteration}"
+    options: Options = spec.options
+
+    def build(batch_size: int, gradient_accumulation: int) -> DPOTrainer:
+        arguments = trainer_arguments(
+            options,
+            output_dir=folder / "trainer",
+            seed=spec.seed,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+        )
+        return spin_trainer(player, pairs, options, arguments)
+
+    trained = train_resumably(
+        build,
+        output_dir=folder / "trainer",
+        batch_size=options.batch_size,
+        gradient_accumulation=options.gradient_accumulation,
+        progress=spec.progress,
+    )
+    path = save_trained(trained.trainer, folder / "merged", merge=True)
+    phase, curves = trained.phase, trained.curves
+    del trained  # Its memory is needed to draw the next answers.
+    free_memory()
+    following = resolve(str(path), cache_dir=spec.output_dir / "fingerprints")
+    return dataclasses.replace(following, name=f"{spec.checkpoint.name}+spin-{iteration}"), phase, curves
+
+
+def spin_trainer(
+    player: Checkpoint, pairs: Sequence[Pair], options: Options, arguments: Mapping[str, Any]
+) -> DPOTrainer:
+    """Return TRL's DPO trainer, whose loss is SPIN's (Chen et al. 2024, arXiv 2401.01335).
+
+    With y the ground truth and y' the answer of the player theta_t, log-probabilities summed over a sequence:
+
+        loss = -log sigmoid(beta * ((log pi(y|x) - log pi_t(y|x)) - (log pi(y'|x) - log pi_t(y'|x))))
+    """
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    model, tokenizer = load_for_training(player)
+    rows = [
+        {
+            "prompt": list(pair.problem.messages),
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+        }
+        for pair in pairs
+    ]
+    config = DPOConfig(
+        **arguments,
+        beta=options.beta,
+        loss_type=["sigmoid"],
+        f_divergence_type="reverse_kl",
+        label_smoothing=0.0,
+        use_weighting=False,
+        sync_ref_model=False,
+        disable_dropout=True,
+        max_length=options.max_length,
+        truncation_mode="keep_start",
+        # Saves a second model when all weights train, and the repeats when an epoch follows.
+        precompute_ref_log_probs=options.adapter == "full" or options.epochs > 1,
+    )
+    return DPOTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora_config(options, model),
+    )
