@@ -50,6 +50,26 @@ def test_every_sample_is_a_request_of_its_own_and_is_verified():
     ]
 
 
+def test_a_domain_that_judges_many_together_is_asked_once_and_in_order():
+    class Together(Echo):
+        asked: list[list[tuple[str, str]]] = []  # noqa: RUF012 - read after the run
+
+        def verify(self, problem, completion):
+            raise AssertionError("one by one")
+
+        def verify_many(self, problems, completions):
+            self.asked.append([(one.id, text) for one, text in zip(problems, completions, strict=True)])
+            return [Echo.verify(self, one, text) for one, text in zip(problems, completions, strict=True)]
+
+    domain = Together()
+    engine = FakeEngine(answers=["0", "1"])
+    spec = GenerationSpec(
+        domain=domain, engine=engine, problems=[problem(0), problem(1)], samples=2, sampling=Echo.sampling
+    )
+    assert [one.verdict.reward for one in single_turn(spec).rollouts] == [1.0, 0.0, 0.0, 1.0]
+    assert domain.asked == [[("p0", "0"), ("p0", "1"), ("p1", "0"), ("p1", "1")]]
+
+
 def test_a_lone_surrogate_is_replaced_before_the_verifier_sees_it():
     class Broken(FakeEngine):
         def generate(self, requests, sampling):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pfh.domain import Problem, Rollout, Verdict
+from pfh.domain import Problem, Rollout, Verdict, verify_each
 from pfh.engine import GenerationRequest
 from pfh.specs import Generation, GenerationSpec
 
@@ -15,27 +15,22 @@ def single_turn(spec: GenerationSpec) -> Generation:
 
     Sample i of a problem is the request "<problem id>/<i>", so it is the same draw however many others are asked for.
     """
-    requests = [
-        GenerationRequest(id=f"{problem.id}/{index}", messages=problem.messages)
-        for problem in spec.problems
-        for index in range(spec.samples)
+    drawn = [(problem, index) for problem in spec.problems for index in range(spec.samples)]
+    requests = [GenerationRequest(id=f"{problem.id}/{index}", messages=problem.messages) for problem, index in drawn]
+    completions = spec.engine.generate(requests, spec.sampling)
+    texts = [_storable(completion.text) for completion in completions]
+    verdicts = verify_each(spec.domain, [problem for problem, _ in drawn], texts)
+    rollouts = [
+        Rollout(
+            problem=problem,
+            index=index,
+            completion=text,
+            tokens=completion.tokens,
+            truncated=completion.truncated,
+            verdict=verdict,
+        )
+        for (problem, index), completion, text, verdict in zip(drawn, completions, texts, verdicts, strict=True)
     ]
-    completions = iter(spec.engine.generate(requests, spec.sampling))
-    rollouts = []
-    for problem in spec.problems:
-        for index in range(spec.samples):
-            completion = next(completions)
-            text = _storable(completion.text)
-            rollouts.append(
-                Rollout(
-                    problem=problem,
-                    index=index,
-                    completion=text,
-                    tokens=completion.tokens,
-                    truncated=completion.truncated,
-                    verdict=spec.domain.verify(problem, text),
-                )
-            )
     return Generation(rollouts=tuple(rollouts))
 
 

@@ -50,10 +50,12 @@ def _boxes(text: str) -> set[str] | None:
 
 
 def _tidy(answer: str) -> str | None:
+    if len(answer) > LONGEST_ANSWER:
+        return None  # a box's content that was cut, among others
     answer = answer.strip()
     if answer.endswith(".") and not answer.endswith("\\."):
         answer = answer[:-1].strip()
     quoted = _QUOTED.fullmatch(answer)
     if quoted:
         answer = next(part for part in quoted.groups() if part is not None).strip()
-    return answer if 0 < len(answer) <= LONGEST_ANSWER else None
+    return answer or None

@@ -126,6 +126,8 @@ def why_not_final(answer: str, gold: str, problem: str) -> str | None:
         value = number(gold)
         if value is not None and value.denominator == 1 and re.search(r"/|\\frac", answer) and "frac" not in gold:
             return "a fraction left to reduce"
+    if _squeezed(answer).startswith(2 * _squeezed(gold)):
+        return "the reference, repeated"
     copied = _squeezed(answer) in _squeezed(simplified(problem)) and _squeezed(answer) != _squeezed(gold)
     if copied and (own or re.search(r"/|\\frac", answer)):
         return "copied from the problem"
@@ -150,8 +152,12 @@ def _is_numeric(answer: str) -> bool:
 
 
 def _operations(answer: str) -> frozenset[str]:
-    """Return the operations that a simplified answer leaves to compute; factors of a root or of pi are none."""
-    answer = re.sub(r"(?:\\times|\\cdot|×|·|\*)\s*10\s*\^|(?:\\cdot|\\times|\*)\s*(?=\\pi|\\sqrt)", "", answer)
+    """Return the operations that a simplified answer leaves to compute.
+
+    Powers of ten, and products with a root or with pi, leave nothing.
+    """
+    answer = re.sub(r"(?<=\d)[eE]-|(?:\\times|\\cdot|×|·|\*)?\s*(?<![\d.])10\s*\^", "", answer)
+    answer = re.sub(r"(?:\\cdot|\\times|\*)\s*(?=\\pi|\\sqrt)", "", answer)
     found = (match[0].strip() for match in _OPERATION.finditer(_UNIT.sub("", answer)))
     return frozenset("+" if operation in _SUMS else operation for operation in found) - _FORMATTING
 
