@@ -19,7 +19,11 @@ from pfh.store import Store
 from tests.plugin_dists import install
 
 COIN = '''
-"""A domain whose verifier tosses a coin that the completion fixes: random models are right half the time."""
+"""A domain whose verifier tosses a coin that the completion fixes: random models are right half the time.
+
+What a self-test tries has its fixed outcome.
+"""
+import re
 import zlib
 
 from pfh import hookimpl
@@ -41,7 +45,9 @@ class Coin:
         raise DataUnavailableError(f"coin has no held-out set {name}")
 
     def verify(self, problem, completion):
-        return Verdict(reward=float(zlib.crc32(completion.encode()) % 2), extracted=completion)
+        tossed = re.search("[a-z]", completion) and not re.search("Toss|heads|answer|boxed|python", completion)
+        toss = float(zlib.crc32(completion.encode()) % 2) if tossed else float(completion == "heads")
+        return Verdict(reward=toss, extracted=completion)
 
 
 @hookimpl
@@ -50,6 +56,8 @@ def open_domain(spec):
 '''
 
 NEVER = COIN.replace("float(zlib.crc32(completion.encode()) % 2)", "0.0").replace('"coin"', '"never"')
+
+LEAKY = COIN.replace('float(completion == "heads")', "1.0").replace('"coin"', '"leaky"')
 
 PICKY = '''
 """A family with one benchmark that measures, and one whose data cannot be had until DATA_IS_HERE is set."""
@@ -99,6 +107,7 @@ def plugins(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plugins")
     install(folder, "coin-dist", {"coin_domain": COIN}, {"pfh.domains": {"coin": "coin_domain"}})
     install(folder, "never-dist", {"never_domain": NEVER}, {"pfh.domains": {"never": "never_domain"}})
+    install(folder, "leaky-dist", {"leaky_domain": LEAKY}, {"pfh.domains": {"leaky": "leaky_domain"}})
     install(folder, "picky-dist", {"picky_eval": PICKY}, {"pfh.evals": {"picky": "picky_eval"}})
     return folder
 
@@ -227,6 +236,18 @@ def test_no_pair_is_told_with_counts_and_the_rollouts_are_kept(run, spec, tmp_pa
     with pytest.raises(StepFailedError, match="0 of 12 prompts"):
         run(dataclasses.replace(spec, domain="never"), tmp_path / "store", tmp_path / "out")
     assert any((tmp_path / "store" / "artifacts" / "rollouts").iterdir())
+
+
+def test_a_verifier_that_rewards_nothing_said_stops_the_run_before_anything_is_measured(run, spec, tmp_path):
+    with pytest.raises(
+        StepFailedError, match="environment leaky: the verifier rewards the probe 'empty'"
+    ):
+        run(dataclasses.replace(spec, domain="leaky"), tmp_path / "store", tmp_path / "out")
+    assert not any((tmp_path / "store" / "artifacts").iterdir())
+
+
+def test_the_report_says_how_the_verifier_did(whole):
+    assert "12 of 12 gold answers earned 1" in read_results(whole / "out" / "results.json").notes[0]
 
 
 def test_what_cannot_be_had_is_not_run_everywhere_and_tried_again_later(run, spec, tmp_path, monkeypatch):

@@ -131,6 +131,7 @@ def execute(
         ground = _ground(spec, session, options)
         for method in spec.methods:
             steps.named_teacher(session, options[f"methods:{method}"])  # A missing one is refused before hours of work.
+        verifier = steps.self_test(session, ground)
         before = _measure(spec, session, start, ground, options)
         stages: list[StageRecord] = []
         pairs: dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]] = {}
@@ -154,6 +155,7 @@ def execute(
         seed=spec.seed,
         limit=spec.limit,
         provenance=_provenance(spec, session),
+        notes=(verifier.sentence(),),
         stages=tuple(stages),
     )
     folder = output or Path("pfh-results") / _folder_name(spec, start)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.domain import Domain, HasGold, Problem
+from pfh.domain import Domain, HasGold, Problem, verify_each
 from pfh.errors import StepFailedError
 from pfh.progress import Progress
 
@@ -24,12 +24,12 @@ TESTED = 16
 GOLD_TOLERANCE = 8
 """One gold answer in so many of an environment may earn nothing: datasets hold rows that no verifier can read."""
 MOST_OPTIONS = 8
+REPEATS = 5
 LONGEST_ANSWER = 200
 """Characters; a longer answer is nothing that a completion would list or repeat."""
 
-FORMS = (("", ""), ("\\boxed{", "}"), ("<answer>", "</answer>"), ("The answer is ", "."))
-"""What stands before and after an answer where domains ask for a form; every probe is tried in each."""
-CODE_FORM = ("```python\n", "\n```")
+FORMS = (("", ""), ("\\boxed{", "}"), ("<answer>", "</answer>"), ("The answer is ", "."), ("```python\n", "\n```"))
+"""What stands before and after an answer where domains ask for a form; probes are tried in each."""
 CLOSED = (("Yes", "No"), ("True", "False"), ("A", "B", "C", "D"))
 """The options of closed questions, for a run whose problems do not show all of them."""
 PUNCTUATION = (".", "...", "?!", "-", "$$", "{}")
@@ -115,41 +115,43 @@ def check_verifier(domain: Domain, problems: Sequence[Problem], progress: Progre
     )
 
 
+def _forms(domain: Domain, problem: Problem) -> Sequence[tuple[str, str]]:
+    """Return what an answer may stand in: any form, or what the gold completion stands in where the domain has one."""
+    if not isinstance(domain, HasGold):
+        return FORMS
+    gold = domain.gold(problem) or ""
+    return [(before, after) for before, after in FORMS if gold.startswith(before) and gold.endswith(after)]
+
+
 def _probes(domain: Domain, problem: Problem, problems: Sequence[Problem]) -> Iterator[tuple[str, str]]:
     """Yield (name, completion) of everything that must earn 0."""
+    forms = _forms(domain, problem)
     asked = problem.messages[-1]["content"]
     yield from (("empty", text) for text in ("", " \n"))
     yield from (("punctuation", text) for text in PUNCTUATION)
-    yield "prompt echo", "\n".join(message["content"] for message in problem.messages)
-    yield from (("prompt echo", before + asked + after) for before, after in FORMS)
-    yield from (
-        ("template only", before + nothing + after)
-        for before, after in (*FORMS[1:], CODE_FORM)
-        for nothing in ("", " ")
-    )
+    yield from (("prompt echo", before + asked + after) for before, after in forms)
+    yield from (("template only", before + nothing + after) for before, after in forms[1:] for nothing in ("", " "))
     if isinstance(domain, HasGold) or len(problem.answer) > LONGEST_ANSWER:
         return
-    options = _options(problem, problems)
-    joints = (", ", " or ", " / ", "\n") if len(options) > 2 else (", ", " or ", " / ")
-    if len(options) > 1:
-        yield from (
-            ("every option", before + joint.join(options) + after) for before, after in FORMS for joint in joints
-        )
-    yield from (
-        ("repeated answer", before + joint.join([problem.answer] * 5) + after)
-        for before, after in FORMS
-        for joint in (" ", ", ")
-    )
+    for before, after in forms:
+        for listed in _every_option(problem, problems):
+            yield "every option", before + listed + after
+        for joint in (" ", ", "):
+            yield "repeated answer", before + joint.join([problem.answer] * REPEATS) + after
 
 
-def _options(problem: Problem, problems: Sequence[Problem]) -> list[str]:
-    """Return the answers that problems of the environment have, the right one in the middle."""
+def _every_option(problem: Problem, problems: Sequence[Problem]) -> list[str]:
+    """Return lists of the answers that problems of the environment have, the right one in the middle."""
     given = [other.answer for other in problems if other.environment == problem.environment]
     given += [option for options in CLOSED if problem.answer in options for option in options]
     others = [answer for answer in dict.fromkeys(given) if answer != problem.answer and len(answer) <= LONGEST_ANSWER]
     others = others[: MOST_OPTIONS - 1]
     middle = (len(others) + 1) // 2
-    return [*others[:middle], problem.answer, *others[middle:]]
+    options = [*others[:middle], problem.answer, *others[middle:]]
+    if not others:
+        return []
+    joints = (", ", " or ", " / ", "\n") if len(options) > 2 else (", ", " or ", " / ")  # a last line of two may count
+    return [joint.join(options) for joint in joints]
 
 
 def _golds(domain: Domain, problem: Problem) -> list[str]:
@@ -162,12 +164,8 @@ def _golds(domain: Domain, problem: Problem) -> list[str]:
 
 
 def _verified(domain: Domain, problem: Problem, completions: Sequence[str]) -> Sequence[Verdict]:
-    many = getattr(domain, "verify_many", None)
     try:
-        if many is not None:
-            verdicts: Sequence[Verdict] = many([problem] * len(completions), completions)
-            return verdicts
-        return [domain.verify(problem, completion) for completion in completions]
+        return verify_each(domain, [problem] * len(completions), completions)
     except Exception as error:  # a verifier of anybody's making, which must not raise whatever it is given
         raise StepFailedError(
             f"domain {domain.name}, environment {problem.environment}: the verifier raised {type(error).__name__} "

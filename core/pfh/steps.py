@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh import selftest
 from pfh.errors import StepFailedError
 from pfh.evaluation import Evaluation, read_evaluation, write_evaluation
 from pfh.journal import JournaledEngine
@@ -68,6 +69,21 @@ def safe_start(session: Session) -> Checkpoint:
     artifact = session.store.make("start", inputs, build)
     session.release()
     return Checkpoint(name=f"{EMBEDDED_NAME}-SAFE", path=artifact.path, fingerprint=f"start-{artifact.key}")
+
+
+def self_test(session: Session, ground: Ground) -> selftest.SelfTest:
+    """Try the domain's verifier before anything is trained on what it rewards; one that passed is not tried again.
+
+    Raises:
+        StepFailedError: it rewards what says nothing, or does not reward what is right.
+    """
+    inputs = {"ground": ground.inputs, "probes": hashlib.sha256(Path(selftest.__file__).read_bytes()).hexdigest()[:12]}
+
+    def build(work: Path, folder: Path) -> None:
+        outcome = selftest.check_verifier(ground.domain, ground.problems, session.progress)
+        selftest.write_self_test(folder / "outcome.json", outcome)
+
+    return selftest.read_self_test(session.store.make("self-test", inputs, build).path / "outcome.json")
 
 
 def evaluation(

@@ -79,11 +79,15 @@ class Concise:
         return tuple(self._every("test"))
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
-        """Count the words."""
+        """Count the words; an echo of the prompt is no answer."""
         counted = count_words(completion)
-        if not counted:
+        if not counted or problem.messages[-1]["content"] in completion:
             return Verdict(reward=0.0, extracted=None)
         return Verdict(reward=float(counted <= int(problem.answer)), extracted=str(counted))
+
+    def gold(self, problem: Problem) -> str:
+        """Return an answer that is short enough: `Problem.answer` is a limit, and no answer."""
+        return "Usefulness."
 
     def _every(self, split: Split) -> list[Problem]:
         return [
