@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-FEWEST_UPDATES = 8
-"""Below this many updates a change says little."""
+FEWEST_BATCHES = 8
+"""Below this many batches of rollouts a change says little."""
 _NGRAM = 4
 """Words."""
 
@@ -18,8 +18,8 @@ def repeated_share(text: str) -> float:
 
 
 def signs_of_collapse(curves: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
-    """Return a sentence for every sign that the last quarter of the updates shows against the first."""
-    if len(curves) < FEWEST_UPDATES:
+    """Return a sentence for every sign that the last quarter of `curves` shows against the first, a row a batch."""
+    if len(curves) < FEWEST_BATCHES:
         return ()
     part = len(curves) // 4
 

@@ -9,7 +9,8 @@ from pfh import hookimpl
 from pfh.specs import TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
-from pfh_methods.online import Ground, OnlineOptions, on_domain, peft_config, prompts, reward_function, train_online
+from pfh_methods.on_domain import Ground, on_domain, reward_function
+from pfh_methods.online import OnlineOptions, reference_arguments, train_online
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -33,6 +34,7 @@ class Options(OnlineOptions):
     All weights are usually trained with adapter=full learning_rate=1e-6; a LoRA adapter needs larger steps.
     """
 
+    beta: float = Field(0.0, ge=0, description="strength of the pull towards the start model; 0 keeps no reference")
     loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field(
         "dapo", description="how tokens are averaged: over the update (dapo), or in each completion first (grpo)"
     )
@@ -64,16 +66,14 @@ def grpo_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
 
     With loss="dapo" its mean runs over the tokens of the update (Yu et al. 2025, arXiv 2503.14476, equation 8).
     """
-    from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     options: Options = ground.spec.options
-    config = GRPOConfig(**arguments, **PINNED, loss_type=options.loss, scale_rewards=options.scale_rewards)
-    return on_domain(GRPOTrainer, ground)(
-        model=ground.model,
-        reward_funcs=reward_function(ground),
-        args=config,
-        train_dataset=Dataset.from_list(prompts(ground.spec)),
-        processing_class=ground.tokenizer,
-        peft_config=peft_config(ground),
+    config = GRPOConfig(
+        **arguments,
+        **PINNED,
+        **reference_arguments(ground.spec, options.beta),
+        loss_type=options.loss,
+        scale_rewards=options.scale_rewards,
     )
+    return on_domain(GRPOTrainer, ground)(reward_funcs=reward_function(ground), args=config, **ground.shared_arguments)

@@ -9,7 +9,8 @@ from pfh import hookimpl
 from pfh.specs import TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field, model_validator
 
-from pfh_methods.online import Ground, OnlineOptions, on_domain, peft_config, prompts, reward_function, train_online
+from pfh_methods.on_domain import Ground, on_domain, reward_function
+from pfh_methods.online import OnlineOptions, reference_arguments, train_online
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 class Options(OnlineOptions):
     """Options of REINFORCE."""
 
+    beta: float = Field(0.0, ge=0, description="strength of the pull towards the start model; 0 keeps no reference")
     baseline: Literal["leave-one-out", "batch"] = Field(
         "leave-one-out",
         description="advantage: the reward minus the mean of the group's others, or standardised over the batch",
@@ -55,20 +57,19 @@ def reinforce_trainer(ground: Ground, arguments: Mapping[str, Any]) -> RLOOTrain
     The gradient is that of advantage x log-probability of the whole completion; with inner_epochs above 1 its ratio to
     the policy that wrote it is clipped.
     """
-    from datasets import Dataset
     from trl import RLOOConfig, RLOOTrainer
 
-    trainer = on_domain(RLOOTrainer, ground)
-    if ground.spec.options.baseline == "batch":
-        trainer = _normalised_over_the_batch(trainer)
-    return trainer(
-        model=ground.model,
-        reward_funcs=reward_function(ground),
-        args=RLOOConfig(**arguments, normalize_advantages=False, reward_clip_range=None),
-        train_dataset=Dataset.from_list(prompts(ground.spec)),
-        processing_class=ground.tokenizer,
-        peft_config=peft_config(ground),
+    options: Options = ground.spec.options
+    config = RLOOConfig(
+        **arguments,
+        **reference_arguments(ground.spec, options.beta),
+        normalize_advantages=False,
+        reward_clip_range=None,
     )
+    trainer = on_domain(RLOOTrainer, ground)
+    if options.baseline == "batch":
+        trainer = _normalised_over_the_batch(trainer)
+    return trainer(reward_funcs=reward_function(ground), args=config, **ground.shared_arguments)
 
 
 def batch_advantages(rewards: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
@@ -16,6 +16,8 @@ class Tally:
     scoring_seconds: float = 0.0
     tokens: int = 0
     samples: int = 0
+    differences: dict[str, float] = field(default_factory=dict)
+    """Summed log-ratio of the two prompts' policies by token, where a method reads completions after two prompts."""
 
     @classmethod
     def read(cls, path: Path) -> Tally:
@@ -36,9 +38,13 @@ class Tally:
     def scored(self, seconds: float) -> None:
         """Count `seconds` of the verifier."""
         self.scoring_seconds += seconds
-        beside = self._path.with_suffix(".part")
-        beside.write_text(json.dumps(asdict(self)))
-        beside.replace(self._path)
+        self._write()
+
+    def differed(self, differences: Mapping[str, float]) -> None:
+        """Add log-ratios by token."""
+        for token, difference in differences.items():
+            self.differences[token] = self.differences.get(token, 0.0) + difference
+        self._write()
 
     def split(self, seconds: float) -> dict[str, float]:
         """Return how `seconds` since the last call divide into generation, scoring and the update."""
@@ -49,3 +55,8 @@ class Tally:
             "seconds/scoring": scoring,
             "seconds/update": max(seconds - generation - scoring, 0.0),
         }
+
+    def _write(self) -> None:
+        beside = self._path.with_suffix(".part")
+        beside.write_text(json.dumps(asdict(self)))
+        beside.replace(self._path)

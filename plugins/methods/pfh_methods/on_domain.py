@@ -1,0 +1,161 @@
+"""TRL's online trainers put on a domain: its problems, its verifier, and completions that end where it says."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pfh.domain import Problem
+from pfh.engine import Completion, GenerationRequest
+from pfh.specs import TrainingSpec
+from pfh.tokens import decode_tokens, first_stop, read_completion
+from pfh.training import lora_config
+
+from pfh_methods.collapse import repeated_share
+from pfh_methods.tally import Tally
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_BLIND_TO_STOPS = tuple(
+    f"completions/{figure}"
+    for figure in ("clipped_ratio", "mean_terminated_length", "min_terminated_length", "max_terminated_length")
+)
+"""Figures of TRL's that take a completion which a stop string ended for one that was cut off."""
+
+Measure = Callable[[Problem, str], float]
+"""A figure of one completion, whose mean goes into the curves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What a trainer of the run is built on."""
+
+    spec: TrainingSpec
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    dataset: Dataset
+    """A row a problem: its chat in "prompt", its place among the problems in "problem"."""
+    stops: tuple[str, ...]
+    tally: Tally
+
+    @property
+    def end_tokens(self) -> set[int]:
+        """Tokens that end a completion."""
+        ends = self.model.generation_config.eos_token_id
+        return {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+
+    @property
+    def shared_arguments(self) -> dict[str, Any]:
+        """Arguments that every trainer class takes."""
+        return {
+            "model": self.model,
+            "processing_class": self.tokenizer,
+            "train_dataset": self.dataset,
+            "peft_config": lora_config(self.spec.options, self.model),
+        }
+
+    def read(self, problem: Problem, ids: Sequence[int]) -> Completion:
+        """Return the completion that the tokens `ids` are, as every backend reads it."""
+        ended = len(ids) > 0 and ids[-1] in self.end_tokens
+        return read_completion(
+            self.tokenizer,
+            GenerationRequest(id=problem.id, messages=problem.messages),
+            ids,
+            prompt_tokens=0,
+            end_tokens=self.end_tokens,
+            stops=self.stops,
+            truncated=not ended and not _stopped(self.tokenizer, ids, self.stops),
+        )
+
+
+def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = None) -> Callable[..., list[float]]:
+    """Return the reward as TRL calls it: the domain's verdict on each completion.
+
+    Into the curves go the shares of completions without an answer, of those cut off at the length limit and of repeated
+    text, and the means of `measures`.
+    """
+    problems, domain = ground.spec.problems, ground.spec.domain
+
+    def reward(
+        completion_ids: Sequence[Sequence[int]],
+        problem: Sequence[int],
+        log_metric: Callable[[str, float], None],
+        **_: object,
+    ) -> list[float]:
+        asked = [problems[place] for place in problem]
+        completions = [ground.read(one, ids) for one, ids in zip(asked, completion_ids, strict=True)]
+        texts = [completion.text for completion in completions]
+        verdicts = [domain.verify(one, text) for one, text in zip(asked, texts, strict=True)]
+        figures = {
+            "format_failures": [float(verdict.extracted is None) for verdict in verdicts],
+            "truncated": [float(completion.truncated) for completion in completions],
+            "repeated_text": [repeated_share(text) for text in texts],
+        }
+        for name, measure in (measures or {}).items():
+            figures[name] = [measure(one, text) for one, text in zip(asked, texts, strict=True)]
+        for name, values in figures.items():
+            log_metric(name, sum(values) / len(values))
+        return [verdict.reward for verdict in verdicts]
+
+    return reward
+
+
+def on_domain(trainer: type[Any], ground: Ground) -> type[Any]:
+    """Return a subclass of GRPOTrainer or RLOOTrainer whose completions end where the domain's do, and that counts.
+
+    Its `rewards` are those of the latest completions of all processes, shape (completions,). Into the curves go the
+    seconds of an update: generation, scoring (the verifier), and the rest (the update itself).
+    """
+    stops, tokenizer, tally = ground.stops, ground.tokenizer, ground.tally
+
+    class OnDomain(trainer):  # type: ignore[misc]
+        trained_on = ground
+        _clock: float | None = None
+
+        def _generate_single_turn(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - TRL is untyped
+            began = time.perf_counter()
+            self._clock = self._clock or began
+            drawn = super()._generate_single_turn(*arguments, **named)
+            # GRPOTrainer returns the log-probabilities of vLLM too, RLOOTrainer the tokens alone.
+            ids, logprobs = drawn if isinstance(drawn, tuple) else (drawn, None)
+            lengths = [end_of_completion(tokenizer, one, stops) for one in ids]
+            ids = [one[:length] for one, length in zip(ids, lengths, strict=True)]
+            if logprobs is not None:
+                logprobs = [one[:length] for one, length in zip(logprobs, lengths, strict=True)]
+            if self.model.training:
+                tally.generated(time.perf_counter() - began, lengths)
+            return (ids, logprobs) if isinstance(drawn, tuple) else ids
+
+        def _calculate_rewards(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+            began = time.perf_counter()
+            rewards = super()._calculate_rewards(*arguments, **named)
+            self.rewards = rewards[:, 0]
+            tally.scored(time.perf_counter() - began)
+            return rewards
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            for figure in _BLIND_TO_STOPS:
+                self._metrics["train"].pop(figure, None)
+            if "loss" in logs and self._clock is not None:
+                now = time.perf_counter()
+                logs.update(tally.split(now - self._clock))
+                self._clock = now
+            super().log(logs, start_time)
+
+    return OnDomain
+
+
+def end_of_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Sequence[str]) -> int:
+    """Return how many of `ids` the completion has: up to and with the token that completes the first of `stops`."""
+    if not _stopped(tokenizer, ids, stops):
+        return len(ids)
+    return bisect_left(range(len(ids)), True, key=lambda place: _stopped(tokenizer, ids[: place + 1], stops)) + 1
+
+
+def _stopped(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Sequence[str]) -> bool:
+    return bool(stops) and first_stop(decode_tokens(tokenizer, ids), stops) is not None
