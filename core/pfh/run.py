@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import __version__, steps
+from pfh.budget import Budget, spent
+from pfh.contamination import check_stages
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.evaluation import Benchmark, Evaluation
 from pfh.plugins import Plugins
@@ -69,6 +71,8 @@ class RunSpec:
     """At most this many documents a benchmark."""
     problems: int = 48
     """Training problems, shared by all methods."""
+    budget: Budget | None = None
+    """What every stage may spend; None lets each method end by its own options."""
     backend: str = "hf"
     dtype: str = "auto"
     revision: str | None = None
@@ -138,7 +142,13 @@ def execute(
         checkpoint = start
         for method in spec.methods:
             trained = steps.training(
-                session, checkpoint, ground, method, options=options[f"methods:{method}"], seed=spec.seed
+                session,
+                checkpoint,
+                ground,
+                method,
+                options=options[f"methods:{method}"],
+                seed=spec.seed,
+                budget=spec.budget,
             )
             checkpoint = trained.checkpoint
             after = _measure(spec, session, checkpoint, ground, options, _references(start, before))
@@ -147,16 +157,17 @@ def execute(
             stages.append(_stage(spec, plugins, method, start, trained, before, after, options))
     finally:
         session.release()
+    checked, contamination = check_stages(stages, pairs, ground.problems, progress, seed=spec.seed)
     results = RunResults(
         title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.name}",
-        headline=headline(tuple(stages), spec.domain),
+        headline=headline(checked, spec.domain),
         start=label,
         domain=spec.domain,
         seed=spec.seed,
         limit=spec.limit,
         provenance=_provenance(spec, session),
-        notes=(verifier.sentence(),),
-        stages=tuple(stages),
+        notes=(verifier.sentence(), *contamination),
+        stages=checked,
     )
     folder = output or Path("pfh-results") / _folder_name(spec, start)
     write_outputs(folder, results, pairs)
@@ -250,6 +261,8 @@ def _stage(
         options=chosen.model_dump(mode="json") if chosen else {},
         before=_model(start),
         after=_model(trained.checkpoint),
+        budget=str(spec.budget or ""),
+        budget_spent=spent(trained.phases, spec.budget.unit) / spec.budget.amount if spec.budget else None,
         ledger=trained.phases,
         curves=trained.curves,
         notes=trained.notes,
