@@ -76,7 +76,7 @@ def test_splits_are_disjoint_and_a_longer_list_begins_with_the_shorter():
 
 def test_rows_without_an_answer_and_long_ones_are_left_out():
     rows = [{"problem": "What?", "answer": None}, {"problem": "x" * 2000, "answer": "1"}]
-    with pytest.raises(UserError, match="has 0 train problems"):
+    with pytest.raises(UserError, match="train split: 0 problems"):
         domain(rows).problems("train", 1, seed=0)
 
 
@@ -94,7 +94,7 @@ def test_held_out_sets_cannot_be_trained_on(name):
 def test_any_set_of_gems_registry_is_known_and_a_wrong_name_gets_the_nearest():
     options = fill(Options, {"dataset": "math:Orz57K"}, "domain math")
     (source,) = options.sources
-    assert (source.hub_id, source.problem, source.answer) == ("axon-rl/ORZ-57k", "problem", "answer")
+    assert (source.hub_id, source.question, source.answer) == ("axon-rl/ORZ-57k", "problem", "answer")
     with pytest.raises(UserError, match="Did you mean 'Math12K'"):
         fill(Options, {"dataset": "Math12k"}, "domain math")
     with pytest.raises(UserError, match="no dataset 'Geometry3K'"):  # a set of pictures

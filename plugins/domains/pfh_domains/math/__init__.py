@@ -11,14 +11,14 @@ from pfh import hookimpl
 from pfh.data import Dataset, DataSource
 from pfh.domain import Problem, Split, Verdict
 from pfh.engine import Sampling
-from pfh.errors import UserError
 from pfh.specs import DomainSpec
 from pydantic import BaseModel
 
 from pfh_domains.math.equality import quick_verdict
 from pfh_domains.math.extraction import extract_answer
-from pfh_domains.math.problems import HOLDOUTS, from_answer, load_holdout, load_training, training_problems
-from pfh_domains.math.settings import Options, Source
+from pfh_domains.math.problems import HOLDOUTS, load_holdout, training_problems
+from pfh_domains.math.settings import Options
+from pfh_domains.sources import Source, draw, from_answer, load_first
 from pfh_domains.workers import Workers
 
 VERSION = "1"
@@ -71,13 +71,7 @@ class Math:
             DataUnavailableError: the training problems cannot be had here.
             UserError: there are fewer.
         """
-        there = self._splits[split]
-        if count > len(there):
-            raise UserError(
-                f"domain math: {self.options.dataset} has {len(there)} {split} problems under these options, and "
-                f"{count} were asked for. Ask for fewer (--problems), or raise max_prompt_chars."
-            )
-        return tuple(sorted(there, key=lambda problem: _shuffled(problem.id, seed))[:count])
+        return draw(self._splits[split], count, seed, f"domain math, {self.options.dataset}, {split} split")
 
     def holdout(self, name: str) -> tuple[Problem, ...]:
         """Return the problems of one held-out set.
@@ -126,12 +120,8 @@ class Math:
 
     @cached_property
     def _training(self) -> tuple[Source, Dataset]:
-        return load_training(self.options, self._data)
+        return load_first(self.options.sources, self._data)
 
     @cached_property
     def _splits(self) -> dict[Split, list[Problem]]:
         return training_problems(self.options, *self._training)
-
-
-def _shuffled(identity: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}/{identity}".encode()).hexdigest()

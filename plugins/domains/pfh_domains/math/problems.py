@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pfh.data import Dataset, DataSource
 from pfh.domain import Problem, Split
-from pfh.errors import DataUnavailableError
 
 from pfh_domains.math.prompts import chat, written
-from pfh_domains.math.settings import Options, Source
+from pfh_domains.math.settings import Options
+from pfh_domains.sources import Source, by_split, digest, to_answer
 
-TEST_SHARE = 5
-"""One problem in so many is a test problem."""
 MOST_PROBLEM_CHARS = 20_000
 """Held-out problems are never left out for their length; one longer than this is a damaged row."""
 
 
-def load_training(options: Options, data: DataSource) -> tuple[Source, Dataset]:
-    """Return the rows of the training set from the first of its sources that has them.
-
-    Raises:
-        DataUnavailableError: none has them here.
-    """
-    first_error: DataUnavailableError | None = None
-    for source in options.sources:
-        try:
-            return source, data.load(source.hub_id, source.config, source.split)
-        except DataUnavailableError as error:
-            first_error = first_error or error
-    assert first_error is not None
-    raise first_error
-
-
 def training_problems(options: Options, source: Source, dataset: Dataset) -> dict[Split, list[Problem]]:
-    """Return the problems by split, which a problem's text decides; one that is there twice is taken once."""
-    splits: dict[Split, dict[str, Problem]] = {"train": {}, "test": {}}
+    """Return the problems that the options admit, by split."""
+    return by_split(_admitted(options, source, dataset))
+
+
+def _admitted(options: Options, source: Source, dataset: Dataset) -> Iterator[tuple[str, Problem]]:
     for row in dataset.rows:
-        statement, answers = str(row[source.problem]), references(row[source.answer])
-        if not answers or len(statement) > options.max_prompt_chars:
-            continue
-        digest = hashlib.sha256(" ".join(statement.split()).encode()).hexdigest()
-        split: Split = "test" if int(digest, 16) % TEST_SHARE == 0 else "train"
-        name = f"math-{options.dataset}-{digest[:12]}"
-        problem = _problem(name, f"math:{options.dataset}", statement, answers, _reasoning(row), options)
-        splits[split].setdefault(problem.id, problem)
-    return {split: list(problems.values()) for split, problems in splits.items()}
+        statement, answers = str(row[source.question]), references(row[source.answer])
+        if answers and len(statement) <= options.max_prompt_chars:
+            hashed = digest(statement)
+            name = f"math-{options.dataset}-{hashed[:12]}"
+            yield hashed, _problem(name, f"math:{options.dataset}", statement, answers, _reasoning(row), options)
 
 
 def load_holdout(name: str, options: Options, data: DataSource) -> tuple[Problem, ...]:
@@ -70,16 +49,6 @@ def references(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - JSON
     values = value if isinstance(value, list) else [value]
     answers = (_bare(str(one)) for one in values if one is not None)
     return tuple(dict.fromkeys(answer for answer in answers if answer))
-
-
-def to_answer(answers: Sequence[str]) -> str:
-    """Return the references as `Problem.answer`: the only one as it is, several as a JSON list."""
-    return answers[0] if len(answers) == 1 else json.dumps(list(answers))
-
-
-def from_answer(answer: str) -> tuple[str, ...]:
-    """Return what `to_answer` was given."""
-    return tuple(json.loads(answer)) if answer.startswith('["') else (answer,)
 
 
 Rows = Iterator[tuple[str, tuple[str, ...], str | None]]

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from pfh.errors import did_you_mean
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pfh_domains.math.extraction import AnswerFormat
+from pfh_domains.sources import Source
 
 HELD_OUT = ("gsm8k", "math500", "minerva")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where rows can be had, and how they name the problem and its answer."""
-
-    hub_id: str
-    config: str = "default"
-    split: str = "train"
-    problem: str = "problem"
-    answer: str = "answer"
 
 
 TRAINING_SETS: dict[str, tuple[Source, ...]] = {
     "Math12K": (Source("axon-rl/MATH-12k"),),
     "DeepScaleR40K": (Source("axon-rl/DeepScaleR-40K"),),
-    "GSM8K": (Source("axon-rl/GSM-8k"), Source("openai/gsm8k", "main", problem="question")),
+    "GSM8K": (Source("axon-rl/GSM-8k"), Source("openai/gsm8k", "main", question="question")),
 }
 """The sources of a set, the first that can be had counts. GEM's other sets are looked up in its registry."""
 
@@ -83,7 +72,7 @@ def registered_sets() -> dict[str, Source]:
             found[name.removeprefix("math:")] = Source(
                 settings["dataset_name"],
                 split=settings.get("split", "train"),
-                problem=settings["question_key"],
+                question=settings["question_key"],
                 answer=settings["answer_key"],
             )
     return found
