@@ -118,6 +118,11 @@ class Engine(Protocol):
         """Everything beside the weights that can change a figure: backend, its version, dtype, device kind."""
         ...
 
+    @property
+    def depth(self) -> int:
+        """Number of the model's blocks; `hidden_states` has one layer more."""
+        ...
+
     def use(self, checkpoint: Checkpoint) -> None:
         """Answer with `checkpoint` from now on; an adapter of the resident base is swapped in without a reload."""
         ...

@@ -30,6 +30,7 @@ class FakeEngine:
     """Answers from a list, over and over; a word is a token, and every continuation word costs one nat."""
 
     identity = "fake"
+    depth = 2
 
     def __init__(
         self, answers: Sequence[str] = ("",), checkpoint: Checkpoint = FAKE_CHECKPOINT, batch_size: int = 4

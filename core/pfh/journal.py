@@ -51,6 +51,11 @@ class JournaledEngine:
         """The wrapped engine's identity."""
         return self._engine.identity
 
+    @property
+    def depth(self) -> int:
+        """Number of the model's blocks."""
+        return self._engine.depth
+
     def use(self, checkpoint: Checkpoint) -> None:
         """Answer with `checkpoint` from now on."""
         self._engine.use(checkpoint)

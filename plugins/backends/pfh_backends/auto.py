@@ -79,6 +79,11 @@ class AutoEngine:
         libraries = ", ".join(f"{name} {_version(name)}" for name in (self._writer_name, "transformers"))
         return f"auto, {libraries}, torch {torch.__version__}, {dtype}, {device.type}{self._interventions}"
 
+    @property
+    def depth(self) -> int:
+        """Number of the model's blocks."""
+        return self._reader.depth
+
     def use(self, checkpoint: Checkpoint) -> None:
         """Answer with `checkpoint` from now on."""
         self._checkpoint = checkpoint

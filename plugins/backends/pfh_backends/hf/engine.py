@@ -74,6 +74,11 @@ class HfEngine:
         libraries = f"transformers {transformers.__version__}, torch {torch.__version__}"
         return f"hf, {libraries}, {dtype}, {self._device.type}{self._interventions}"
 
+    @property
+    def depth(self) -> int:
+        """Number of the model's blocks."""
+        return len(hidden.find_blocks(self._model))
+
     def use(self, checkpoint: Checkpoint) -> None:
         """Answer with `checkpoint` from now on; an adapter of the resident base is swapped in without a reload.
 

@@ -74,6 +74,11 @@ class VllmEngine:
 
         return f"vllm {vllm.__version__}, torch {torch.__version__}, {self._dtype}, {self._device.type}"
 
+    @property
+    def depth(self) -> int:
+        """Number of the model's blocks."""
+        return int(self._llm.llm_engine.model_config.hf_text_config.num_hidden_layers)
+
     def use(self, checkpoint: Checkpoint) -> None:
         """Answer with `checkpoint` from now on; an adapter of the resident base is swapped in without a reload.
 

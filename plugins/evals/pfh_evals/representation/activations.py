@@ -1,0 +1,53 @@
+"""Residual streams of many texts, reduced batch by batch, so that never more than one batch of them is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pfh.engine import Engine
+    from pfh.progress import Progress
+
+BATCH_TOKENS = 1024
+"""Tokens whose streams are in memory at once: at 33 layers of width 4,096 half a gigabyte."""
+
+
+def pooled(
+    engine: Engine, texts: Sequence[str], pool: Literal["mean", "last"], progress: Progress, label: str
+) -> NDArray[np.float32]:
+    """Return one vector a text and layer, shape (texts, depth + 1, width).
+
+    "mean" is the mean over a text's tokens, "last" is its last token.
+    """
+    rows = [
+        stream.mean(axis=1, dtype=np.float64).astype(np.float32) if pool == "mean" else stream[:, -1]
+        for stream in streams(engine, texts, progress, label)
+    ]
+    return np.stack(rows)
+
+
+def streams(engine: Engine, texts: Sequence[str], progress: Progress, label: str) -> Iterator[NDArray[np.float32]]:
+    """Yield for each text its residual stream, shape (depth + 1, tokens, width), one batch in memory at a time."""
+    layers = range(engine.depth + 1)
+    with progress.task(label, total=len(texts)) as bar:
+        for batch in _batches(engine, texts):
+            yield from engine.hidden_states([texts[index] for index in batch], layers)
+            bar.advance(len(batch))
+
+
+def _batches(engine: Engine, texts: Sequence[str]) -> Iterator[list[int]]:
+    batch: list[int] = []
+    tokens = 0
+    for index, text in enumerate(texts):
+        length = engine.count_tokens(text)
+        if batch and tokens + length > BATCH_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(index)
+        tokens += length
+    if batch:
+        yield batch
