@@ -51,7 +51,7 @@ def _pair(spec: AnalysisSpec, name: str) -> tuple[Benchmark, Benchmark] | None:
 
 def _is_reference(spec: AnalysisSpec) -> bool:
     """Say whether the model after was measured against the model before."""
-    return spec.after.reference == spec.before.model
+    return bool(spec.after.reference) and spec.after.reference == spec.before.model
 
 
 def _cka(spec: AnalysisSpec) -> Part:
@@ -138,10 +138,11 @@ def _deltas(spec: AnalysisSpec) -> Part:
     if not changed:
         return Part(findings=(f"None of the {len(rows)} weight matrices changed.{left_out}",))
     note = (
-        "Relative norm: Frobenius norm of the change over that of the matrix before. Effective rank: exp of the entropy "
-        "of the normalised singular values; stable rank: squared Frobenius norm over the squared largest singular "
-        "value; energy: share of the squared singular values in the top directions (option top); angle: mean principal "
-        "angle, in degrees, to as many top left singular directions of the matrix before, 90 being orthogonal. "
+        "Relative norm: Frobenius norm of the change over that of the matrix before. Effective rank: exp of the "
+        "entropy of the normalised singular values; stable rank: squared Frobenius norm over the squared largest "
+        "singular value; energy: share of the squared singular values in the top directions (option top); angle: mean "
+        "principal angle, in degrees, to as many top left singular directions of the matrix before, 90 being "
+        "orthogonal. "
         f"{no_matrix} tensors are no matrices (norms, biases) and not counted.{left_out}"
     )
     largest = sorted(changed, key=lambda row: -(row["relative_norm"] or 0.0))
@@ -191,19 +192,18 @@ def _refusal(spec: AnalysisSpec) -> Part:
         return Part()
     before, after = spec.before, spec.after
     position, layer, candidates = (int(number) for number in before.arrays["refusal/place"])
-    cosine = _cosine(before.arrays["refusal/direction"], after.arrays["refusal/difference"])
-    gaps = [_gap(side) for side in (before, after)]
-    kept, low, high = _kept_share(before, after)
+    direction = before.arrays["refusal/direction"]
+    cosines = [_cosine(direction, side.arrays["refusal/difference"]) for side in (before, after)]
     table = Table(
         title="The refusal direction of the start, before and after",
         columns=("model", "projection of harmful", "of harmless", "gap", "cosine with the start's direction"),
         rows=(
-            ("before", *_projection_cells(before), _cell(gaps[0]), _cell(1.0)),
-            ("after", *_projection_cells(after), _cell(gaps[1]), _cell(cosine)),
+            ("before", *_projection_cells(before), _cell(_gap(before)), _cell(cosines[0])),
+            ("after", *_projection_cells(after), _cell(_gap(after)), _cell(cosines[1])),
         ),
         note=f"Found at layer {layer}, token {position} from the end, among {candidates} candidates. Projections are "
-        "of held-out requests' residual streams at that place on the unit direction; the cosine is with the difference "
-        "of means of the model after, at the same place on the same requests.",
+        "of held-out requests' residual streams at that place on the unit direction; the cosine is with the model's "
+        "own difference of means, at the same place on the same requests.",
     )
     scores = Table(
         title="Refusal scores as the model is, with the start's direction ablated, and with it added",
@@ -216,17 +216,10 @@ def _refusal(spec: AnalysisSpec) -> Part:
         note="Score: log-odds of the probability that the answer's first token is one that refusals begin with (option "
         "openings), mean over held-out requests; refused: share with a score above 0.",
     )
-    whole = f"{CONFIDENCE:.0%} interval {low:.2f} to {high:.2f}" if low is not None else "no interval"
-    finding = (
-        f"Along the start's refusal direction the gap between harmful and harmless requests is {kept:.2f} times what it "
-        f"was ({whole}); the cosine of the directions before and after is {_shown(cosine)}."
-        if kept is not None
-        else "The start's direction does not tell its own held-out harmful requests from harmless ones."
-    )
     return Part(
         tables=(table, scores),
         plots=(plots.projection_histogram(before.arrays, after.arrays),),
-        findings=(finding, _recovery(before, after)),
+        findings=(_attenuation(before, after, cosines[1]), _recovery(before, after)),
     )
 
 
@@ -240,10 +233,19 @@ def _gap(side: Evaluation) -> float:
     return float(harmful - harmless)
 
 
-def _kept_share(before: Evaluation, after: Evaluation) -> tuple[float | None, float, float]:
-    """Return the gap after over the gap before, with a bootstrap interval over requests, drawn alike for both."""
+def _attenuation(before: Evaluation, after: Evaluation, cosine: float | None) -> str:
     if _gap(before) <= 0:
-        return None, 0.0, 0.0
+        return "The start's refusal direction does not tell its own held-out harmful requests from harmless ones."
+    low, high = _gap_interval(before, after)
+    return (
+        "Along the start's refusal direction the gap between harmful and harmless requests is "
+        f"{_gap(after) / _gap(before):.2f} times what it was ({CONFIDENCE:.0%} interval {low:.2f} to {high:.2f}); the "
+        f"cosine of the directions before and after is {'undefined' if cosine is None else f'{cosine:.2f}'}."
+    )
+
+
+def _gap_interval(before: Evaluation, after: Evaluation) -> tuple[float, float]:
+    """Return a bootstrap interval of the gap after over the gap before; requests are drawn alike for both."""
     generator = np.random.default_rng(0)
     gaps = np.zeros((2, RESAMPLES))
     for kind, sign in zip(KINDS, (1, -1), strict=True):
@@ -252,7 +254,7 @@ def _kept_share(before: Evaluation, after: Evaluation) -> tuple[float | None, fl
         gaps += sign * values[:, drawn].mean(axis=2)
     ratios = (gaps[1] / gaps[0])[gaps[0] > 0]
     low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return _gap(after) / _gap(before), float(low), float(high)
+    return float(low), float(high)
 
 
 def _recovery(before: Evaluation, after: Evaluation) -> str:
@@ -282,7 +284,3 @@ def _at(values: NDArray[Any] | None, layer: int) -> Cell:
 def _cell(value: Any) -> float | None:  # noqa: ANN401 - any number
     """Return a figure for a table; None where there is none."""
     return round(float(value), 4) if value is not None and np.isfinite(value) else None
-
-
-def _shown(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.2f}"

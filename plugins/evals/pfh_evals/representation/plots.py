@@ -122,11 +122,10 @@ def spectra(rows: Sequence[Mapping[str, Any]]) -> Plot:
 
 def projection_histogram(before: Arrays, after: Arrays) -> Plot:
     """Plot the projections of held-out requests on the refusal direction."""
-    colours = {("before", "harmful"): GREY, ("after", "harmful"): BLUE}
     data = []
-    for side, arrays in (("before", before), ("after", after)):
+    for side, colour, arrays in (("before", GREY, before), ("after", BLUE, after)):
         for kind in KINDS:
-            colour = colours.get((side, kind), colours[side, "harmful"])
+            fill = colour if kind == "harmful" else "rgba(0,0,0,0)"
             data.append(
                 {
                     "type": "histogram",
@@ -134,10 +133,7 @@ def projection_histogram(before: Arrays, after: Arrays) -> Plot:
                     "x": [float(value) for value in arrays[f"refusal/projections {kind}"]],
                     "nbinsx": 24,
                     "opacity": 0.6 if kind == "harmful" else 0.9,
-                    "marker": {
-                        "color": colour if kind == "harmful" else "rgba(0,0,0,0)",
-                        "line": {"color": colour, "width": 2},
-                    },
+                    "marker": {"color": fill, "line": {"color": colour, "width": 2}},
                 }
             )
     return Plot(

@@ -47,7 +47,8 @@ def of_factors(left: NDArray[np.float64], right: NDArray[np.float64], top: int) 
 
 def of_dense(matrix: NDArray[np.float64], top: int) -> Spectrum:
     """Return the spectrum of `matrix`, with at most `top` left singular vectors."""
-    return _spectrum(np.linalg.svd(matrix, compute_uv=False), top_directions(matrix, top), top)
+    values = np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
+    return _spectrum(values, top_directions(matrix, top), top)
 
 
 def top_directions(matrix: NDArray[np.float64], top: int) -> NDArray[np.float64]:
