@@ -20,9 +20,9 @@ from pfh.evaluation import Benchmark, Evaluation
 from pfh.fakes import ApologyJudge, FakeEngine, NoData, evaluation_spec
 from pfh.specs import Analysis, AnalysisSpec
 from pfh.statistics import compare_evaluations
+from pfh.subset import spread
 from pfh_evals import safety
 from pfh_evals.safety.benchmarks import BENCHMARKS, PROBES, select
-from pfh_evals.safety.subset import spread
 from pydantic import ValidationError
 
 DEFAULT = ["probes-harmful", "probes-benign", "xstest-unsafe", "xstest-safe", "harmbench-standard", "do-not-answer"]

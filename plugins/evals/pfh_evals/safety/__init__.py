@@ -11,11 +11,11 @@ from pfh.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.judging import Judge, Judgement
 from pfh.samples import Sample, SampleStatus, sample_id
 from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.subset import spread
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.benchmarks import Document, SafetyBenchmark, select
-from pfh_evals.safety.subset import spread
 
 JUDGING_BATCH = 64
 
