@@ -13,7 +13,7 @@ from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint
 from pfh.options import fill
 from pfh.specs import TrainingSpec
-from pfh.supervised import Example, SupervisedOptions, ground_truth, sft_trainer
+from pfh.supervised import Example, SupervisedOptions, ground_truth, sft_trainer, verified_reference
 from pfh.teaching import accepted
 from pfh.training import load_for_training, trainer_arguments
 from pfh_methods import cf_sft, gt_sft, sf_sft
@@ -113,6 +113,12 @@ def test_the_worked_solution_is_preferred_and_both_must_pass_the_verifier(tiny_l
     )
     spec = spec_for(tiny_llama_path, tmp_path, problems=problems)
     assert [example.completion for example in ground_truth(spec)] == ["It is one", "two", "three"]
+
+
+def test_the_answer_is_put_in_the_form_that_the_verifier_asks_for(monkeypatch):
+    boxed = lambda self, problem, text: Verdict(reward=float(f"\\boxed{{{problem.answer}}}" in text), extracted=text)  # noqa: E731
+    monkeypatch.setattr(Counting, "verify", boxed)
+    assert verified_reference(DOMAIN, DOMAIN.problem(5)) == "\\boxed{five}"
 
 
 def test_a_domain_without_ground_truth_is_refused(tiny_llama_path, tmp_path):

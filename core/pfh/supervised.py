@@ -13,6 +13,7 @@ from pfh.domain import Domain, Problem
 from pfh.engine import Message
 from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint
+from pfh.selftest import FORMS
 from pfh.specs import TrainingResult, TrainingSpec
 from pfh.training import (
     TrainingOptions,
@@ -72,11 +73,11 @@ def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
 
 
 def verified_reference(domain: Domain, problem: Problem) -> str | None:
-    """Return the worked solution of `problem`, else its answer, else None: the first that the verifier accepts."""
-    for text in (problem.solution, problem.answer):
-        if text and domain.verify(problem, text).reward == 1:
-            return text
-    return None
+    """Return the first that the verifier accepts of the worked solution and the answer in one of `FORMS`, or None."""
+    texts = [problem.solution or ""]
+    if problem.answer:
+        texts += [before + problem.answer + after for before, after in FORMS]
+    return next((text for text in texts if text and domain.verify(problem, text).reward == 1), None)
 
 
 def left_out(spec: TrainingSpec, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -118,6 +119,7 @@ def train_on(
         batch_size=options.batch_size,
         gradient_accumulation=options.gradient_accumulation,
         progress=spec.progress,
+        account=spec.account,
     )
     chats = ((*example.problem.messages, example.answer) for example in examples)
     cut = _longer(trained.trainer.processing_class, chats, options.max_length)

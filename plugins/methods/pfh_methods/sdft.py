@@ -1,0 +1,268 @@
+"""SELF: SDFT, on-policy self-distillation: the model with a demonstration in its prompt teaches the one without."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pfh import hookimpl, templates
+from pfh.errors import StepFailedError, UserError
+from pfh.models import Checkpoint
+from pfh.specs import TrainingResult, TrainingSpec
+from pfh.supervised import Example, ground_truth, left_out
+from pfh.tokens import decode_tokens, first_stop
+from pfh.training import (
+    TrainingOptions,
+    load_for_training,
+    lora_config,
+    save_trained,
+    train_resumably,
+    trainer_arguments,
+)
+from pydantic import BaseModel, Field, field_validator
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from trl.experimental.sdft import SDFTTrainer
+
+SHORT = 32
+"""Where completions are cut below so many tokens, none is skipped by default: there would be little left."""
+_NO_LOSS = "completions/without_loss"
+_AVERAGE = "teacher.safetensors"
+
+
+class Options(TrainingOptions):
+    """Options of SDFT.
+
+    The paper trains all weights: adapter=full learning_rate=2e-5, 32 prompts an update. A LoRA adapter and fewer
+    prompts need larger and more steps.
+    """
+
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; 2e-5 for adapter=full")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "cosine", description="course of the learning rate after the warm-up"
+    )
+    ema_rate: float = Field(
+        0.01, gt=0, le=1, description="share of the trained weights in the teacher's average, after every update"
+    )
+    skip_tokens: int | None = Field(
+        None, ge=0, description=f"first tokens without loss; unset: 3, or 0 for completions of under {SHORT} tokens"
+    )
+    temperature: float = Field(1.0, gt=0, description="softmax temperature of completions and of both distributions")
+    max_new_tokens: int | None = Field(None, ge=1, description="length limit of a completion; unset: the domain's")
+    demonstration: str = Field(
+        "{prompt}\n\nHere is an example of a good response:\n{reference}\n\nNow respond in your own way.",
+        description="the last turn of the teacher's prompt, around {prompt} and {reference}",
+    )
+
+    @field_validator("demonstration")
+    @classmethod
+    def _has_both(cls, demonstration: str) -> str:
+        if "{prompt}" not in demonstration or "{reference}" not in demonstration:
+            raise ValueError("it must have both {prompt} and {reference} in it.")
+        return demonstration
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the method."""
+    return Options
+
+
+@hookimpl
+def train(spec: TrainingSpec) -> TrainingResult:
+    """Distil the model's own demonstration-guided distribution into it, on completions that it writes without one.
+
+    Raises:
+        UserError: fewer problems than an update takes.
+        StepFailedError: the domain has no ground truth, or no completion was long enough to teach anything.
+    """
+    options: Options = spec.options
+    examples = ground_truth(spec)
+    _require_prompts(options, len(examples))
+    limit = options.max_new_tokens or spec.domain.sampling.max_new_tokens
+    skip = options.skip_tokens if options.skip_tokens is not None else 3 * (limit >= SHORT)
+
+    def build(batch_size: int, gradient_accumulation: int) -> SDFTTrainer:
+        arguments = trainer_arguments(
+            options,
+            output_dir=spec.output_dir / "trainer",
+            seed=spec.seed,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+        )
+        generation = {"max_completion_length": limit, "num_loss_tokens_to_skip": skip}
+        return sdft_trainer(spec.checkpoint, examples, options, spec.domain.sampling.stop, {**arguments, **generation})
+
+    trained = train_resumably(
+        build,
+        output_dir=spec.output_dir / "trainer",
+        batch_size=options.batch_size,
+        gradient_accumulation=options.gradient_accumulation,
+        progress=spec.progress,
+        account=spec.account,
+    )
+    without = sum(row[_NO_LOSS] for row in trained.curves) / len(trained.curves)
+    if without == 1:
+        raise StepFailedError(
+            f"sdft has learned nothing: no completion was longer than the {skip} tokens that carry no loss. "
+            "Set skip_tokens=0, or choose a domain with longer answers."
+        )
+    notes = left_out(spec, examples)
+    if without:
+        notes += (f"{without:.0%} of the completions were no longer than the {skip} tokens that carry no loss.",)
+    figures = {"prompts": len(spec.problems), "effective_prompts": len(examples), "share_without_loss": without}
+    return TrainingResult(
+        path=save_trained(trained.trainer, spec.output_dir / "trained"),
+        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, **figures}),),
+        curves=trained.curves,
+        notes=notes,
+    )
+
+
+def _require_prompts(options: Options, prompts: int) -> None:
+    update = options.batch_size * options.gradient_accumulation
+    if prompts < update:
+        raise UserError(
+            f"sdft takes {update} prompts an update and has {prompts}: give more --problems, or lower batch_size or "
+            "gradient_accumulation."
+        )
+
+
+def sdft_trainer(
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    options: Options,
+    stop: Sequence[str],
+    arguments: Mapping[str, Any],
+) -> SDFTTrainer:
+    """Return TRL's trainer with the loss of Shenfeld et al. 2026 (arXiv 2601.19897).
+
+    A completion y is drawn from the student pi_theta(.|x); the teacher pi_phi sees the demonstration c as well:
+
+        loss = mean over the positions t of KL(pi_theta(.|x, y_<t) || pi_phi(.|x, c, y_<t)), over the whole vocabulary
+
+    Gradients flow through the student's distributions, not through the draw. The mean is over a completion's
+    positions, then over completions. phi <- ema_rate * theta + (1 - ema_rate) * phi after every update.
+    """
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    from datasets import Dataset
+    from trl.experimental.sdft import SDFTConfig, SDFTTrainer
+
+    class OnDomain(SDFTTrainer):  # type: ignore[misc] # TRL is untyped here
+        """Keeps its own teacher, ends completions where the domain does, and counts tokens."""
+
+        def _setup_teacher_model(self) -> None:
+            self.teacher_model = _average_teacher(self.model, options.ema_rate)
+            self.add_callback(self.teacher_model)
+
+        def _get_teacher_context_for_self_distillation(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+        def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
+            prompts, completions = super()._generate(prompt_ids)
+            return prompts, [up_to_stop(tokenizer, completion, stops) for completion in completions]
+
+        def _prepare_training_batch(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            batch: dict[str, Any] = super()._prepare_training_batch(inputs)
+            lengths = batch["raw_completion_lengths"]
+            self.state.num_input_tokens_seen += int(batch["prompt_mask"].sum() + lengths.sum())
+            without = (lengths <= self.num_loss_tokens_to_skip).float().mean().item()
+            self._metrics["train"][_NO_LOSS].append(without)
+            return batch
+
+    model, tokenizer = load_for_training(checkpoint)
+    stops = (*stop, *templates.stops(tokenizer))
+    if stops:
+        # generate() looks for stop strings only where it is handed the tokenizer, which TRL does not do.
+        model.generate = functools.partial(model.generate, tokenizer=tokenizer)
+    config = SDFTConfig(
+        **{**arguments, "include_num_input_tokens_seen": "no"},  # `OnDomain` counts: batches begin as text.
+        distillation_mode="full_logits",
+        distillation_alpha=1.0,  # KL(student || teacher)
+        distillation_is_clip=None,
+        teacher_model_kind="ema",
+        teacher_update_rate=options.ema_rate,
+        teacher_sync_steps=1,
+        generate_from_teacher=False,
+        teacher_prompt_template=options.demonstration.replace("{reference}", "{privileged_context}"),
+        num_generations=1,
+        num_iterations=1,
+        temperature=options.temperature,
+        top_p=1.0,
+        top_k=0,
+        min_p=None,
+        repetition_penalty=1.0,
+        generation_kwargs={"stop_strings": list(stops)} if stops else None,
+        max_prompt_length=options.max_length,
+        disable_dropout=True,
+        shuffle_dataset=True,
+        use_vllm=False,
+    )
+    rows = [
+        {"prompt": list(example.problem.messages), "privileged_context": example.completion} for example in examples
+    ]
+    return OnDomain(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora_config(options, model),
+    )
+
+
+def up_to_stop(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], stops: Sequence[str]) -> list[int]:
+    """Return `tokens` up to the one that completes the first of `stops`; all of them where there is none."""
+    if first_stop(decode_tokens(tokenizer, tokens), stops) is None:
+        return list(tokens)
+    kept = 1
+    while first_stop(decode_tokens(tokenizer, tokens[:kept]), stops) is None:
+        kept += 1
+    return list(tokens[:kept])
+
+
+def _average_teacher(model: torch.nn.Module, rate: float) -> TrainerCallback:
+    """Return the teacher: `model` run with an exponential average of its trainable weights.
+
+    TRL's own average starts a LoRA adapter from zero matrices, is lost when a training is resumed, and reloads all
+    weights from a path that a GGUF or merged model lacks.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import TrainerCallback
+
+    class Average(TrainerCallback):  # type: ignore[misc] # transformers is untyped here
+        """Called as a model; kept up to date, saved and restored as a callback."""
+
+        def __init__(self) -> None:
+            self.weights = {name: part.detach().clone() for name, part in _trainable(model).items()}
+
+        def __call__(self, **inputs: object) -> Any:  # noqa: ANN401 - whatever the model returns
+            return torch.func.functional_call(model, self.weights, args=(), kwargs=inputs)
+
+        @torch.no_grad()
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
+            for name, part in _trainable(model).items():
+                self.weights[name].lerp_(part, rate)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
+            save_file(self.weights, self._file(args, state))
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
+            if state.global_step:
+                self.weights = load_file(self._file(args, state), device=str(next(iter(self.weights.values())).device))
+
+        def _file(self, args: Any, state: Any) -> Path:  # noqa: ANN401
+            return Path(args.output_dir) / f"checkpoint-{state.global_step}" / _AVERAGE
+
+    return Average()
+
+
+def _trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return {name: part for name, part in model.named_parameters() if part.requires_grad}
