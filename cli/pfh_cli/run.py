@@ -90,6 +90,14 @@ def run(
     problems: Annotated[
         int, typer.Option(metavar="N", min=1, help="Training problems, the same for every method.")
     ] = 48,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="What each method may spend: 20m, 100updates, 50000tokens or 500samples.",
+            show_default="as its options say",
+        ),
+    ] = None,
     backend: Annotated[
         str, typer.Option(metavar="NAME", help="What runs the model.", autocompletion=plugin_names("backends"))
     ] = "hf",
@@ -139,6 +147,7 @@ def run(
     if unsafe_local_code:
         os.environ["PFH_UNSAFE_LOCAL_CODE"] = "1"
     from pfh.assignments import share_out
+    from pfh.budget import Budget
     from pfh.plugins import Plugins
     from pfh.run import EvalChoice, RunSpec, execute, validate
     from pfh.specs import LaunchSpec
@@ -161,6 +170,7 @@ def run(
         seed=seed,
         limit=limit,
         problems=problems,
+        budget=None if budget is None else Budget.parse(budget),
         backend=backend,
         dtype=dtype,
         revision=revision,

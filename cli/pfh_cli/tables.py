@@ -148,9 +148,10 @@ def _preferred(corrected: float | None, plain: float | None) -> float | None:
 
 def _print_spent(stage: StageRecord, console: Console) -> None:
     if stage.ledger:
-        spent = ", ".join(f"{phase.name} {figures.seconds(phase.seconds)}" for phase in stage.ledger)
+        spent = ", ".join(f"{phase.name} {figures.seconds(phase.seconds * phase.devices)}" for phase in stage.ledger)
+        of_budget = f" {stage.budget_spent:.0%} of the budget of {stage.budget}." if stage.budget else ""
         console.print()
-        console.print(_text(f"Spent: {spent}.", console, "dim"))
+        console.print(_text(f"Spent: {spent}.{of_budget}", console, "dim"))
 
 
 def _print_lines(lines: tuple[str, ...], console: Console) -> None:

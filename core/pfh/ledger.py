@@ -20,6 +20,8 @@ class Phase:
     """Tokens generated (rollouts) or tokens of the sequences trained on (training)."""
     updates: int = 0
     """Optimiser updates."""
+    devices: int = 1
+    """Devices that worked on it; device seconds are `seconds` times this."""
     samples: int = 0
     """Rollouts drawn, or examples trained on (an example counts once an epoch)."""
     notes: dict[str, float | int | str] = field(default_factory=dict)

@@ -63,6 +63,10 @@ class StageRecord(_Record):
     """The start of the run, which every stage is compared with."""
     after: ModelRecord
     """The model that this stage left."""
+    budget: str = ""
+    """What the stage could spend, such as "100 updates"; empty without a budget."""
+    budget_spent: float | None = None
+    """Share of the budget that was spent; null without one."""
     ledger: tuple[Phase, ...] = ()
     """What the stage spent, phase by phase."""
     curves: tuple[Mapping[str, float | None], ...] = ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from pfh.budget import Account
 from pfh.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class TrainingSpec:
     """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
     options: Any
     """An instance of the method's options model."""
+    account: Account = field(default_factory=Account)
+    """The stage's budget and what is spent of it; `pfh.training.train_resumably` keeps to it."""
     progress: Progress = field(default_factory=Silent)
     teacher: Checkpoint | None = None
     """The model that a method's option called `teacher` names."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh import selftest
+from pfh.budget import Account, Budget
 from pfh.errors import StepFailedError
 from pfh.evaluation import Evaluation, read_evaluation, write_evaluation
 from pfh.journal import JournaledEngine
@@ -206,9 +207,19 @@ class Trained:
 
 
 def training(
-    session: Session, checkpoint: Checkpoint, ground: Ground, method: str, *, options: BaseModel | None, seed: int
+    session: Session,
+    checkpoint: Checkpoint,
+    ground: Ground,
+    method: str,
+    *,
+    options: BaseModel | None,
+    seed: int,
+    budget: Budget | None = None,
 ) -> Trained:
-    """Post-train `checkpoint` with one method; an option called `teacher` names a model, which enters the key."""
+    """Post-train `checkpoint` with one method, within `budget`.
+
+    An option called `teacher` names a model, which enters the key.
+    """
     teacher = named_teacher(session, options)
     start = _merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
@@ -216,6 +227,7 @@ def training(
         "method": plugin.code_version,
         "options": options.model_dump(mode="json") if options else {},
         **({"teacher": teacher.fingerprint} if teacher else {}),
+        **({"budget": str(budget)} if budget else {}),
         "ground": ground.inputs,
         "seed": seed,
         "model": start.fingerprint,
@@ -223,7 +235,8 @@ def training(
     }
 
     def build(work: Path, folder: Path) -> None:
-        spent: list[Phase] = []
+        drawn_phases: list[Phase] = []
+        account = Account(budget)
 
         def draw(
             *,
@@ -241,7 +254,8 @@ def training(
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
-            spent.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
+            drawn_phases.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
+            account.add(drawn_phases[-1])
             session.release()
             return drawn
 
@@ -254,14 +268,15 @@ def training(
             seed=seed,
             output_dir=work,
             options=options,
+            account=account,
             progress=session.progress,
             teacher=teacher,
         )
         began = time.monotonic()
         result = session.plugins.train(method, spec)
         if not result.phases:
-            spent.append(Phase(name="training", seconds=time.monotonic() - began))
-        _keep(result, [*spent, *result.phases], work, folder, method)
+            drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
+        _keep(result, [*drawn_phases, *result.phases], work, folder, method)
 
     artifact = session.store.make("training", inputs, build)
     if artifact.reused:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pfh.budget import Account
 from pfh.errors import StepFailedError, UserError, did_you_mean
 from pfh.ledger import Phase
 from pfh.models import Checkpoint
@@ -24,6 +25,7 @@ from pfh.progress import Progress
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+    from torch.utils.data import DataLoader
     from transformers import (
         PreTrainedModel,
         PreTrainedTokenizerBase,
@@ -219,6 +221,8 @@ def train_resumably(
     gradient_accumulation: int,
     progress: Progress,
     name: str = "training",
+    account: Account | None = None,
+    rounds: int = 1,
 ) -> Trained:
     """Train to the end from the last complete checkpoint in `output_dir`, with smaller batches if memory runs out.
 
@@ -229,9 +233,13 @@ def train_resumably(
         gradient_accumulation: batches an update; their product stays the same when the batch is halved.
         progress: gets the bar.
         name: the phase, in the ledger and beside the bar.
+        account: the stage's; training ends when its budget is spent. A budget of updates or samples takes the place of
+            epochs, so the learning rate runs its whole course.
+        rounds: trainings still to come in this stage, this one counted; it may spend that part of what is left.
 
     Raises:
-        StepFailedError: the loss is not finite, one example is too large for the memory, or the disk is full.
+        StepFailedError: the loss is not finite, one example is too large for the memory, the disk is full, or the
+            budget does not last for one update.
     """
     from safetensors import SafetensorError
 
@@ -239,9 +247,13 @@ def train_resumably(
     effective = batch_size * gradient_accumulation
     spent = _Spent.read(output_dir / _SPENT)
     spent.batch_size = spent.batch_size or batch_size
+    allowance = _Allowance.of(account or Account(), rounds, effective, name)
     while True:
         try:
-            return _attempt(build, effective, output_dir, spent, progress, name)
+            trained = _attempt(build, effective, output_dir, spent, allowance, progress, name)
+            if account is not None:
+                account.add(trained.phase)
+            return trained
         except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
             if _disk_is_full(error, output_dir):
                 raise StepFailedError(
@@ -284,7 +296,13 @@ def save_trained(trainer: Trainer, folder: Path, *, merge: bool = False) -> Path
 
 
 def _attempt(
-    build: Callable[[int, int], Trainer], effective: int, output_dir: Path, spent: _Spent, progress: Progress, name: str
+    build: Callable[[int, int], Trainer],
+    effective: int,
+    output_dir: Path,
+    spent: _Spent,
+    allowance: _Allowance,
+    progress: Progress,
+    name: str,
 ) -> Trained:
     from transformers.trainer import TRAINER_STATE_NAME
     from transformers.trainer_callback import PrinterCallback, TrainerState
@@ -298,10 +316,13 @@ def _attempt(
     with ExitStack() as stack:
         with _no_bars_of_libraries():
             trainer = build(spent.batch_size, effective // spent.batch_size)
+        if allowance.updates is not None:
+            trainer.args.max_steps = allowance.updates
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_watch(spent, stack, progress, name))
+        trainer.add_callback(_watch(spent, allowance, stack, progress, name))
         state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
-        if last is not None and state.global_step >= state.max_steps:
+        ended = allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name)
+        if last is not None and (ended or state.global_step >= state.max_steps):
             # Trainer.train would make one update more before it looked.
             trainer._load_from_checkpoint(str(last))
             trainer.state = state
@@ -318,14 +339,16 @@ def _attempt(
             seconds=round(spent.seconds, 3),
             tokens=spent.tokens,
             updates=spent.updates,
+            devices=trainer.accelerator.num_processes,
             samples=round(spent.epochs * len(trainer.train_dataset)),
             notes={"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {},
         ),
     )
 
 
-def _watch(spent: _Spent, stack: ExitStack, progress: Progress, name: str) -> TrainerCallback:
+def _watch(spent: _Spent, allowance: _Allowance, stack: ExitStack, progress: Progress, name: str) -> TrainerCallback:
     from transformers import TrainerCallback
+    from trl.trainer.utils import RepeatSampler
 
     class Watch(TrainerCallback):  # type: ignore[misc] # transformers is untyped here
         """Draws the bar, stops at a loss that is not finite, marks whole checkpoints, counts what was spent."""
@@ -336,6 +359,20 @@ def _watch(spent: _Spent, stack: ExitStack, progress: Progress, name: str) -> Tr
             self.bar = stack.enter_context(progress.task(name, total=state.max_steps, done=state.global_step))
             self.tokens, self.epoch = state.num_input_tokens_seen, state.epoch or 0.0
 
+        def on_epoch_begin(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            train_dataloader: DataLoader,
+            **_: object,
+        ) -> None:
+            batches = train_dataloader.batch_sampler
+            sampler = getattr(getattr(batches, "batch_sampler", batches), "sampler", None)
+            if isinstance(sampler, RepeatSampler):
+                # TRL's own sampler: it would begin with the order of the first epoch in every resumed training.
+                sampler.generator.manual_seed(args.seed + int(state.epoch or 0))
+
         def on_step_end(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
         ) -> None:
@@ -345,6 +382,9 @@ def _watch(spent: _Spent, stack: ExitStack, progress: Progress, name: str) -> Tr
             spent.epochs += state.epoch - self.epoch
             self.tokens, self.epoch = state.num_input_tokens_seen, state.epoch
             spent.write()
+            if allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name):
+                control.should_training_stop = True
+                progress.say(f"{name} ends at update {state.global_step} of {state.max_steps}: its budget is spent")
 
         def on_log(
             self,
@@ -367,6 +407,56 @@ def _watch(spent: _Spent, stack: ExitStack, progress: Progress, name: str) -> Tr
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
     return Watch()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Allowance:
+    """What one training may spend: None where it has no limit."""
+
+    seconds: float | None = None
+    """Wall-clock."""
+    tokens: float | None = None
+    updates: int | None = None
+
+    @classmethod
+    def of(cls, account: Account, rounds: int, effective: int, name: str) -> _Allowance:
+        """Return what the stage's budget leaves for the next of `rounds` trainings.
+
+        Raises:
+            StepFailedError: that is less than one update.
+        """
+        if account.budget is None:
+            return cls()
+        unit, share = account.budget.unit, account.left / rounds
+        if unit == "seconds":
+            allowance = cls(seconds=share / int(os.environ.get("WORLD_SIZE", "1")))
+        elif unit == "tokens":
+            allowance = cls(tokens=share)
+        else:
+            allowance = cls(updates=int(share / (effective if unit == "samples" else 1)))
+        if share <= 0 or allowance.updates == 0:
+            takes = f"; an update takes {effective}" if unit == "samples" else ""
+            raise StepFailedError(
+                f"The budget of {account.budget} leaves {share:,.6g} for {name}, less than one update{takes}: raise "
+                "--budget, or lower what the method spends; the rollouts are kept."
+            )
+        return allowance
+
+    def is_spent(self, seconds: float, tokens: int, update: int, name: str) -> bool:
+        """Say whether training must end after `update`, having taken `seconds` and `tokens` so far.
+
+        Raises:
+            StepFailedError: the first update alone took more.
+        """
+        for unit, limit, taken in (("seconds", self.seconds, seconds), ("tokens", self.tokens, tokens)):
+            if limit is not None and taken >= limit:
+                if update == 1 and taken > limit:
+                    raise StepFailedError(
+                        f"The budget leaves {limit:,.6g} {unit} for {name}, and one update took {taken:,.6g}: raise "
+                        "--budget, or lower batch_size or gradient_accumulation."
+                    )
+                return True
+        return False
 
 
 @dataclass

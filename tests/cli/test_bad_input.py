@@ -20,7 +20,7 @@ from tests.plugin_dists import METHOD, install, install_method
         (("list-plugins", "--kind", "method"), "'method' is not one of 'methods', 'evals'"),
         (("new-plugin", "metod", "x"), "'metod' is not one of 'method', 'eval'"),
         (("report",), "Missing argument 'RUN'"),
-        (("run",), "Name a method with --method (installed: dpo, third) and what to measure with --eval (installed: "),
+        (("run",), "Name a method with --method (installed: cf-sft, dpo, "),
         (("run", "--method", "third"), "Name what to measure with --eval (installed: "),
         (("run", "--method", "thrid", "--eval", "third-eval"), "No method named 'thrid'. Did you mean 'third'? "),
         (
@@ -35,6 +35,7 @@ from tests.plugin_dists import METHOD, install, install_method
         ((*RUN, "-o", "shots=1"), "shots is an option of evals:third-eval"),
         ((*RUN, "-o", "beta=1"), "methods:third has no option 'beta'. Options: none."),
         ((*RUN, "-o", "beta"), "-o 'beta' is no option; write key=value"),
+        ((*RUN, "--budget", "10 parsecs"), "--budget got '10 parsecs'. Write a number and a unit"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(call, arguments, message):

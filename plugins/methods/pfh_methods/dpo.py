@@ -125,6 +125,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
         batch_size=options.batch_size,
         gradient_accumulation=options.gradient_accumulation,
         progress=spec.progress,
+        account=spec.account,
     )
     cut = sum(
         len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) > options.max_length

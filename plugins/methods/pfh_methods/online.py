@@ -85,43 +85,24 @@ def train_online(
     options: OnlineOptions = spec.options
     if options.use_vllm:
         _require_vllm(method)
-    output_dir = spec.output_dir / "trainer"
     tally = Tally.read(spec.output_dir / "rollouts.json")
-    trained_on: set[int] = set()
 
     def build_on_ground(batch_size: int, gradient_accumulation: int) -> Trainer:
-        from datasets import Dataset
-
-        model, tokenizer = load_for_training(spec.checkpoint)
-        stops = (*spec.domain.sampling.stop, *templates.stops(tokenizer))
-        if stops and not options.use_vllm:
-            # generate() looks for stop strings only where it is handed the tokenizer, which TRL does not do.
-            model.generate = functools.partial(model.generate, tokenizer=tokenizer)
-        rows = _rows(spec, method, tokenizer, chats)
-        trained_on.update(row["problem"] for row in rows)
-        ground = Ground(
-            spec=spec, model=model, tokenizer=tokenizer, dataset=Dataset.from_list(rows), stops=stops, tally=tally
-        )
-        arguments = trainer_arguments(
-            options,
-            output_dir=output_dir,
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
-        return build(ground, {**arguments, **_rollout_arguments(spec, stops)})
+        ground = lay_ground(spec, method, chats, tally)
+        return build(ground, online_arguments(ground, batch_size, gradient_accumulation))
 
     trained = train_resumably(
         build_on_ground,
-        output_dir=output_dir,
+        output_dir=spec.output_dir / "trainer",
         batch_size=options.batch_size,
         gradient_accumulation=options.gradient_accumulation,
         progress=spec.progress,
+        account=spec.account,
     )
     # The further updates on a batch of rollouts log no reward.
     drawn = [row for row in trained.curves if "reward" in row]
     _require_variance(drawn, method)
-    left_out = len(spec.problems) - len(trained_on)
+    left_out = len(spec.problems) - len(trained.trainer.trained_on.dataset)
     result = TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
         phases=_phases(trained.phase, drawn, tally, options.inner_epochs),
@@ -137,6 +118,63 @@ def train_online(
         ),
     )
     return result, trained.trainer
+
+
+def lay_ground(spec: TrainingSpec, method: str, chats: Chats, tally: Tally) -> Ground:
+    """Load the model and put the problems into rows, without those whose prompt leaves no room for a completion.
+
+    Raises:
+        UserError: fewer rows than an update needs.
+    """
+    from datasets import Dataset
+
+    model, tokenizer = load_for_training(spec.checkpoint)
+    stops = (*spec.domain.sampling.stop, *templates.stops(tokenizer))
+    if stops:
+        # generate() looks for stop strings only where it is handed the tokenizer, which TRL does not do.
+        model.generate = functools.partial(model.generate, tokenizer=tokenizer)
+    rows = _rows(spec, method, tokenizer, chats)
+    return Ground(
+        spec=spec, model=model, tokenizer=tokenizer, dataset=Dataset.from_list(rows), stops=stops, tally=tally
+    )
+
+
+def online_arguments(ground: Ground, batch_size: int, gradient_accumulation: int) -> dict[str, Any]:
+    """Return what GRPOConfig and RLOOConfig share, every default that matters among it."""
+    spec, options = ground.spec, ground.spec.options
+    arguments = trainer_arguments(
+        options,
+        output_dir=spec.output_dir / "trainer",
+        seed=spec.seed,
+        batch_size=batch_size,
+        gradient_accumulation=gradient_accumulation,
+    )
+    arguments |= {
+        "num_generations": options.generations,
+        "max_completion_length": _length_limit(spec),
+        "temperature": options.temperature,
+        "top_p": spec.domain.sampling.top_p,
+        "top_k": 0,
+        "min_p": None,
+        "repetition_penalty": 1.0,
+        "epsilon": options.epsilon,
+        "epsilon_high": None,
+        "num_iterations": options.inner_epochs,
+        # A resumed trainer draws new rollouts first, so a checkpoint must stand where a batch of them ends.
+        "save_steps": -(-options.save_steps // options.inner_epochs) * options.inner_epochs,
+        "disable_dropout": True,
+        "shuffle_dataset": True,
+        "mask_truncated_completions": False,
+        "log_completions": False,
+        # TRL counts the tokens itself; what the Trainer looks at here are not yet tokens.
+        "include_num_input_tokens_seen": "no",
+        "use_vllm": options.use_vllm,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": options.vllm_memory,
+    }
+    if ground.stops:
+        arguments["generation_kwargs"] = {"stop" if options.use_vllm else "stop_strings": list(ground.stops)}
+    return arguments
 
 
 def reference_arguments(spec: TrainingSpec, beta: float) -> dict[str, Any]:
@@ -172,37 +210,6 @@ def _rows(spec: TrainingSpec, method: str, tokenizer: PreTrainedTokenizerBase, c
 
 def _length_limit(spec: TrainingSpec) -> int:
     return int(spec.options.max_new_tokens or spec.domain.sampling.max_new_tokens)
-
-
-def _rollout_arguments(spec: TrainingSpec, stops: tuple[str, ...]) -> dict[str, Any]:
-    """Return what GRPOConfig and RLOOConfig share, every default that matters among it."""
-    options: OnlineOptions = spec.options
-    arguments: dict[str, Any] = {
-        "num_generations": options.generations,
-        "max_completion_length": _length_limit(spec),
-        "temperature": options.temperature,
-        "top_p": spec.domain.sampling.top_p,
-        "top_k": 0,
-        "min_p": None,
-        "repetition_penalty": 1.0,
-        "epsilon": options.epsilon,
-        "epsilon_high": None,
-        "num_iterations": options.inner_epochs,
-        # A resumed trainer draws new rollouts first, so a checkpoint must stand where a batch of them ends.
-        "save_steps": -(-options.save_steps // options.inner_epochs) * options.inner_epochs,
-        "disable_dropout": True,
-        "shuffle_dataset": True,
-        "mask_truncated_completions": False,
-        "log_completions": False,
-        # TRL counts the tokens itself; what the Trainer looks at here are not yet tokens.
-        "include_num_input_tokens_seen": "no",
-        "use_vllm": options.use_vllm,
-        "vllm_mode": "colocate",
-        "vllm_gpu_memory_utilization": options.vllm_memory,
-    }
-    if stops:
-        arguments["generation_kwargs"] = {"stop" if options.use_vllm else "stop_strings": list(stops)}
-    return arguments
 
 
 def _require_vllm(method: str) -> None:

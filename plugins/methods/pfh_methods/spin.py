@@ -73,6 +73,9 @@ def train(spec: TrainingSpec) -> TrainingResult:
     phases: list[Phase] = []
     curves: list[dict[str, float]] = []
     for iteration in range(1, options.iterations + 1):
+        if phases and not spec.account.left:
+            notes.append(f"SPIN ended before iteration {iteration}: its budget was spent.")
+            break
         pairs = self_play(examples, spec.rollouts(samples=1, checkpoint=player, problems=problems))
         if not pairs:
             notes.append(f"SPIN ended before iteration {iteration}: the model's own answers were the ground truth.")
@@ -127,6 +130,8 @@ def _play(
         batch_size=options.batch_size,
         gradient_accumulation=options.gradient_accumulation,
         progress=spec.progress,
+        account=spec.account,
+        rounds=options.iterations - iteration + 1,
     )
     path = save_trained(trained.trainer, folder / "merged", merge=True)
     phase, curves = trained.phase, trained.curves

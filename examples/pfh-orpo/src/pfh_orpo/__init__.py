@@ -90,6 +90,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
         batch_size=options.batch_size,
         gradient_accumulation=options.gradient_accumulation,
         progress=spec.progress,
+        account=spec.account,
     )
     rows = trained.trainer.train_dataset
     tokens = sum(len(ids) for name in ("chosen_input_ids", "rejected_input_ids") for ids in rows[name])

@@ -1,0 +1,126 @@
+"""Budgets: read from text, kept to by trainers, booked phase by phase."""
+
+import pytest
+from pfh.budget import Account, Budget, spent
+from pfh.errors import StepFailedError, UserError
+from pfh.ledger import Phase
+from pfh.progress import Silent
+from pfh.training import TrainingOptions, train_resumably
+
+from tests.test_training import adapter_of, run, same, trainer_for
+
+DRAWN = Phase(name="rollouts", seconds=30.0, tokens=500, samples=64)
+TRAINED = Phase(name="training", seconds=60.0, tokens=2000, updates=8, samples=32, devices=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [
+        ("90s", 90, "seconds"),
+        ("1.5 minutes", 90, "seconds"),
+        ("2h", 7200, "seconds"),
+        ("100 updates", 100, "updates"),
+        ("1 update", 1, "updates"),
+        ("5e4tokens", 50_000, "tokens"),
+        ("500Samples", 500, "samples"),
+    ],
+)
+def test_a_budget_is_a_number_and_a_unit(text, amount, unit):
+    assert Budget.parse(text) == Budget(amount=amount, unit=unit)
+
+
+@pytest.mark.parametrize("text", ["", "100", "updates", "0s", "-3 updates", "0.5 updates", "3 days", "1 2 s"])
+def test_what_is_no_budget_is_refused(text):
+    with pytest.raises(UserError, match="--budget got"):
+        Budget.parse(text)
+
+
+def test_a_unit_close_to_a_known_one_is_offered():
+    with pytest.raises(UserError, match="Did you mean 'updates'"):
+        Budget.parse("10 updaets")
+
+
+def test_seconds_count_every_phase_and_device_and_counts_only_training():
+    phases = [DRAWN, TRAINED]
+    assert spent(phases, "seconds") == 30 + 2 * 60
+    assert spent(phases, "tokens") == 2000
+    assert spent(phases, "updates") == 8
+    assert spent(phases, "samples") == 32
+
+
+def test_an_account_tells_what_is_left():
+    account = Account(Budget(amount=100, unit="seconds"))
+    account.add(DRAWN)
+    assert account.left == 70
+    account.add(TRAINED)
+    assert account.left == 0
+    assert Account().left == float("inf")
+
+
+def trained_within(model, output_dir, budget: str, spend=(), rounds: int = 1, **options):
+    """Train the tiny model on 8 examples, 4 an update, under `budget`; return the training and its account."""
+    chosen = TrainingOptions(**{"batch_size": 4, "lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2} | options)
+    build, _ = trainer_for(model, output_dir, chosen)
+    account = Account(Budget.parse(budget), list(spend))
+    trained = train_resumably(
+        build,
+        output_dir=output_dir,
+        batch_size=4,
+        gradient_accumulation=1,
+        progress=Silent(),
+        account=account,
+        rounds=rounds,
+    )
+    return trained, account
+
+
+@pytest.mark.parametrize(("budget", "updates"), [("3 updates", 3), ("13 samples", 3), ("1 update", 1)])
+def test_updates_and_samples_take_the_place_of_epochs(tiny_llama_path, tmp_path, budget, updates):
+    trained, account = trained_within(tiny_llama_path, tmp_path / "out", budget, epochs=1)
+    assert trained.phase.updates == updates
+    assert account.phases == [trained.phase]
+    assert trained.curves[-1]["learning_rate"] < 1e-2  # the schedule ran its course
+
+
+def test_training_ends_where_the_tokens_are_spent(tiny_llama_path, tmp_path):
+    whole, _ = trained_within(tiny_llama_path, tmp_path / "whole", "1e9 tokens", epochs=3)
+    per_update = whole.phase.tokens / whole.phase.updates
+    part, account = trained_within(tiny_llama_path, tmp_path / "part", f"{2.5 * per_update:.0f} tokens", epochs=3)
+    assert (whole.phase.updates, part.phase.updates) == (6, 3)
+    assert account.left == 0
+
+
+def test_seconds_end_a_training_that_would_go_on_for_long(tiny_llama_path, tmp_path):
+    trained, _ = trained_within(tiny_llama_path, tmp_path / "out", "6s", epochs=100_000, save_steps=10_000)
+    assert 1 < trained.phase.updates < 200_000
+
+
+def test_what_rollouts_spent_is_not_there_for_training(tiny_llama_path, tmp_path):
+    with pytest.raises(StepFailedError, match=r"The budget of 30 device seconds leaves 0 for training"):
+        trained_within(tiny_llama_path, tmp_path / "out", "30s", spend=[DRAWN])
+
+
+def test_less_than_one_update_is_refused(tiny_llama_path, tmp_path):
+    with pytest.raises(StepFailedError, match=r"leaves 3 for training, less than one update; an update takes 4"):
+        trained_within(tiny_llama_path, tmp_path / "samples", "3 samples")
+    with pytest.raises(StepFailedError, match=r"leaves 5 tokens for training, and one update took"):
+        trained_within(tiny_llama_path, tmp_path / "tokens", "5 tokens")
+
+
+def test_rounds_to_come_keep_their_part(tiny_llama_path, tmp_path):
+    trained, account = trained_within(tiny_llama_path, tmp_path / "out", "6 updates", rounds=3)
+    assert trained.phase.updates == 2
+    assert account.left == 4
+
+
+def test_a_budget_that_was_reached_is_not_exceeded_after_a_kill(tiny_llama_path, tmp_path):
+    first, _ = trained_within(tiny_llama_path, tmp_path / "out", "250 tokens", epochs=3, save_steps=1)
+    again, _ = trained_within(tiny_llama_path, tmp_path / "out", "250 tokens", epochs=3, save_steps=1)
+    assert again.phase.updates == first.phase.updates
+    assert same(adapter_of(first), adapter_of(again))
+
+
+def test_a_budget_as_large_as_the_epochs_changes_nothing(tiny_llama_path, tmp_path):
+    free = run(tiny_llama_path, tmp_path / "free", epochs=2)[0]
+    kept, _ = trained_within(tiny_llama_path, tmp_path / "kept", "4 updates", epochs=1)
+    assert same(adapter_of(free), adapter_of(kept))
