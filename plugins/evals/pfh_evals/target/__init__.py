@@ -1,0 +1,158 @@
+"""Does the model do better at the task it was trained on? The domain's held-out sets, by accuracy or pass@k."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pfh import hookimpl
+from pfh.domain import Domain, HasGold, Problem, Rollout
+from pfh.errors import DataUnavailableError, UserError
+from pfh.evaluation import Benchmark, Evaluation
+from pfh.rollouts import single_turn
+from pfh.samples import Sample, SampleStatus, sample_id
+from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec, GenerationSpec
+from pfh.subset import spread
+from pydantic import BaseModel
+
+from pfh_evals.target.analysis import analyze_task
+from pfh_evals.target.settings import Figure, Options, chosen_figures
+
+VERSION = "1"
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Name the options of the family."""
+    return Options
+
+
+@hookimpl
+def evaluate(spec: EvaluationSpec) -> Evaluation:
+    """Put the held-out sets of the run's domain to the model, one after the other.
+
+    Raises:
+        UserError: there is no domain, or it has no such held-out set.
+    """
+    domain = spec.domain
+    if domain is None:
+        raise UserError("The family target measures a domain's held-out sets: name the domain with --domain.")
+    if spec.options.domain not in ("", domain.name):
+        raise UserError(f"The domain of this run is {domain.name}: name {spec.options.domain} with --domain instead.")
+    benchmarks: list[Benchmark] = []
+    for holdout, chosen in chosen_figures(domain, spec.options, spec.benchmarks).items():
+        try:
+            problems = domain.holdout(holdout)
+        except DataUnavailableError as error:
+            benchmarks += [
+                Benchmark(
+                    name=figure.name,
+                    version=_version(domain),
+                    metric=figure.metric,
+                    higher_is_better=True,
+                    status="NOT_RUN",
+                    reason=str(error),
+                    source=_source(domain, figure),
+                )
+                for figure in chosen
+            ]
+            continue
+        benchmarks += _measured(problems, chosen, domain, spec)
+    return Evaluation(family="target", benchmarks=tuple(benchmarks))
+
+
+@hookimpl
+def analyze(spec: AnalysisSpec) -> Analysis:
+    """Say how the task went before and after, and how many completions held no answer or were cut off."""
+    return analyze_task(spec)
+
+
+def pass_at_k(tries: int, correct: int, k: int) -> float:
+    """Return the chance that one of k completions is correct, from `correct` of `tries` that were.
+
+    The unbiased estimator 1 - C(n - c, k) / C(n, k) of Chen et al. 2021, arXiv 2107.03374, equation 1.
+    """
+    return 1.0 - math.comb(tries - correct, k) / math.comb(tries, k)
+
+
+def _measured(
+    problems: Sequence[Problem], chosen: Sequence[Figure], domain: Domain, spec: EvaluationSpec
+) -> list[Benchmark]:
+    """Draw and judge the completions of one held-out set, and make each of its figures of them."""
+    samples = spec.options.samples
+    by_id = {sample_id("target", VERSION, {"problem": problem.id}): problem for problem in problems}
+    kept = spread({key: problem.environment for key, problem in by_id.items()}, spec.limit)
+    rollouts = single_turn(
+        GenerationSpec(
+            domain=domain,
+            engine=spec.engine,
+            problems=[by_id[key] for key in kept],
+            samples=samples,
+            sampling=spec.options.sampling(domain, spec.seed),
+        )
+    ).rollouts
+    tries = [rollouts[start : start + samples] for start in range(0, len(rollouts), samples)]
+    several = len({problem.environment for problem in problems}) > 1
+    return [
+        Benchmark(
+            name=figure.name,
+            version=_version(domain),
+            metric=figure.metric,
+            higher_is_better=True,
+            source=_source(domain, figure),
+            samples=tuple(
+                Sample(
+                    id=sample_id(figure.name, VERSION, {"problem": group[0].problem.id}),
+                    benchmark=figure.name,
+                    category=group[0].problem.environment if several else "",
+                    prompt=spec.engine.render(group[0].problem.messages),
+                    score=pass_at_k(samples, sum(_correct(rollout) for rollout in group), figure.k),
+                    extra=_extra(group, every_completion=samples > 1 and figure is chosen[0]),
+                    **_shown(group[0], domain),
+                )
+                for group in tries
+            ),
+        )
+        for figure in chosen
+    ]
+
+
+def _shown(rollout: Rollout, domain: Domain) -> dict[str, Any]:
+    """Return the fields of the one completion of a problem that reports show."""
+    missing = rollout.verdict.extracted is None
+    status: SampleStatus = "format_failure" if missing else "truncated" if rollout.truncated else "ok"
+    return {
+        "completion": rollout.completion,
+        "extracted": rollout.verdict.extracted,
+        "target": rollout.problem.solution if isinstance(domain, HasGold) else rollout.problem.answer,
+        "status": status,
+        "tokens": rollout.tokens,
+    }
+
+
+def _extra(group: Sequence[Rollout], *, every_completion: bool) -> dict[str, Any]:
+    """Return what the tables need of all completions of a problem."""
+    f1 = [rollout.verdict.f1 for rollout in group if rollout.verdict.f1 is not None]
+    return {
+        "user_prompt": group[0].problem.messages[-1]["content"],
+        "problem": group[0].problem.id,
+        "tries": len(group),
+        "correct": sum(_correct(rollout) for rollout in group),
+        "without_answer": sum(rollout.verdict.extracted is None for rollout in group),
+        "truncated": sum(rollout.truncated for rollout in group),
+        **({"f1": sum(f1) / len(f1)} if f1 else {}),
+        **({"completions": [rollout.completion for rollout in group]} if every_completion else {}),
+    }
+
+
+def _correct(rollout: Rollout) -> bool:
+    return rollout.verdict.reward >= 1
+
+
+def _version(domain: Domain) -> str:
+    return f"{VERSION}-{domain.version}"
+
+
+def _source(domain: Domain, figure: Figure) -> str:
+    return f"domain {domain.name}, held-out set {figure.holdout}"

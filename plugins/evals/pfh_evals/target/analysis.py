@@ -1,0 +1,90 @@
+"""What the family says beyond the paired figures: how often an answer was missing or cut off, and what was lost so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pfh import figures
+from pfh.evaluation import Benchmark
+from pfh.samples import Sample
+from pfh.specs import Analysis, AnalysisSpec, Cell, Table
+from pfh.statistics import CONFIDENCE, Comparison, paired_samples
+
+Pairs = Sequence[tuple[Sample, Sample]]
+
+
+def analyze_task(spec: AnalysisSpec) -> Analysis:
+    """Return the tables and findings of the family."""
+    measured = {row.benchmark: row for row in spec.comparisons if row.status == "MEASURED"}
+    after = {benchmark.name: benchmark for benchmark in spec.after.benchmarks}
+    pairs = {
+        benchmark.name: paired_samples(benchmark, after[benchmark.name])
+        for benchmark in spec.before.benchmarks
+        if benchmark.name in measured
+    }
+    if not pairs:
+        return Analysis()
+    sets = _held_out_sets([benchmark for benchmark in spec.before.benchmarks if benchmark.name in pairs])
+    tables = [_answers_table({holdout: pairs[name] for holdout, name in sets.items()})]
+    if any("f1" in sample.extra for name in sets.values() for pair in pairs[name] for sample in pair):
+        tables.append(_f1_table({holdout: pairs[name] for holdout, name in sets.items()}))
+    return Analysis(tables=tuple(tables), findings=tuple(_finding(measured[name], pairs[name]) for name in pairs))
+
+
+def _held_out_sets(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
+    """Return held-out set to the first benchmark of it: those of one set share their completions."""
+    sets: dict[str, str] = {}
+    for benchmark in benchmarks:
+        sets.setdefault(benchmark.name.partition("-pass@")[0], benchmark.name)
+    return sets
+
+
+def _answers_table(sets: dict[str, Pairs]) -> Table:
+    return Table(
+        title="Completions without an answer",
+        columns=("held-out set", "completions", "no answer before", "after", "cut off before", "after"),
+        rows=tuple((name, *_answers_row(pairs)) for name, pairs in sets.items()),
+        note="Shares of all completions. No answer: the verifier found none in it, so it is wrong whatever the model "
+        "knew. Cut off: it reached the length limit.",
+    )
+
+
+def _answers_row(pairs: Pairs) -> tuple[Cell, ...]:
+    before, after = [x for x, _ in pairs], [y for _, y in pairs]
+    shares = [_share(side, count) for count in ("without_answer", "truncated") for side in (before, after)]
+    return (sum(sample.extra["tries"] for sample in before), *shares)
+
+
+def _share(samples: Sequence[Sample], count: str) -> str:
+    tries = sum(sample.extra["tries"] for sample in samples)
+    return f"{sum(sample.extra[count] for sample in samples) / tries:.1%}"
+
+
+def _f1_table(sets: dict[str, Pairs]) -> Table:
+    return Table(
+        title="Token F1",
+        columns=("held-out set", "before", "after"),
+        rows=tuple((name, _f1([x for x, _ in pairs]), _f1([y for _, y in pairs])) for name, pairs in sets.items()),
+        note="Overlap in words with the reference answers, over the completions that have one; it earns no reward.",
+    )
+
+
+def _f1(samples: Sequence[Sample]) -> Cell:
+    values = [sample.extra["f1"] for sample in samples if "f1" in sample.extra]
+    return round(sum(values) / len(values), 3) if values else None
+
+
+def _finding(row: Comparison, pairs: Pairs) -> str:
+    where = f"On the {row.n} problems of {row.benchmark} the {row.metric}"
+    if row.delta == 0 and not row.n10:
+        return f"{where} stayed at {row.before:.2f}."
+    real = row.verdict if row.verdict == "no evidence of change" else f"which is {row.verdict}"
+    told = (
+        f"{where} went from {row.before:.2f} to {row.after:.2f}, {real} ({CONFIDENCE:.0%} interval of the change "
+        f"{row.ci_low:+.2f} to {row.ci_high:+.2f}, adjusted p {figures.p_value(row.p_adjusted)})"
+    )
+    if row.n10 is None:
+        return f"{told}."
+    unanswered = sum(x.score == 1 and y.score == 0 and y.extra["without_answer"] > 0 for x, y in pairs)
+    formed = f", {unanswered} of them for want of an answer" if unanswered else ""
+    return f"{told}: {row.n10} were lost{formed}, and {row.n01} gained."
