@@ -35,7 +35,7 @@ from tests.plugin_dists import METHOD, install, install_method
         ((*RUN, "-o", "shots=1"), "shots is an option of evals:third-eval"),
         ((*RUN, "-o", "beta=1"), "methods:third has no option 'beta'. Options: none."),
         ((*RUN, "-o", "beta"), "-o 'beta' is no option; write key=value"),
-        ((*RUN, "--budget", "10 parsecs"), "--budget got '10 parsecs'. Write a number and a unit"),
+        ((*RUN, "--budget", "10 xyz"), "--budget got '10 xyz'. Write a number and a unit"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(call, arguments, message):
