@@ -241,6 +241,9 @@ def test_fewer_prompts_than_an_update_takes_are_refused(imitator, tmp_path):
         sdft.train(spec_for(imitator, tmp_path, gradient_accumulation=3))
 
 
-def test_a_demonstration_without_its_parts_is_refused():
-    with pytest.raises(UserError, match=r"option demonstration got 'Look: \{prompt\}': it must have both"):
-        fill(sdft.options(), {"demonstration": "Look: {prompt}"}, "sdft")
+@pytest.mark.parametrize(
+    "template", ["Look: {prompt}", "{prompt} {reference} {}", "{prompt} {reference} {", "{answer}"]
+)
+def test_a_demonstration_without_its_parts_is_refused(template):
+    with pytest.raises(UserError, match=r"option demonstration got '.*': it must hold \{prompt\} and \{reference\}"):
+        fill(sdft.options(), {"demonstration": template}, "sdft")

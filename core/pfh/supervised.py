@@ -50,6 +50,21 @@ class Example:
         return {"role": "assistant", "content": self.completion}
 
 
+def check_demonstration(template: str) -> str:
+    """Return `template`, the text of a turn around {prompt} and {reference}, if it has both and no other braces.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        shown = template.format(prompt="<prompt>", reference="<reference>")
+    except (KeyError, IndexError, ValueError):
+        shown = ""
+    if "<prompt>" not in shown or "<reference>" not in shown:
+        raise ValueError("it must hold {prompt} and {reference}, and no other braces but doubled ones.")
+    return template
+
+
 def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
     """Return the run's problems with their verified ground truth; problems without one are left out.
 

@@ -14,7 +14,7 @@ from pfh import hookimpl, templates
 from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint
 from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import Example, ground_truth, left_out
+from pfh.supervised import Example, check_demonstration, ground_truth, left_out
 from pfh.tokens import decode_tokens, first_stop
 from pfh.training import (
     TrainingOptions,
@@ -64,9 +64,7 @@ class Options(TrainingOptions):
     @field_validator("demonstration")
     @classmethod
     def _has_both(cls, demonstration: str) -> str:
-        if "{prompt}" not in demonstration or "{reference}" not in demonstration:
-            raise ValueError("it must have both {prompt} and {reference} in it.")
-        return demonstration
+        return check_demonstration(demonstration)
 
 
 @hookimpl

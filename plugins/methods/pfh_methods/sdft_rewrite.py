@@ -1,0 +1,125 @@
+"""SELF: SDFT by rewriting: supervised fine-tuning on ground truth that the model put into its own words before."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pfh import hookimpl
+from pfh.domain import Problem, Rollout
+from pfh.engine import Message
+from pfh.specs import TrainingResult, TrainingSpec
+from pfh.supervised import Example, SupervisedOptions, check_demonstration, ground_truth, left_out, train_on
+from pydantic import BaseModel, Field, field_validator
+
+Outcome = Literal["own words", "leaks", "wrong", "cut"]
+"""What became of a rewrite; ground truth replaces all but the first."""
+
+
+class Options(SupervisedOptions):
+    """Options of SDFT by rewriting; the defaults are the paper's for GSM8K."""
+
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "cosine", description="course of the learning rate after the warm-up"
+    )
+    epochs: float = Field(5.0, gt=0, description="passes over the examples")
+    batch_size: int = Field(8, ge=1, description="examples a device holds at once; halved when memory runs out")
+    lora_targets: tuple[str, ...] = Field(
+        ("q_proj", "v_proj"),
+        min_length=1,
+        description="layers with an adapter by name, such as q_proj,v_proj, or all-linear",
+    )
+    request: str = Field(
+        "{prompt}\n\nThis is a reference answer:\n{reference}\n\n"
+        "Go by the reference answer, and give your own response to the above in the same form.",
+        description="the last turn that asks for a rewrite, around {prompt} and {reference}",
+    )
+    leaks: tuple[str, ...] = Field(
+        ("reference answer", "own response"), description="phrases of the request that must not be in a rewrite"
+    )
+
+    @field_validator("request")
+    @classmethod
+    def _has_both(cls, request: str) -> str:
+        return check_demonstration(request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewritten:
+    """The examples to train on, and what became of the rewrites."""
+
+    examples: tuple[Example, ...]
+    outcomes: tuple[Outcome, ...]
+    """One an example."""
+
+    @property
+    def summary(self) -> str:
+        """The outcomes in a sentence."""
+        count = Counter(self.outcomes)
+        return (
+            f"{count['own words']} of {len(self.outcomes)} ground truths were put into the model's own words; of the "
+            f"other rewrites {count['wrong']} did not pass the verifier, {count['leaks']} gave the request away and "
+            f"{count['cut']} were cut off, and the ground truth was kept."
+        )
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the method."""
+    return Options
+
+
+@hookimpl
+def train(spec: TrainingSpec) -> TrainingResult:
+    """Ask the model to rewrite the ground truth, and fine-tune on the rewrites (Yang et al. 2024, arXiv 2402.13669).
+
+    Raises:
+        StepFailedError: the domain has no ground truth.
+    """
+    options: Options = spec.options
+    examples = ground_truth(spec)
+    rewrites = spec.rollouts(samples=1, problems=[ask(example, options.request) for example in examples])
+    rewritten = choose(examples, rewrites, options.leaks)
+    spec.progress.say(rewritten.summary)
+    figures = {
+        "prompts": len(spec.problems),
+        "effective_prompts": len(examples),
+        "share_in_own_words": rewritten.outcomes.count("own words") / len(examples),
+    }
+    return train_on(spec, rewritten.examples, notes=(*left_out(spec, examples), rewritten.summary), figures=figures)
+
+
+def ask(example: Example, request: str) -> Problem:
+    """Return the problem with its last turn replaced by the request to rewrite the ground truth."""
+    *earlier, last = example.problem.messages
+    turn = request.format(prompt=last["content"], reference=example.completion)
+    message: Message = {"role": "user", "content": turn}
+    told_apart = hashlib.sha256(turn.encode()).hexdigest()[:12]
+    return dataclasses.replace(
+        example.problem, id=f"{example.problem.id}/rewrite-{told_apart}", messages=(*earlier, message)
+    )
+
+
+def choose(examples: Sequence[Example], rewrites: Sequence[Rollout], leaks: Sequence[str]) -> Rewritten:
+    """Take each rewrite in place of the ground truth if it is whole, right, and does not give the request away."""
+    outcomes = tuple(_outcome(rewrite, leaks) for rewrite in rewrites)
+    return Rewritten(
+        examples=tuple(
+            dataclasses.replace(example, completion=rewrite.completion) if outcome == "own words" else example
+            for example, rewrite, outcome in zip(examples, rewrites, outcomes, strict=True)
+        ),
+        outcomes=outcomes,
+    )
+
+
+def _outcome(rewrite: Rollout, leaks: Sequence[str]) -> Outcome:
+    if rewrite.truncated:
+        return "cut"
+    if any(phrase.lower() in rewrite.completion.lower() for phrase in leaks):
+        return "leaks"
+    return "own words" if rewrite.verdict.reward == 1 else "wrong"
