@@ -140,6 +140,8 @@ def test_pass_at_10_needs_10_samples() -> None:
     assert list(by_name(evaluate(samples=4, holdouts=("odd",)))) == ["odd-pass@1"]
     with pytest.raises(UserError, match="pass@5 needs at least 5 samples a problem, not 4"):
         Plugins().options("evals", "target", {"samples": "4", "k": "1,5"})
+    with pytest.raises(UserError, match="k is at least 1, not 0"):
+        Plugins().options("evals", "target", {"samples": "4", "k": "0,1"})
     with pytest.raises(UserError, match="at temperature 0 all 4 samples are the same"):
         Plugins().options("evals", "target", {"samples": "4", "temperature": "0"})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 from pfh.domain import Domain
 from pfh.engine import Sampling
@@ -23,7 +22,7 @@ class Options(BaseModel):
     domain: str = Field("", description="whose held-out sets: always the run's domain, which --domain names")
     holdouts: tuple[str, ...] = Field((), description="held-out sets; unset: all that the domain has")
     samples: int = Field(1, ge=1, description="completions a problem: 1 gives the accuracy, more give pass@k")
-    k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    k: tuple[int, ...] = Field(
         (), description="the k of pass@k, each at most `samples`; unset: 1 and, with 10 samples or more, 10"
     )
     temperature: float | None = Field(
@@ -33,6 +32,8 @@ class Options(BaseModel):
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Options:
+        if self.k and min(self.k) < 1:
+            raise ValueError(f"k is at least 1, not {min(self.k)}")
         if self.k and max(self.k) > self.samples:
             raise ValueError(f"pass@{max(self.k)} needs at least {max(self.k)} samples a problem, not {self.samples}")
         if self.samples > 1 and self.temperature == 0:
