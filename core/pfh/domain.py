@@ -35,6 +35,8 @@ class Verdict:
     """In [0, 1]; 1 is correct."""
     extracted: str | None
     """The answer found in the completion; None is a format failure."""
+    f1: float | None = None
+    """Token F1 with the reference answers, in a domain that measures it beside the reward."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             ("truncated", pa.bool_()),
             ("reward", number),
             ("extracted", text),
+            ("f1", number),
         ]
     )
     rows = [
@@ -69,6 +70,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             "truncated": rollout.truncated,
             "reward": rollout.verdict.reward,
             "extracted": None if rollout.verdict.extracted is None else _storable(rollout.verdict.extracted),
+            "f1": rollout.verdict.f1,
         }
         for rollout in rollouts
     ]
@@ -92,7 +94,7 @@ def read_rollouts(path: Path) -> tuple[Rollout, ...]:
             completion=row["completion"],
             tokens=row["tokens"],
             truncated=row["truncated"],
-            verdict=Verdict(reward=row["reward"], extracted=row["extracted"]),
+            verdict=Verdict(reward=row["reward"], extracted=row["extracted"], f1=row.get("f1")),
         )
         for row in pq.read_table(path).to_pylist()
     )

@@ -1,0 +1,113 @@
+"""Questions of GEM's QA environments, answered by an exact match after normalisation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+
+from pfh import hookimpl
+from pfh.data import Dataset, DataSource
+from pfh.domain import Problem, Split, Verdict
+from pfh.engine import Sampling
+from pfh.specs import DomainSpec
+from pydantic import BaseModel
+
+from pfh_domains.qa.extraction import extract_answer
+from pfh_domains.qa.generated import GeneratedTask
+from pfh_domains.qa.matching import exact_match, token_f1
+from pfh_domains.qa.problems import HOLDOUTS, load_holdout, training_problems
+from pfh_domains.qa.settings import GENERATED, TRAINING_SETS, Options
+from pfh_domains.reasoning.extraction import same_text
+from pfh_domains.sources import Source, draw, from_answer, load_first
+
+VERSION = "1"
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Return the options of the domain."""
+    return Options
+
+
+@hookimpl
+def open_domain(spec: DomainSpec) -> Qa:
+    """Return the domain."""
+    return Qa(spec.options, spec.data)
+
+
+class Qa:
+    """Questions without a context, single-turn: a question in, a short answer out."""
+
+    name = "qa"
+    holdouts = tuple(HOLDOUTS)
+
+    def __init__(self, options: Options, data: DataSource) -> None:
+        self.options = options
+        self._data = data
+        line = options.answer_format == "line"
+        self.sampling = Sampling(
+            max_new_tokens=options.max_new_tokens or _default_length(options),
+            temperature=options.temperature,
+            stop=("\n",) if line else (),
+        )
+
+    @cached_property
+    def version(self) -> str:
+        """Name the rules, the options and the rows that the questions come from.
+
+        Raises:
+            DataUnavailableError: the training questions cannot be had here.
+        """
+        given_by = self._generated.version if self._generated else self._training[1].fingerprint
+        given = json.dumps([VERSION, given_by, self.options.model_dump(mode="json")])
+        return hashlib.sha256(given.encode()).hexdigest()[:12]
+
+    def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
+        """Return `count` questions in an order that `seed` shuffles; a question's text decides its split.
+
+        Raises:
+            DataUnavailableError: the training questions cannot be had here.
+            UserError: there are fewer.
+        """
+        if self._generated:
+            return self._generated.problems(split, count, seed)
+        return draw(self._splits[split], count, seed, f"domain qa, {self.options.dataset}, {split} split")
+
+    def holdout(self, name: str) -> tuple[Problem, ...]:
+        """Return the problems of one held-out set.
+
+        Raises:
+            DataUnavailableError: the set cannot be had here.
+        """
+        return load_holdout(name, self.options, self._data)
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Reward 1 where the completion's answer is a reference answer after normalisation, else 0; F1 beside it."""
+        answer = extract_answer(completion, self.options.answer_format)
+        if answer is None:
+            return Verdict(reward=0.0, extracted=None, f1=0.0)
+        references = from_answer(problem.answer)
+        if problem.environment.startswith("rg:"):  # a grid, whose lines count
+            right = same_text(answer, references[0])
+        else:
+            right = exact_match(answer, references)
+        return Verdict(reward=float(right), extracted=answer, f1=token_f1(answer, references))
+
+    @cached_property
+    def _generated(self) -> GeneratedTask | None:
+        return GeneratedTask(self.options) if self.options.dataset in GENERATED else None
+
+    @cached_property
+    def _training(self) -> tuple[Source, Dataset]:
+        return load_first(TRAINING_SETS[self.options.dataset], self._data)
+
+    @cached_property
+    def _splits(self) -> dict[Split, list[Problem]]:
+        return training_problems(self.options, *self._training)
+
+
+def _default_length(options: Options) -> int:
+    if options.answer_format == "tagged":
+        return 512
+    return 64 if options.dataset in GENERATED else 16
