@@ -35,7 +35,6 @@ MOST_POSITIONS = 8
 KINDS = ("harmful", "harmless")
 CONDITIONS = ("as it is", "ablated", "added")
 _MARK = "X-pfh-X"
-_LEAST_MASS = 1e-9
 
 
 class NoDirectionError(Exception):
@@ -83,9 +82,9 @@ class Asker:
     def scores(self, requests: Sequence[str], *interventions: Intervention) -> NDArray[np.float64]:
         """Return the refusal score of each request."""
         tokens = sorted({token for text in self.openings for token in self._first_tokens(text)})
-        mass = np.exp(self.logprobs(requests, *interventions)[:, tokens].astype(np.float64)).sum(axis=1)
-        mass = mass.clip(_LEAST_MASS, 1 - _LEAST_MASS)
-        return np.asarray(np.log(mass) - np.log1p(-mass))
+        logprobs = self.logprobs(requests, *interventions).astype(np.float64)
+        others = np.delete(logprobs, tokens, axis=1)
+        return np.asarray(np.logaddexp.reduce(logprobs[:, tokens], axis=1) - np.logaddexp.reduce(others, axis=1))
 
     def _first_tokens(self, opening: str) -> list[int]:
         """Return the token that `opening` begins with, at the start of a line and after a space."""
