@@ -164,10 +164,11 @@ def test_options_that_stand_in_the_prompt() -> None:
 
 def test_few_shot_examples_come_from_their_split() -> None:
     engine = Chooser()
-    evaluate("mmlu_anatomy", engine=engine, options={"num_fewshot": 2}, limit=1)
+    sample = evaluate("mmlu_anatomy", engine=engine, options={"num_fewshot": 2}, limit=1)["mmlu_anatomy"].samples[0]
     prompt = engine.scored[0].context
     assert prompt.count("Example Anatomy question") == 2
     assert prompt.endswith("Anatomy question 0\nA. w\nB. x\nC. y\nD. z\nAnswer:")
+    assert sample.extra["user_prompt"] == "Anatomy question 0\nA. w\nB. x\nC. y\nD. z\nAnswer:"
 
 
 def test_only_splits_that_are_needed_are_asked_for() -> None:

@@ -36,7 +36,10 @@ class Sample:
     tokens: int | None = None
     """Length of the completion in tokens."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Anything else that a later figure needs, as JSON."""
+    """Anything else that a later figure needs, as JSON.
+
+    "user_prompt" is the document's own text, for the contamination check: no chat template, no worked examples.
+    """
 
 
 def sample_id(benchmark: str, version: str, document: Mapping[str, Any]) -> str:

@@ -119,11 +119,13 @@ def _samples(
             continue
         completion = lm.completions.get((task_name, row["doc_id"]))
         answer = _written(row, completion) if completion else _chosen(row, task)
+        asked = task.doc_to_text(row["doc"])  # the place of an option where every option is a text of its own
         extra = answer.pop("extra", {}) | {
             "task": task_name,
             "doc_id": row["doc_id"],
             "prompt_hash": row["prompt_hash"],
             "metrics": others[row["doc_id"]],
+            **({"user_prompt": asked} if isinstance(asked, str) else {}),
         }
         yield Sample(
             id=row["doc_hash"][:16],
