@@ -371,11 +371,11 @@ def test_a_model_that_refuses_nothing_has_no_direction(planted):
 
 
 def test_the_family_measures_attenuation_and_recovery(planted, tmp_path, monkeypatch):
-    """After a tuning that halves what the first block writes, half of the gap is left; adding it back restores it."""
+    """A tuning that leaves a thousandth of what the first block writes ends refusal; adding the direction restores it."""
     monkeypatch.setattr(documents, "requests", lambda *args, **kwargs: requests_of())
     weak = AutoModelForCausalLM.from_pretrained(planted)
     with torch.no_grad():
-        weak.model.layers[0].self_attn.o_proj.weight.mul_(0.5)
+        weak.model.layers[0].self_attn.o_proj.weight.mul_(0.001)
     weak.save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     before = measured(checkpoint_of(planted), "refusal")
@@ -385,12 +385,12 @@ def test_the_family_measures_attenuation_and_recovery(planted, tmp_path, monkeyp
         np.subtract(*(side.arrays[f"refusal/projections {kind}"].mean() for kind in refusal.KINDS))
         for side in (before, after)
     ]
-    assert gaps[1] / gaps[0] == pytest.approx(0.5, abs=0.02)
+    assert gaps[1] / gaps[0] == pytest.approx(0.001, rel=1e-3)
     analysis = analyzed(before, after)
-    assert "0.50 times what it was" in analysis.findings[0]
+    assert "0.00 times what it was (95% interval 0.00 to 0.00)" in analysis.findings[0]
     assert "cosine of the directions before and after is 1.00" in analysis.findings[0]
-    added = after.arrays["refusal/scores harmful"]
-    assert added[2].mean() > added[0].mean() + 1
+    assert "0% of the held-out harmful requests are refused" in analysis.findings[1]
+    assert "and 100% when the start's direction is added back" in analysis.findings[1]
     assert analysis.plots[-1].figure["data"][0]["type"] == "histogram"
     no_nan(analysis)
 
