@@ -371,7 +371,7 @@ def test_a_model_that_refuses_nothing_has_no_direction(planted):
 
 
 def test_the_family_measures_attenuation_and_recovery(planted, tmp_path, monkeypatch):
-    """A tuning that leaves a thousandth of what the first block writes ends refusal; adding the direction restores it."""
+    """A tuning that leaves a thousandth of the direction ends refusal; adding the direction back restores it."""
     monkeypatch.setattr(documents, "requests", lambda *args, **kwargs: requests_of())
     weak = AutoModelForCausalLM.from_pretrained(planted)
     with torch.no_grad():
