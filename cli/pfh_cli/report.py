@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,21 +35,47 @@ def report(
             show_default="~/.cache/pfh",
         ),
     ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print one line a run: what it changed in each family, and what it cost.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, an object a run.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Print the results of earlier runs, or write their HTML report anew."""
     called = invocation(context)
     called.debug, called.store = debug, store
+    if html and summary:
+        raise UserError("--html writes the report of one run, and --summary a table of several: choose one.")
     if html and len(run) > 1:
         raise UserError(f"--html writes the report of one run, but {len(run)} were given.")
     from pfh.reopen import open_results
 
-    for results in [open_results(folder) for folder in run]:
+    opened = [open_results(folder) for folder in run]
+    if summary:
+        _show_summary(run, opened, as_json=as_json)
+        return
+    for results in opened:
         if html:
             _write_html(results, html, store)
         else:
             show(results, as_json=as_json)
+
+
+def _show_summary(folders: list[Path], opened: list[RunResults], *, as_json: bool) -> None:
+    from pfh.across import summarize
+    from rich.console import Console
+
+    from pfh_cli.output import WIDTH_OF_A_FILE
+    from pfh_cli.summary_table import print_summaries
+
+    for folder, results in zip(folders, opened, strict=True):
+        if not results.stages:
+            raise UserError(f"{folder} holds one model measured by itself, which changed nothing: leave it out.")
+    summaries = [summarize(results) for results in opened]
+    if as_json:
+        print(json.dumps([asdict(summary) for summary in summaries], ensure_ascii=False, indent=1))
+        return
+    print_summaries(summaries, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE))
 
 
 def _write_html(results: RunResults, html: Path, store: Path | None) -> None:

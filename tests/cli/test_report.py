@@ -73,3 +73,22 @@ def test_one_html_file_is_for_one_run(call, folder: Path, tmp_path: Path):
 
     assert ended.returncode == 2
     assert "--html writes the report of one run, but 2 were given" in ended.stderr
+
+
+def test_runs_are_summed_up_a_line_each(call, folder: Path):
+    table = call("report", str(folder), str(folder), "--summary")
+    as_json = call("report", str(folder), str(folder), "--summary", "--json")
+
+    assert table.returncode == 0, table.stderr
+    assert table.stdout.count("DPO") == 2
+    assert "All start from" in table.stdout
+    assert [line["method"] for line in json.loads(as_json.stdout)] == ["DPO", "DPO"]
+
+
+def test_one_model_by_itself_has_no_line(call, folder: Path):
+    write_results(folder / "results.json", results().model_copy(update={"stages": ()}))
+
+    ended = call("report", str(folder), "--summary")
+
+    assert ended.returncode == 2
+    assert "holds one model measured by itself" in ended.stderr

@@ -1,0 +1,56 @@
+"""Several runs in one table: a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pfh import figures
+from pfh.across import FamilyChange, RunSummary
+from pfh.text import printable
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+LEGEND = (
+    "A family's figure is the mean change, in percentage points and towards the good, of its benchmarks that score "
+    "samples 0 or 1, against the start, with its 95% interval; below it, how many of the family's benchmarks got worse "
+    "and better by the adjusted test. It sums up, and hides which: see each run's own report."
+)
+
+
+def print_summaries(summaries: Sequence[RunSummary], console: Console) -> None:
+    """Print a line for each of `summaries`, in the order given."""
+    families = list(dict.fromkeys(change.family for summary in summaries for change in summary.families))
+    several_starts = len({summary.start for summary in summaries}) > 1
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("method", *(["start"] if several_starts else [])):
+        table.add_column(name)
+    for name in (*families, "device time", "tokens", "updates", "samples", "budget"):
+        table.add_column(name, justify="right")
+    for summary in summaries:
+        changes = {change.family: change for change in summary.families}
+        cells = [summary.method, *([summary.start] if several_starts else [])]
+        cells += [_change(changes.get(family)) for family in families]
+        cells += [figures.seconds(summary.device_seconds), f"{summary.tokens:,}"]
+        cells += [f"{summary.updates:,}", f"{summary.samples:,}", _budget(summary)]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    console.print(table)
+    if not several_starts and summaries:
+        console.print(Text(printable(f"All start from {summaries[0].start}.", lines=False), style="dim"))
+    console.print(Text(LEGEND, style="dim"))
+
+
+def _change(family: FamilyChange | None) -> str:
+    if family is None:
+        return figures.ABSENT
+    counts = f"{family.worse} worse, {family.better} better"
+    if family.change is None:
+        return f"{figures.ABSENT}\n{counts}"
+    mean = f"{100 * family.change:+.1f}".replace("-", "−")
+    width = "" if family.half_width is None else f" ± {100 * family.half_width:.1f}"
+    return f"{mean}{width}\n{counts}"
+
+
+def _budget(summary: RunSummary) -> str:
+    return f"{summary.budget_spent:.0%} of {summary.budget}" if summary.budget_spent is not None else "none"
