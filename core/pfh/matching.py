@@ -85,6 +85,8 @@ def _coverage(pairs: list[tuple[str, Benchmark, Benchmark]], *, told: bool) -> I
     """Say how many samples are compared, where that is not all, or where `told` differences make it worth saying."""
     rows = []
     for _, x, y in pairs:
+        if x.comparative:  # it pairs no samples
+            continue
         common = len({sample.id for sample in x.samples} & {sample.id for sample in y.samples})
         if told or not common == len(x.samples) == len(y.samples):
             rows.append(f"{x.name} {common} (of {len(x.samples)} before and {len(y.samples)} after)")
