@@ -224,8 +224,10 @@ def test_lora_targets_choose_the_layers_and_unknown_ones_are_refused(tiny_llama_
     options = TrainingOptions(lora_targets=("q_proj", "v_proj"))
     assert lora_config(options, model).target_modules == {"q_proj", "v_proj"}
     assert lora_config(TrainingOptions(), model).target_modules == "all-linear"
-    with pytest.raises(UserError, match=r"'k_prj', which this model \(llama\).*mean 'k_proj'.*: down_proj, gate"):
+    with pytest.raises(UserError, match=r"'k_prj', which is no linear .*\(llama\).*mean 'k_proj'.*has down_proj, gate"):
         lora_config(TrainingOptions(lora_targets=("q_proj", "k_prj")), model)
+    with pytest.raises(UserError, match="'lm_head', which is no linear layer"):
+        lora_config(TrainingOptions(lora_targets=("lm_head",)), model)
     with pytest.raises(UserError, match="all-linear alone or names"):
         lora_config(TrainingOptions(lora_targets=("all-linear", "q_proj")), model)
     assert lora_config(TrainingOptions(lora_targets=("k_prj",), adapter="full"), model) is None

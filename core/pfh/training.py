@@ -147,16 +147,21 @@ def lora_config(
 
 
 def _check_targets(targets: tuple[str, ...], model: PreTrainedModel) -> None:
-    """Refuse a name that the model lacks: peft leaves it out without a word when another one is there."""
+    """Refuse a name that cannot have an adapter: peft leaves it out without a word when another one is there."""
     from torch.nn import Linear
 
-    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, Linear)}
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and module is not head
+    }
     for target in targets:
         if target not in linear | {ALL_LINEAR}:
             raise UserError(
-                f"lora_targets names {target!r}, which this model ({model.config.model_type}) does not have."
-                f"{did_you_mean(target, linear)} Its linear layers: {', '.join(sorted(linear))}. "
-                f"lora_targets={ALL_LINEAR} takes all but the output head."
+                f"lora_targets names {target!r}, which is no linear layer of this model ({model.config.model_type})."
+                f"{did_you_mean(target, linear)} Beside the output head it has {', '.join(sorted(linear))}; "
+                f"lora_targets={ALL_LINEAR} takes all of these."
             )
     if ALL_LINEAR in targets and len(targets) > 1:
         raise UserError(

@@ -244,10 +244,9 @@ def _average_teacher(model: torch.nn.Module, rate: float) -> TrainerCallback:
         def __call__(self, **inputs: object) -> Any:  # noqa: ANN401 - whatever the model returns
             return torch.func.functional_call(model, self.weights, args=(), kwargs=inputs)
 
-        @torch.no_grad()
         def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
             for name, part in _trainable(model).items():
-                self.weights[name].lerp_(part, rate)
+                self.weights[name].lerp_(part.detach(), rate)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
             save_file(self.weights, self._file(args, state))

@@ -1,0 +1,90 @@
+"""Methods that draw more than the start's rollouts, run as a step: a teacher's, those of iterations, other prompts."""
+
+from __future__ import annotations
+
+import pytest
+from pfh.errors import UserError
+from pfh.plugins import Plugins
+from pfh.progress import Silent
+from pfh.rollouts import read_rollouts
+from pfh.session import Session
+from pfh.specs import DomainSpec
+from pfh.steps import Ground, training
+from pfh.store import Store
+
+from tests.plugin_dists import install
+from tests.test_run import COIN
+from tests.tiny import tiny_llama
+
+ENDING = COIN.replace("temperature=1.0", "temperature=1.0, stop=tuple('ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789')")
+ENDING = ENDING.replace("max_new_tokens=6", "max_new_tokens=24")
+SMALL = {"batch_size": "4", "max_steps": "2", "lora_rank": "4"}
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """Return a session that knows the domain "coin", whose verifier accepts half of what a random model writes."""
+    install(tmp_path, "coin-dist", {"coin_domain": ENDING}, {"pfh.domains": {"coin": "coin_domain"}})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    opened = Session(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent())
+    yield opened
+    opened.release()
+
+
+def train(session, tiny_llama_path, method, **options):
+    from pfh.models import resolve
+
+    domain = session.plugins.open_domain("coin", DomainSpec(options=None, data=session.data))
+    ground = Ground(name="coin", domain=domain, problems=domain.problems("train", 4, 0))
+    start = resolve(str(tiny_llama_path), cache_dir=session.store.cache)
+    return training(
+        session, start, ground, method, options=session.plugins.options("methods", method, SMALL | options), seed=0
+    )
+
+
+def drawn(session):
+    folders = sorted((session.store.root / "artifacts" / "rollouts").iterdir())
+    return [read_rollouts(folder / "rollouts.parquet") for folder in folders]
+
+
+def test_a_teachers_rollouts_are_booked_as_such_and_its_weights_tell_trainings_apart(
+    session, tiny_llama_path, tmp_path
+):
+    teacher = tiny_llama(tmp_path / "teacher", seed=1)
+    first = train(session, tiny_llama_path, "sf-sft", teacher=str(teacher))
+    assert [phase.name for phase in first.phases] == ["teacher generation", "training"]
+    generation, training_phase = first.phases
+    assert generation.samples == 16
+    assert training_phase.notes["acceptance_rate"] == pytest.approx(generation.notes["mean_reward"], abs=0.2)
+    again = train(session, tiny_llama_path, "sf-sft", teacher=str(teacher))
+    assert again.checkpoint.fingerprint == first.checkpoint.fingerprint
+    tiny_llama(teacher, seed=2)
+    other = train(session, tiny_llama_path, "sf-sft", teacher=str(teacher))
+    assert other.checkpoint.fingerprint != first.checkpoint.fingerprint
+    with pytest.raises(UserError, match="no model at"):
+        train(session, tiny_llama_path, "sf-sft", teacher=str(tmp_path / "nowhere"))
+
+
+def test_spin_plays_against_its_own_iterations(session, tiny_llama_path):
+    trained = train(session, tiny_llama_path, "spin", iterations="2", learning_rate="1e-2")
+    assert [phase.name for phase in trained.phases] == ["rollouts", "rollouts", "training", "training"]
+    first, second = drawn(session)
+    assert [rollout.problem.id for rollout in first] == [rollout.problem.id for rollout in second]
+    assert [rollout.completion for rollout in first] != [rollout.completion for rollout in second]
+    assert trained.checkpoint.adapter is None
+    assert trained.checkpoint.name.endswith("+spin")
+
+
+def test_sdft_rewrite_asks_with_prompts_of_its_own(session, tiny_llama_path):
+    trained = train(session, tiny_llama_path, "sdft-rewrite", leaks="")
+    assert [phase.name for phase in trained.phases] == ["rollouts", "training"]
+    (asked,) = drawn(session)
+    assert "reference answer:\nheads" in asked[0].problem.messages[-1]["content"]
+    assert all("/rewrite-" in rollout.problem.id for rollout in asked)
+
+
+def test_sdft_draws_while_it_trains(session, tiny_llama_path):
+    trained = train(session, tiny_llama_path, "sdft")
+    assert [phase.name for phase in trained.phases] == ["training"]
+    assert trained.phases[0].tokens > 0
+    assert not (session.store.root / "artifacts" / "rollouts").exists()
