@@ -18,7 +18,7 @@ from pfh.text import printable
 from pydantic import Field
 
 from pfh_methods.on_domain import on_domain
-from pfh_methods.online import Build, OnlineOptions, train_online
+from pfh_methods.online import Build, Chats, OnlineOptions, train_online
 
 if TYPE_CHECKING:
     import torch
@@ -64,15 +64,20 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
         StepFailedError: no reward ever differed from another of its group, or training broke off.
     """
+    result, trainer = train_online(spec, method, build, two_chats(spec))
+    notes = (*result.notes, _student_leaks(trainer), *tokens_apart(trainer.trained_on.tally.differences))
+    return dataclasses.replace(result, notes=notes)
+
+
+def two_chats(spec: TrainingSpec) -> Chats:
+    """Return the function that puts a problem to both sides."""
     options: PrivilegedOptions = spec.options
 
     def chats(problem: Problem) -> dict[str, Sequence[Message]]:
         teacher = informed_chat(problem, spec.domain, options.information)
         return {PROMPT["student"]: problem.messages, PROMPT["teacher"]: teacher}
 
-    result, trainer = train_online(spec, method, build, chats)
-    notes = (*result.notes, _student_leaks(trainer), *tokens_apart(trainer.trained_on.tally.differences))
-    return dataclasses.replace(result, notes=notes)
+    return chats
 
 
 def informed_chat(problem: Problem, domain: Domain, information: Information) -> tuple[Message, ...]:
