@@ -164,7 +164,10 @@ class HfEngine:
         found: dict[int, NDArray[np.float32]] = {}
         for group in self._groups(rows):
             answers = halving(
-                lambda part: scoring.next_token_logprobs(self._model, [rows[index] for index in part]), group
+                lambda part: scoring.next_token_logprobs(
+                    self._model, [rows[index] for index in part], plain_cache=self._plain_cache
+                ),
+                group,
             )
             found |= zip(group, answers, strict=True)
         return np.stack([found[index] for index in range(len(texts))])

@@ -9,6 +9,7 @@ from pfh.engine import Score
 from pfh.tokens import Encoded
 
 from pfh_backends.hf.batching import group_by_length, pad_left
+from pfh_backends.hf.prefill import prefill
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,14 +46,24 @@ def score(model: PreTrainedModel, rows: Sequence[Encoded]) -> list[Score]:
         return [_score_row(logits, row.targets) for logits, row in zip(output.logits, rows, strict=True)]
 
 
-def next_token_logprobs(model: PreTrainedModel, rows: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
-    """Return the log-probabilities of the token after each of `rows`, one batch, shape (vocabulary,) each."""
+def next_token_logprobs(
+    model: PreTrainedModel, rows: Sequence[tuple[int, ...]], *, plain_cache: bool
+) -> list[NDArray[np.float32]]:
+    """Return the log-probabilities of the token after each of `rows`, one batch, shape (vocabulary,) each.
+
+    What all rows begin with is computed once where the model's cache is plain; else they must be of one length.
+    """
     import torch
 
-    ids, mask, positions = pad_left(rows, model.device)
     with torch.inference_mode():
-        output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1)
-        return list(output.logits[:, -1].float().log_softmax(-1).cpu().numpy())
+        if plain_cache:
+            logits = prefill(model, rows).logits
+        else:
+            ids, mask, positions = pad_left(rows, model.device)
+            logits = model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1
+            ).logits[:, -1]
+        return list(logits.float().log_softmax(-1).cpu().numpy())
 
 
 def _score_row(logits: torch.Tensor, targets: tuple[int, ...]) -> Score:

@@ -34,12 +34,13 @@ def streams(engine: Engine, texts: Sequence[str], progress: Progress, label: str
     """Yield for each text its residual stream, shape (depth + 1, tokens, width), one batch in memory at a time."""
     layers = range(engine.depth + 1)
     with progress.task(label, total=len(texts)) as bar:
-        for batch in _batches(engine, texts):
+        for batch in batches(engine, texts):
             yield from engine.hidden_states([texts[index] for index in batch], layers)
             bar.advance(len(batch))
 
 
-def _batches(engine: Engine, texts: Sequence[str]) -> Iterator[list[int]]:
+def batches(engine: Engine, texts: Sequence[str]) -> Iterator[list[int]]:
+    """Group the indices of `texts`, in their order, by `BATCH_TOKENS`."""
     batch: list[int] = []
     tokens = 0
     for index, text in enumerate(texts):
