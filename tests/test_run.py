@@ -172,6 +172,8 @@ def test_a_run_measures_trains_measures_again_and_reports(whole):
     assert stage.options["beta"] == 0.1
     assert (whole / "out" / "report.html").stat().st_size > 10_000
     assert (whole / "store" / "artifacts" / "training").is_dir()
+    assert (whole / "out" / "model" / "adapter_model.safetensors").is_file()
+    assert "What changed against the start" in (whole / "out" / "model" / "README.md").read_text()
 
 
 def test_the_same_spec_again_computes_nothing_and_says_so(run, spec, whole, tmp_path):
@@ -239,9 +241,7 @@ def test_no_pair_is_told_with_counts_and_the_rollouts_are_kept(run, spec, tmp_pa
 
 
 def test_a_verifier_that_rewards_nothing_said_stops_the_run_before_anything_is_measured(run, spec, tmp_path):
-    with pytest.raises(
-        StepFailedError, match="environment leaky: the verifier rewards the probe 'empty'"
-    ):
+    with pytest.raises(StepFailedError, match="environment leaky: the verifier rewards the probe 'empty'"):
         run(dataclasses.replace(spec, domain="leaky"), tmp_path / "store", tmp_path / "out")
     assert not any((tmp_path / "store" / "artifacts").iterdir())
 
@@ -277,3 +277,7 @@ def test_a_second_stage_trains_from_the_first_and_is_measured_against_the_start(
     assert said.count("reusing the stored dpo training") == 1
     assert first.before == second.before
     assert first.after.fingerprint != second.after.fingerprint
+    assert [table.title for table in second.families[0].tables].count("Stage by stage") == 1
+    assert "Stage by stage" not in [table.title for table in first.families[0].tables]
+    assert "1 | `dpo`" in (tmp_path / "out" / "model-1-dpo" / "README.md").read_text()
+    assert "2 | `dpo`" in (tmp_path / "out" / "model" / "README.md").read_text()

@@ -198,6 +198,7 @@ def run(
     for outcome in launched.outcomes:
         show(outcome.results, as_json=as_json)
         print(f"report: {outcome.folder / 'report.html'}", file=sys.stderr if as_json else sys.stdout)
+        print(f"model: {outcome.folder / 'model'}", file=sys.stderr if as_json else sys.stdout)
     raise typer.Exit(max(outcome.exit_code for outcome in launched.outcomes))
 
 

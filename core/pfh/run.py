@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import __version__, steps
 from pfh.budget import Budget, spent
+from pfh.card import write_model
 from pfh.contamination import check_stages
+from pfh.drift import add_drift
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.evaluation import Benchmark, Evaluation
 from pfh.plugins import Plugins
@@ -85,7 +87,7 @@ class RunOutcome:
 
     results: RunResults
     folder: Path
-    """Holds results.json and report.html."""
+    """Holds results.json and report.html, and a run's trained models."""
     exit_code: int
 
 
@@ -157,7 +159,8 @@ def execute(
             stages.append(_stage(spec, plugins, method, start, trained, before, after, options))
     finally:
         session.release()
-    checked, contamination = check_stages(stages, pairs, ground.problems, progress, seed=spec.seed)
+    followed = add_drift(stages, pairs, seed=spec.seed)
+    checked, contamination = check_stages(followed, pairs, ground.problems, progress, seed=spec.seed)
     results = RunResults(
         title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.name}",
         headline=headline(checked, spec.domain),
@@ -171,6 +174,7 @@ def execute(
     )
     folder = output or Path("pfh-results") / _folder_name(spec, start)
     write_outputs(folder, results, pairs)
+    _write_models(folder, results, spec.problems)
     return RunOutcome(results=results, folder=folder, exit_code=_exit_code(spec, results))
 
 
@@ -188,6 +192,20 @@ def write_outputs(folder: Path, results: RunResults, pairs: PairedBenchmarks) ->
         write_report(folder / "report.html", results, pairs)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --output.") from error
+
+
+def _write_models(folder: Path, results: RunResults, problems: int) -> None:
+    """Write the last stage's model as `model` into `folder`, and those of earlier stages as `model-1-METHOD`."""
+    for number, stage in enumerate(results.stages):
+        last = number == len(results.stages) - 1
+        name = "model" if last else f"model-{number + 1}-{stage.method}"
+        try:
+            write_model(folder / name, Path(stage.after.path), results, number, problems)
+        except OSError as error:
+            raise UserError(
+                f"{folder / name} cannot be written ({error.strerror}); the run is stored: name another folder with "
+                "--output and run the same command again."
+            ) from error
 
 
 def _start(spec: RunSpec, session: Session) -> tuple[Checkpoint, str]:
