@@ -120,7 +120,7 @@ class Reasoning:
                 completion,
                 self.options.answer_format,
                 known.choices if known else (),
-                LONGEST_ANSWER if known else LONGEST_STRUCTURE,
+                LONGEST_ANSWER if known else max(LONGEST_STRUCTURE, 2 * len(problem.answer)),
             )
             right = answer is not None and (
                 self._scores(task, answer, problem) if known else same_text(answer, self.reference(problem))

@@ -1,0 +1,247 @@
+"""The QA domain: questions, splits, one answer a completion, exact match over all aliases and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pfh.data import Dataset, HubData, Row
+from pfh.domain import Problem, Rollout
+from pfh.errors import DataUnavailableError, UserError
+from pfh.options import fill
+from pfh.rollouts import read_rollouts, write_rollouts
+from pfh.specs import DomainSpec
+from pfh_domains import qa
+from pfh_domains.qa.extraction import LONGEST_ANSWER, extract_answer
+from pfh_domains.qa.matching import exact_match, normalised, token_f1
+from pfh_domains.qa.problems import BBH_TASKS
+from pfh_domains.qa.settings import Options
+from pfh_domains.sources import from_answer, to_answer
+
+
+class FakeData:
+    """Datasets in memory, by hub id, configuration and split."""
+
+    def __init__(self, rows: Mapping[str, list[Row]]) -> None:
+        self.rows = rows
+
+    def load(self, hub_id: str, config: str = "default", split: str = "test") -> Dataset:
+        name = f"{hub_id}/{config}/{split}"
+        if name not in self.rows:
+            raise DataUnavailableError(f"{name} is not here")
+        return Dataset(rows=tuple(self.rows[name]), fingerprint=f"{len(self.rows[name])}", origin="test")
+
+
+def rows(count: int) -> list[Row]:
+    return [
+        {"problem": f"who lives at number {n}", "answer": [f"Person {n}", f"The person {n} "]} for n in range(count)
+    ]
+
+
+def domain(**options: object) -> qa.Qa:
+    return qa.Qa(Options(**options), FakeData({"axon-rl/NaturalQuestions/default/train": rows(60)}))
+
+
+def problem(*answers: str) -> Problem:
+    asked = ({"role": "user", "content": "Which is it?"},)
+    return Problem(id="p", environment="qa:test", messages=asked, answer=to_answer(answers))
+
+
+def test_splits_are_disjoint_and_a_longer_list_begins_with_the_shorter():
+    opened = domain()
+    train, test = opened.problems("train", 30, seed=3), opened.problems("test", 5, seed=3)
+    assert not {p.id for p in train} & {p.id for p in test}
+    assert opened.problems("train", 10, seed=3) == train[:10]
+    assert opened.problems("train", 10, seed=4) != train[:10]
+    assert {p.environment for p in train} == {"qa:NaturalQuestions"}
+    assert train[0].messages[-1]["content"].startswith("Who lives at number")
+    with pytest.raises(UserError, match=r"train split: .* and 1000 were asked for"):
+        opened.problems("train", 1000, seed=0)
+
+
+def test_every_alias_is_right_and_the_solution_is_a_completion():
+    for answer_format in ("line", "tagged"):
+        opened = domain(answer_format=answer_format)
+        one = opened.problems("train", 1, seed=0)[0]
+        assert len(from_answer(one.answer)) == 2
+        assert opened.verify(one, one.solution).reward == 1
+        assert opened.verify(one, one.messages[1]["content"]).reward == 0  # a worked example's answer
+
+
+def test_the_sets_own_repositories_stand_in_for_gems_copies():
+    nq = qa.Qa(
+        Options(),
+        FakeData(
+            {
+                "google-research-datasets/nq_open/efficientqa/dev": [
+                    {"question": f"q {n}", "answer": ["x"]} for n in range(40)
+                ]
+            }
+        ),
+    )
+    hotpot = {"hotpotqa/hotpot_qa/distractor/train": [{"question": f"q {n}?", "answer": "x"} for n in range(40)]}
+    assert len(nq.problems("train", 20, seed=0)) == 20
+    assert len(qa.Qa(Options(dataset="qa:HotpotQA"), FakeData(hotpot)).problems("train", 20, seed=0)) == 20
+    with pytest.raises(DataUnavailableError, match="axon-rl/HotpotQA"):
+        qa.Qa(Options(dataset="HotpotQA"), FakeData({})).problems("train", 1, seed=0)
+
+
+@pytest.mark.parametrize("name", ["triviaqa", "MMLU", "bbh", "eval:QaOpen"])
+def test_held_out_sets_cannot_be_trained_on(name):
+    with pytest.raises(UserError, match="held out"):
+        fill(Options, {"dataset": name}, "domain qa")
+
+
+def test_an_unknown_dataset_names_the_nearest_and_grids_need_the_tagged_form():
+    with pytest.raises(UserError, match="Did you mean 'HotpotQA'"):
+        fill(Options, {"dataset": "HotPotQA"}, "domain qa")
+    with pytest.raises(UserError, match="answer_format=tagged"):
+        fill(Options, {"dataset": "rg:arc_agi"}, "domain qa")
+
+
+def test_generated_questions_keep_the_contract_and_compare_grids_line_by_line():
+    line = qa.Qa(Options(dataset="rg:arc_1d"), FakeData({}))
+    train = line.problems("train", 6, seed=1)
+    assert line.problems("train", 3, seed=1) == train[:3]
+    assert not {p.id for p in train} & {p.id for p in line.problems("test", 3, seed=1)}
+    assert line.version != qa.Qa(Options(dataset="rg:arc_1d", shots=1), FakeData({})).version
+    for one in train:
+        assert line.verify(one, one.solution).reward == 1
+        assert line.verify(one, one.solution[:-1] + "x").reward == 0
+    grids = qa.Qa(Options(dataset="arc_agi", answer_format="tagged"), FakeData({}))
+    (one,) = grids.problems("train", 1, seed=0)
+    assert grids.verify(one, one.solution).reward == 1
+    assert grids.verify(one, one.solution.replace("\n", " ")).reward == 0
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer_format", "expected"),
+    [
+        ("Paris", "line", "Paris"),
+        ("\n Paris \n", "line", "Paris"),
+        ("Paris\nLondon", "line", None),
+        ("", "line", None),
+        ("Hm. <answer>Paris</answer>", "tagged", "Paris"),
+        ("<answer>Paris</answer> I repeat: <answer> Paris </answer>", "tagged", "Paris"),
+        ("<answer>Paris</answer><answer>London</answer>", "tagged", None),
+        ("<answer><answer>Paris</answer></answer>", "tagged", None),
+        ("<answer>Paris", "tagged", None),
+        ("Paris</answer>", "tagged", None),
+        ("<answer></answer>", "tagged", None),
+        ("Paris", "tagged", None),
+        ("x" * (LONGEST_ANSWER + 1), "line", None),
+        ("<answer>Paris" + " " * LONGEST_ANSWER + "London</answer>", "tagged", None),
+        ("<answer>" * 50_000, "tagged", None),
+    ],
+)
+def test_one_answer_is_found_or_none(completion, answer_format, expected):
+    assert extract_answer(completion, answer_format) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "references"),
+    [
+        ("paris.", ["Paris"]),
+        ("The Beatles", ["Beatles", "Fab Four"]),
+        ("fab four", ["Beatles", "Fab Four"]),
+        ("1000", ["1,000"]),
+        ("A", ["A"]),
+        ("(a)", ["A", "A. An apple"]),
+        ("A. an apple", ["A", "A. An apple"]),
+        ("] >", ["] >"]),
+        ("1990-91", ["1990–91"]),
+        ("-5", ["-5"]),
+        ("the the", ["The The"]),
+    ],
+)
+def test_other_writings_of_a_reference_are_right(answer, references):
+    assert exact_match(answer, references)
+    assert domain().verify(problem(*references), answer).reward == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "references"),
+    [
+        ("Paris or London", ["Paris"]),
+        ("Paris, London", ["Paris", "London"]),
+        ("The capital is Paris", ["Paris"]),
+        ("Par", ["Paris"]),
+        ("Paris Paris", ["Paris"]),
+        ("a", ["B"]),
+        ("A. 24", ["B", "B. 24"]),
+        ("B A", ["A"]),
+        ("the", ["A"]),
+        ("39960", ["-39960"]),
+        ("35", ["3.5"]),
+        ("3.5 million", ["35 million"]),
+        ("> ]", ["] >"]),
+        (".", ["!"]),
+        ("the", ["The The"]),
+        ("২০", ["20"]),
+    ],
+)
+def test_containing_a_reference_is_not_enough(answer, references):
+    assert not exact_match(answer, references)
+    assert domain().verify(problem(*references), answer).reward == 0
+
+
+def test_f1_counts_shared_tokens():
+    assert token_f1("the city of Paris", ["Paris"]) == pytest.approx(2 * 1 / (3 + 1))
+    assert token_f1("Paris Paris", ["Paris", "Paris, France"]) == pytest.approx(2 * 1 / (2 + 1))
+    assert token_f1("London", ["Paris"]) == token_f1("", ["Paris"]) == token_f1("x", []) == 0
+    verdict = domain().verify(problem("Paris"), "in Paris")
+    assert (verdict.reward, verdict.f1) == (0, pytest.approx(2 / 3))
+
+
+def test_f1_is_kept_with_the_rollouts(tmp_path):
+    one = problem("Paris")
+    verdict = domain().verify(one, "in Paris")
+    rollout = Rollout(problem=one, index=0, completion="in Paris", tokens=2, truncated=False, verdict=verdict)
+    write_rollouts(tmp_path / "rollouts.parquet", [rollout])
+    assert read_rollouts(tmp_path / "rollouts.parquet") == (rollout,)
+
+
+def test_held_out_sets_are_read_and_multiple_choice_wants_the_letter():
+    data = {
+        "mandarjoshi/trivia_qa/rc.nocontext/validation": [
+            {"question": "Who?", "answer": {"value": "Ann", "aliases": ["Anna", "Ann"]}}
+        ],
+        "cais/mmlu/all/test": [
+            {"question": "Which?", "subject": "colours", "choices": ["red", "blue", "green", "24"], "answer": 1}
+        ],
+        **{f"lukaemon/bbh/{task}/test": [{"input": "True?", "target": "(B)"}] for task in BBH_TASKS},
+    }
+    opened = qa.Qa(Options(shots=2), FakeData(data))
+    (trivia,), (choice,), bbh = (opened.holdout(name) for name in opened.holdouts)
+    assert from_answer(trivia.answer) == ("Ann", "Anna")
+    assert "A. red\nB. blue\nC. green\nD. 24" in choice.messages[-1]["content"]
+    rewards = [
+        opened.verify(choice, text).reward for text in ("B", "B. blue", "(b)", "blue", "A", "A B C D", "A. blue")
+    ]
+    assert rewards == [1, 1, 1, 0, 0, 0, 0]
+    assert len(bbh) == len(BBH_TASKS) == 27
+    assert opened.verify(bbh[0], "B").reward == 1
+    del data["lukaemon/bbh/snarks/test"]
+    with pytest.raises(DataUnavailableError, match="snarks"):
+        qa.Qa(Options(), FakeData(data)).holdout("bbh")
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text(max_size=60), st.sampled_from(["{}", "<answer>{}</answer>", "{} <answer>"]))
+def test_no_text_raises_or_earns_unless_it_is_the_answer(text, around):
+    answer = around.replace("{}", text)
+    verdict = domain().verify(problem("Zanzibar", "Unguja"), answer)
+    said = verdict.extracted is not None and normalised(verdict.extracted) in ("zanzibar", "unguja")
+    assert verdict.reward == float(said)
+
+
+@pytest.mark.skipif("PFH_DATA_MIRROR" not in os.environ, reason="PFH_DATA_MIRROR is not set")
+@pytest.mark.parametrize("dataset", ["NaturalQuestions", "HotpotQA"])
+def test_gold_answers_of_the_mirror_earn_one(dataset):
+    opened = qa.open_domain(DomainSpec(options=Options(dataset=dataset), data=HubData()))
+    problems = [*opened.problems("train", 150, seed=0), *opened.holdout("triviaqa"), *opened.holdout("mmlu")]
+    right = sum(opened.verify(one, alias).reward for one in problems for alias in from_answer(one.answer)[:1])
+    assert right >= 0.995 * len(problems)
