@@ -211,7 +211,8 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def _shown(default: object) -> str:
-    return ",".join(str(item) for item in default) if isinstance(default, tuple) else str(default)
+    text = ",".join(str(item) for item in default) if isinstance(default, tuple) else str(default)
+    return text.replace("\n", "\\n")
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
