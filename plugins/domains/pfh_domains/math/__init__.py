@@ -73,6 +73,14 @@ class Math:
         """
         return draw(self._splits[split], count, seed, f"domain math, {self.options.dataset}, {split} split")
 
+    def every_problem(self) -> tuple[Problem, ...]:
+        """Return all problems of the training set, those of both splits.
+
+        Raises:
+            DataUnavailableError: they cannot be had here.
+        """
+        return (*self._splits["train"], *self._splits["test"])
+
     def holdout(self, name: str) -> tuple[Problem, ...]:
         """Return the problems of one held-out set.
 

@@ -74,6 +74,14 @@ class Qa:
             return self._generated.problems(split, count, seed)
         return draw(self._splits[split], count, seed, f"domain qa, {self.options.dataset}, {split} split")
 
+    def every_problem(self) -> tuple[Problem, ...]:
+        """Return all problems of the training set, those of both splits.
+
+        Raises:
+            DataUnavailableError: they cannot be had here.
+        """
+        return (*self._splits["train"], *self._splits["test"])
+
     def holdout(self, name: str) -> tuple[Problem, ...]:
         """Return the problems of one held-out set.
 
