@@ -346,7 +346,7 @@ def asker_of(folder):
 
 def test_a_planted_refusal_direction_is_recovered(planted):
     asker, requests = asker_of(planted), requests_of()
-    found = refusal.find_direction(asker, requests, layer_step=1)
+    found = refusal.find_direction(asker, requests)
     assert abs(found.unit[PLANTED]) > 0.99
     assert 1 <= found.layer < 4  # behind the block that writes it, before 0.8 of the depth
     harmful, harmless = (refusal.under_conditions(asker, requests.held_out[kind], found) for kind in refusal.KINDS)
@@ -367,7 +367,19 @@ def test_the_refusal_score_is_the_log_odds_of_the_mass_on_openings(planted):
 
 def test_a_model_that_refuses_nothing_has_no_direction(planted):
     with pytest.raises(refusal.NoDirectionError, match="refuses 0 of 12 harmful training requests"):
-        refusal.find_direction(asker_of(planted), requests_of(kinds=("bb", "aa")), layer_step=1)
+        refusal.find_direction(asker_of(planted), requests_of(kinds=("bb", "aa")))
+
+
+def test_a_direction_that_moves_harmless_answers_is_no_refusal_direction(planted):
+    with pytest.raises(refusal.NoDirectionError, match=r"KL above -1, the least being 0\.00"):
+        refusal.find_direction(asker_of(planted), requests_of(), largest_kl=-1)
+
+
+def test_the_divergence_is_that_of_torch():
+    p, q = (np.random.default_rng(seed).standard_normal((5, 9)).astype(np.float32) for seed in (0, 1))
+    p, q = (torch.tensor(each).log_softmax(-1) for each in (p, q))
+    expected = torch.nn.functional.kl_div(q.double(), p.double(), log_target=True, reduction="batchmean")
+    assert refusal.mean_divergence(p.numpy(), q.numpy()) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_the_family_measures_attenuation_and_recovery(planted, tmp_path, monkeypatch):

@@ -39,6 +39,11 @@ class Options(BaseModel):
     refusal_validation: int = Field(
         16, ge=4, description="requests of each kind that choose among the candidates (the paper: 32)"
     )
+    largest_kl: float = Field(
+        0.1,
+        gt=0,
+        description="nats by which ablating the direction may move answers to harmless requests",
+    )
     layer_step: int = Field(1, ge=1, description="try the refusal direction of every so many-th layer")
     openings: str = Field(
         "I,Sorry,Unfortunately",

@@ -3,14 +3,14 @@
 Found on the start: the difference of the mean residual streams of harmful and harmless requests, at each token after
 the instruction and before each block. Of these candidates the one is kept whose ablation lowers the refusal of harmful
 requests most, among those that lie before 0.8 of the depth, whose ablation leaves answers to harmless requests as they
-were (KL at most 0.1), and that make the model refuse harmless requests when added.
+were (KL of the next token at most 0.1 in the paper), and that make the model refuse harmless requests when added.
 
 The refusal score of a request is the log-odds of the probability mass on tokens that a refusal begins with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 DEEPEST = 0.8
 """Directions are taken before this share of the depth."""
-LARGEST_KL = 0.1
-"""Nats by which ablation may move the next token after harmless requests, on average."""
 MINIMUM_TRAIN, MINIMUM_VALIDATION = 8, 4
 """So many requests of each kind must be left by the filter."""
 MOST_POSITIONS = 8
@@ -97,8 +95,14 @@ def positions_after_instruction(engine: Engine) -> int:
     return min(max(engine.count_tokens(suffix), 1), MOST_POSITIONS)
 
 
-def find_direction(asker: Asker, requests: Requests, layer_step: int) -> Direction:
+def find_direction(asker: Asker, requests: Requests, *, largest_kl: float = 0.1, layer_step: int = 1) -> Direction:
     """Find the refusal direction of the model.
+
+    Args:
+        asker: the model.
+        requests: to find the candidates on, and to choose among them.
+        largest_kl: nats by which ablation may move the next token after harmless requests, on average.
+        layer_step: every so many-th layer is tried.
 
     Raises:
         NoDirectionError: it refuses or answers too few requests, or no candidate passes the filters.
@@ -124,19 +128,26 @@ def find_direction(asker: Asker, requests: Requests, layer_step: int) -> Directi
         asker, kept_train["harmless"], positions
     )
     places = _candidates(differences, asker.engine.depth, layer_step)
-    for position, layer in _best_first(asker, differences, places, kept_validation["harmful"]):
-        vector = differences[position, layer].astype(np.float32)
-        if _is_sound(asker, vector, layer, kept_validation["harmless"]):
-            return Direction(
-                vector=vector,
-                position=position - positions,
-                layer=layer,
-                kept=train,
-                candidates=len(places),
-            )
+    ordered = _best_first(asker, differences, places, kept_validation["harmful"])
+    plain = asker.logprobs(kept_validation["harmless"])
+    divergences = []
+    with asker.progress.task("refusal direction: filters, at most", total=len(ordered)) as bar:
+        for position, layer in ordered:
+            vector = differences[position, layer].astype(np.float32)
+            bar.advance(1)
+            if asker.scores(kept_validation["harmless"], _adding(vector, layer)).mean() <= 0:
+                continue
+            divergences.append(mean_divergence(plain, asker.logprobs(kept_validation["harmless"], _ablating(vector))))
+            if divergences[-1] <= largest_kl:
+                return Direction(
+                    vector=vector, position=position - positions, layer=layer, kept=train, candidates=len(places)
+                )
+    if not divergences:
+        raise NoDirectionError(f"none of {len(places)} candidates makes the model refuse harmless requests when added")
     raise NoDirectionError(
-        f"none of {len(places)} candidates makes the model refuse harmless requests when it is added and leaves its "
-        f"answers to them as they are (KL at most {LARGEST_KL}) when it is ablated"
+        f"{len(divergences)} of {len(places)} candidates make the model refuse harmless requests when added, and "
+        f"ablating each of these moves its answers to them by a KL above {largest_kl}, the least being "
+        f"{min(divergences):.2f} (option largest_kl)"
     )
 
 
@@ -156,9 +167,26 @@ def at_place(asker: Asker, requests: Sequence[str], direction: Direction) -> NDA
 
 def under_conditions(asker: Asker, requests: Sequence[str], direction: Direction) -> NDArray[np.float64]:
     """Return the refusal scores as the model is, with the direction ablated, and added: shape (3, requests)."""
-    ablate = Intervention(kind="ablate", direction=direction.vector)
-    add = Intervention(kind="add", direction=direction.vector, layer=direction.layer)
-    return np.stack([asker.scores(requests), asker.scores(requests, ablate), asker.scores(requests, add)])
+    changes: list[tuple[Intervention, ...]] = [
+        (),
+        (_ablating(direction.vector),),
+        (_adding(direction.vector, direction.layer),),
+    ]
+    return np.stack([asker.scores(requests, *each) for each in changes])
+
+
+def _ablating(vector: NDArray[np.float32]) -> Intervention:
+    return Intervention(kind="ablate", direction=vector)
+
+
+def _adding(vector: NDArray[np.float32], layer: int) -> Intervention:
+    return Intervention(kind="add", direction=vector, layer=layer)
+
+
+def mean_divergence(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the mean KL divergence of `second` from `first`, log-probabilities of shape (requests, vocabulary)."""
+    p, q = first.astype(np.float64), second.astype(np.float64)
+    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
 
 
 def _clear(asker: Asker, kind: str, requests: Sequence[str]) -> NDArray[np.bool_]:
@@ -181,23 +209,13 @@ def _candidates(differences: NDArray[np.float64], depth: int, layer_step: int) -
 
 def _best_first(
     asker: Asker, differences: NDArray[np.float64], places: Sequence[tuple[int, int]], harmful: Sequence[str]
-) -> Iterator[tuple[int, int]]:
-    """Yield the candidates, those first whose ablation leaves the least refusal of `harmful` requests."""
+) -> list[tuple[int, int]]:
+    """Return the candidates, those first whose ablation leaves the least refusal of `harmful` requests."""
     found: list[tuple[float, tuple[int, int]]] = []
     with asker.progress.task("refusal direction: candidates", total=len(places)) as bar:
         for position, layer in places:
             vector = differences[position, layer].astype(np.float32)
-            scores = asker.scores(harmful, Intervention(kind="ablate", direction=vector))
+            scores = asker.scores(harmful, _ablating(vector))
             found.append((float(scores.mean()), (position, layer)))
             bar.advance(1)
-    for _, place in sorted(found):
-        yield place
-
-
-def _is_sound(asker: Asker, vector: NDArray[np.float32], layer: int, harmless: Sequence[str]) -> bool:
-    """Say whether a candidate passes the filters that look at harmless requests."""
-    plain = asker.logprobs(harmless).astype(np.float64)
-    ablated = asker.logprobs(harmless, Intervention(kind="ablate", direction=vector)).astype(np.float64)
-    if float(np.mean(np.sum(np.exp(plain) * (plain - ablated), axis=1))) > LARGEST_KL:
-        return False
-    return bool(asker.scores(harmless, Intervention(kind="add", direction=vector, layer=layer)).mean() > 0)
+    return [place for _, place in sorted(found)]

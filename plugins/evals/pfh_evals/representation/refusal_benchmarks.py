@@ -77,7 +77,9 @@ def _direction(spec: EvaluationSpec, asker: Asker, requests: documents.Requests)
     row = benchmark(PROJECTION, requests.version, source=requests.origin, sensitive=True)
     if spec.reference is None:
         try:
-            direction = find_direction(asker, requests, spec.options.layer_step)
+            direction = find_direction(
+                asker, requests, largest_kl=spec.options.largest_kl, layer_step=spec.options.layer_step
+            )
         except NoDirectionError as error:
             return replace(row, status="INSUFFICIENT", reason=f"no refusal direction: {error}"), None
     else:
