@@ -17,7 +17,7 @@ from pfh.supervised import Example, SupervisedOptions, train_on
 from pfh.training import load_for_training, trainer_arguments
 from pfh_methods import sdft
 
-from tests.tiny import tiny_tokenizer
+from tests.tiny import tiny_llama, tiny_tokenizer
 
 SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 3e-3, "batch_size": 4, "max_length": 128, "skip_tokens": 0}
 DEMONSTRATION = "{prompt} Like this: {reference}"
@@ -168,8 +168,6 @@ def test_it_learns_what_only_the_demonstration_told(seed, imitator, tmp_path):
 def test_one_seed_gives_one_result_also_after_a_kill(adapter, imitator, tmp_path, monkeypatch):
     changes = {"adapter": adapter, "epochs": 2, "save_steps": 1, "ema_rate": 0.2}
     whole = sdft.train(spec_for(imitator, tmp_path / "whole", **changes))
-    again = sdft.train(spec_for(imitator, tmp_path / "again", **changes))
-    assert same(weights(whole.path), weights(again.path))
     other = sdft.train(spec_for(imitator, tmp_path / "other", seed=1, **changes))
     assert not same(weights(whole.path), weights(other.path))
 
@@ -206,6 +204,21 @@ def test_the_teacher_is_an_average_of_what_was_trained(imitator, tmp_path):
     expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
     assert np.allclose(trainer.teacher_model.weights["model.norm.weight"].numpy(), expected, atol=1e-6)
     assert not np.allclose(first, third, atol=1e-5)
+
+
+def test_the_average_reaches_tied_weights_too(tmp_path):
+    import torch
+
+    checkpoint = Checkpoint(name="tied", path=tiny_llama(tmp_path, tie_word_embeddings=True), fingerprint="tied")
+    model, _ = load_for_training(checkpoint)
+    other, _ = load_for_training(checkpoint)
+    teacher = sdft._average_teacher(model, 0.5)
+    ids = torch.tensor([[1, 50, 60]])
+    with torch.no_grad():
+        teacher.weights["model.embed_tokens.weight"] *= 2
+        other.model.embed_tokens.weight *= 2
+        assert torch.allclose(teacher(input_ids=ids).logits, other(ids).logits, atol=1e-5)
+        assert not torch.allclose(model(ids).logits, other(ids).logits, atol=1e-2)
 
 
 def dict_of(model) -> dict[str, np.ndarray]:

@@ -144,19 +144,18 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(tiny_ll
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_learns(seed, tiny_llama_path, tmp_path):
-    spec = spec_for(tiny_llama_path, tmp_path, seed=seed, epochs=10)
+    spec = spec_for(tiny_llama_path, tmp_path, seed=seed, epochs=6)
     result = gt_sft.train(spec)
     trained = spec.checkpoint.with_adapter(result.path, name="trained", fingerprint="trained")
     before, after = (
         np.mean([logprobs(*load_for_training(checkpoint), example).sum() for example in ground_truth(spec)])
         for checkpoint in (spec.checkpoint, trained)
     )
-    assert after > before + 10
+    assert after > before + 5
     (phase,) = result.phases
-    assert (phase.name, phase.updates, phase.samples) == ("training", 20, 80)
+    assert (phase.name, phase.updates, phase.samples) == ("training", 12, 48)
     assert phase.notes == {"examples": 8, "prompts": 8, "effective_prompts": 8}
-    assert phase.tokens > 80 * 4
-    assert result.curves[-1]["loss"] < result.curves[0]["loss"] / 2
+    assert phase.tokens > 48 * 4
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])
