@@ -42,7 +42,7 @@ def rows(count: int) -> list[Row]:
 
 
 def domain(**options: object) -> qa.Qa:
-    return qa.Qa(Options(**options), FakeData({"axon-rl/NaturalQuestions/default/train": rows(60)}))
+    return qa.Qa(Options(**options), FakeData({"axon-rl/HotpotQA/default/train": rows(60)}))
 
 
 def problem(*answers: str) -> Problem:
@@ -56,7 +56,7 @@ def test_splits_are_disjoint_and_a_longer_list_begins_with_the_shorter():
     assert not {p.id for p in train} & {p.id for p in test}
     assert opened.problems("train", 10, seed=3) == train[:10]
     assert opened.problems("train", 10, seed=4) != train[:10]
-    assert {p.environment for p in train} == {"qa:NaturalQuestions"}
+    assert {p.environment for p in train} == {"qa:HotpotQA"}
     assert train[0].messages[-1]["content"].startswith("Who lives at number")
     with pytest.raises(UserError, match=r"train split: .* and 1000 were asked for"):
         opened.problems("train", 1000, seed=0)
@@ -72,16 +72,9 @@ def test_every_alias_is_right_and_the_solution_is_a_completion():
 
 
 def test_the_sets_own_repositories_stand_in_for_gems_copies():
-    nq = qa.Qa(
-        Options(),
-        FakeData(
-            {
-                "google-research-datasets/nq_open/efficientqa/dev": [
-                    {"question": f"q {n}", "answer": ["x"]} for n in range(40)
-                ]
-            }
-        ),
-    )
+    stand_in = "google-research-datasets/nq_open/efficientqa/dev"
+    questions = {stand_in: [{"question": f"q {n}", "answer": ["x"]} for n in range(40)]}
+    nq = qa.Qa(Options(dataset="NaturalQuestions"), FakeData(questions))
     hotpot = {"hotpotqa/hotpot_qa/distractor/train": [{"question": f"q {n}?", "answer": "x"} for n in range(40)]}
     assert len(nq.problems("train", 20, seed=0)) == 20
     assert len(qa.Qa(Options(dataset="qa:HotpotQA"), FakeData(hotpot)).problems("train", 20, seed=0)) == 20

@@ -19,6 +19,7 @@ _SPELLINGS = (
     (re.compile(r"−"), "-"),
     (re.compile(r",?\s*(?:\\text\s*\{\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))", re.IGNORECASE), ","),
     (re.compile(r"\s+"), " "),
+    (re.compile(r"(?<!\w) | (?!\w)"), ""),
 )
 _NUMBER = re.compile(r"(?P<sign>-?)\s*(?P<whole>\d{1,3}(?:,\d{3})+|\d+)?(?P<rest>\.\d+)?")
 _SCIENTIFIC = re.compile(

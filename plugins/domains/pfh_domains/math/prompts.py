@@ -17,11 +17,7 @@ EXAMPLES = (
         "There are $6 + 2 = 8$ marbles, of which $2$ are blue, and $\\frac{2}{8} = \\frac{1}{4}$.",
         "\\frac{1}{4}",
     ),
-    (
-        "Expand $(x + 3)(x - 3)$.",
-        "The middle terms $-3x$ and $3x$ cancel, which leaves $x^2 - 9$.",
-        "x^2 - 9",
-    ),
+    ("Compute $2^3 - 5$.", "As $2^3 = 8$, the difference is $8 - 5 = 3$.", "3"),
     (
         "Tom buys $3$ pens for $4$ dollars each and pays with $20$ dollars. How many dollars does he get back?",
         "The pens cost $3 \\cdot 4 = 12$ dollars, so he gets $20 - 12 = 8$ dollars back.",
@@ -45,7 +41,7 @@ def chat(problem: str, answer_format: AnswerFormat, shots: int) -> tuple[Message
 def written(answer: str, answer_format: AnswerFormat, reasoning: str | None = None) -> str:
     r"""Return a completion that gives `answer`; where the format is boxed, `reasoning` stands before it."""
     if answer_format == "line":
-        return answer
+        return f"${answer}$"
     return f"{reasoning.strip()}\n\\boxed{{{answer}}}" if reasoning else f"\\boxed{{{answer}}}"
 
 

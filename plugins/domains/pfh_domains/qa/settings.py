@@ -34,7 +34,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(
-        "NaturalQuestions",
+        "HotpotQA",
         description=f"GEM's set of questions: {', '.join(TRAINING_SETS)}, or rg: and {', '.join(GENERATED)}",
     )
     answer_format: AnswerFormat = Field(
