@@ -40,7 +40,7 @@ GOLDS = (
     "\\text{zigzag}",
     "7, 9, 19",
 )
-"""Reference answers that `PIECES` cannot spell: they hold no 1, 7 or 9 but in a power that is too large."""
+"""Reference answers that `PIECES` cannot spell, which hold no 1, 7, 9 or z but in `10^{-99999999}`."""
 PIECES = (
     *"0234568xyabc +-*/^=<>()[]{}|!,;.:%$&#_~\\'\"?\n\t",
     *("\\frac{", "\\sqrt{", "\\text{", "\\boxed{", "\\fbox{", "\\left(", "\\right)", "\\pm ", "\\cdot ", "\\times "),

@@ -45,6 +45,9 @@ def domain(**options: object) -> qa.Qa:
     return qa.Qa(Options(**options), FakeData({"axon-rl/HotpotQA/default/train": rows(60)}))
 
 
+OPENED = domain()
+
+
 def problem(*answers: str) -> Problem:
     asked = ({"role": "user", "content": "Which is it?"},)
     return Problem(id="p", environment="qa:test", messages=asked, answer=to_answer(answers))
@@ -222,11 +225,11 @@ def test_held_out_sets_are_read_and_multiple_choice_wants_the_letter():
         qa.Qa(Options(), FakeData(data)).holdout("bbh")
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(max_size=60), st.sampled_from(["{}", "<answer>{}</answer>", "{} <answer>"]))
 def test_no_text_raises_or_earns_unless_it_is_the_answer(text, around):
     answer = around.replace("{}", text)
-    verdict = domain().verify(problem("Zanzibar", "Unguja"), answer)
+    verdict = OPENED.verify(problem("Zanzibar", "Unguja"), answer)
     said = verdict.extracted is not None and normalised(verdict.extracted) in ("zanzibar", "unguja")
     assert verdict.reward == float(said)
 

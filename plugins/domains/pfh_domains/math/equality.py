@@ -40,7 +40,7 @@ def equal(gold: str, answer: str) -> bool:
     from math_verify import verify
 
     gold, answer = same_spelling(gold, answer)
-    return verify(_parsed(gold), _parsed(answer), timeout_seconds=None)
+    return bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))
 
 
 def _parsed(answer: str) -> list[Any]:

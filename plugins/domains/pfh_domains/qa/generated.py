@@ -15,7 +15,8 @@ class GeneratedTask:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._task = Reasoning(ReasoningOptions(tasks=(options.dataset,), shots=0, answer_format="boxed"))
+        chosen = {"tasks": (options.dataset,), "shots": 0, "answer_format": "boxed"}
+        self._task = Reasoning(ReasoningOptions.model_validate(chosen))
         self.version = self._task.version
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
