@@ -175,6 +175,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(name, inner_epochs, 
     assert same(weights(resumed.path), weights(whole.path))
     assert untimed(resumed.curves) == untimed(whole.curves)
     assert resumed.phases[0].samples > whole.phases[0].samples
+    assert whole.phases[1].samples == inner_epochs * whole.phases[0].samples
 
 
 def test_a_completion_ends_with_the_token_that_completes_a_stop(tiny_llama_path, tmp_path):

@@ -117,10 +117,10 @@ def on_domain(trainer: type[Any], ground: Ground) -> type[Any]:
         trained_on = ground
         _clock: float | None = None
 
-        def _generate_single_turn(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - TRL is untyped
+        def _generate_single_turn(self, prompt_ids: Sequence[Sequence[int]], *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - TRL is untyped
             began = time.perf_counter()
             self._clock = self._clock or began
-            drawn = super()._generate_single_turn(*arguments, **named)
+            drawn = super()._generate_single_turn(prompt_ids, *arguments, **named)
             # GRPOTrainer returns the log-probabilities of vLLM too, RLOOTrainer the tokens alone.
             ids, logprobs = drawn if isinstance(drawn, tuple) else (drawn, None)
             lengths = [end_of_completion(tokenizer, one, stops) for one in ids]
@@ -129,6 +129,9 @@ def on_domain(trainer: type[Any], ground: Ground) -> type[Any]:
                 logprobs = [one[:length] for one, length in zip(logprobs, lengths, strict=True)]
             if self.model.training:
                 tally.generated(time.perf_counter() - began, lengths)
+                # TRL counts the tokens of the first of the updates that are made on them.
+                tokens = self.accelerator.num_processes * (sum(map(len, prompt_ids)) + sum(lengths))
+                self.state.num_input_tokens_seen += (self.num_iterations - 1) * tokens
             return (ids, logprobs) if isinstance(drawn, tuple) else ids
 
         def _calculate_rewards(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
@@ -145,6 +148,8 @@ def on_domain(trainer: type[Any], ground: Ground) -> type[Any]:
                 now = time.perf_counter()
                 logs.update(tally.split(now - self._clock))
                 self._clock = now
+                if self.accelerator.is_main_process:
+                    tally.write()
             super().log(logs, start_time)
 
     return OnDomain

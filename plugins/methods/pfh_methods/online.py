@@ -236,23 +236,21 @@ def _require_variance(curves: Sequence[Mapping[str, float]], method: str) -> Non
 def _phases(
     training: Phase, curves: Sequence[Mapping[str, float]], tally: Tally, inner_epochs: int
 ) -> tuple[Phase, Phase]:
+    samples = tally.samples * training.devices
     rollouts = Phase(
         name="rollouts",
         seconds=round(tally.generation_seconds + tally.scoring_seconds, 3),
-        tokens=tally.tokens,
-        samples=tally.samples,
+        tokens=tally.tokens * training.devices,
+        devices=training.devices,
+        samples=samples,
         notes={
             "generation_seconds": round(tally.generation_seconds, 3),
             "scoring_seconds": round(tally.scoring_seconds, 3),
             "zero_variance_share": _mean(curves, "frac_reward_zero_std"),
         },
     )
-    return rollouts, dataclasses.replace(
-        training,
-        seconds=round(max(training.seconds - rollouts.seconds, 0.0), 3),
-        tokens=training.tokens * inner_epochs,
-        samples=tally.samples * inner_epochs,
-    )
+    rest = round(max(training.seconds - rollouts.seconds, 0.0), 3)
+    return rollouts, dataclasses.replace(training, seconds=rest, samples=samples * inner_epochs)
 
 
 def _outcome(curves: Sequence[Mapping[str, float]]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass
 class Tally:
-    """Seconds and counts of rollouts, on disk after every batch of them."""
+    """Seconds and counts of the rollouts of one process."""
 
     generation_seconds: float = 0.0
     scoring_seconds: float = 0.0
@@ -38,13 +38,11 @@ class Tally:
     def scored(self, seconds: float) -> None:
         """Count `seconds` of the verifier."""
         self.scoring_seconds += seconds
-        self._write()
 
     def differed(self, differences: Mapping[str, float]) -> None:
         """Add log-ratios by token."""
         for token, difference in differences.items():
             self.differences[token] = self.differences.get(token, 0.0) + difference
-        self._write()
 
     def split(self, seconds: float) -> dict[str, float]:
         """Return how `seconds` since the last call divide into generation, scoring and the update."""
@@ -56,7 +54,8 @@ class Tally:
             "seconds/update": max(seconds - generation - scoring, 0.0),
         }
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Put the tally on the disk."""
         beside = self._path.with_suffix(".part")
         beside.write_text(json.dumps(asdict(self)))
         beside.replace(self._path)
