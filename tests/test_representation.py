@@ -15,7 +15,7 @@ from pfh.fakes import FakeEngine, NoData, evaluation_spec
 from pfh.models import Checkpoint
 from pfh.plugins import Plugins
 from pfh.progress import Silent
-from pfh.run import EvalChoice
+from pfh.run import EvalChoice, RunSpec, execute
 from pfh.specs import AnalysisSpec, EngineSpec, Reference
 from pfh.statistics import compare_evaluations
 from pfh.store import Store
@@ -24,6 +24,9 @@ from pfh_evals import representation
 from pfh_evals.representation import deltas, documents, probes, refusal, similarity, spectra, weights
 from transformers import AutoModelForCausalLM
 
+from tests.plugin_dists import install
+from tests.test_run import COIN
+from tests.test_run import OPTIONS as TRAINING
 from tests.tiny import tiny_adapter, tiny_llama, tiny_model, tiny_tokenizer
 
 OPTIONS = representation.Options(refusal_train=8, refusal_validation=4)
@@ -535,3 +538,22 @@ def test_pfh_compare_measures_the_second_model_against_the_first(tmp_path, tiny_
     assert any("14 of" in finding for finding in family.findings)
     assert (tmp_path / "out" / "report.html").exists()
     assert outcome.exit_code == 0
+
+
+def test_pfh_run_measures_the_tuned_model_against_the_start(tmp_path, tiny_llama_path, monkeypatch):
+    install(tmp_path / "dists", "coin-dist", {"coin_domain": COIN}, {"pfh.domains": {"coin": "coin_domain"}})
+    monkeypatch.syspath_prepend(str(tmp_path / "dists"))
+    spec = RunSpec(
+        methods=("dpo",),
+        evals=(EvalChoice.parse("representation:cka,deltas"),),
+        domain="coin",
+        model=str(tiny_llama_path),
+        options={"methods:dpo": {**TRAINING, "max_steps": "2"}},
+        limit=8,
+        problems=6,
+    )
+    outcome = execute(spec, plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent(), output=tmp_path)
+    family = outcome.results.stages[0].families[0]
+    assert any("weight matrices changed" in finding for finding in family.findings)
+    assert not any(finding.startswith("None") for finding in family.findings)
+    assert family.comparisons == ()
