@@ -249,6 +249,11 @@ def test_completions_that_are_all_too_short_teach_nothing(imitator, tmp_path):
         sdft.train(spec_for(imitator, tmp_path, skip_tokens=6, max_steps=1))
 
 
+def test_a_demonstration_that_does_not_fit_is_refused(imitator, tmp_path):
+    with pytest.raises(UserError, match="prompts of 8 examples fill all of max_length=30"):
+        sdft.train(spec_for(imitator, tmp_path, max_length=30))
+
+
 def test_fewer_prompts_than_an_update_takes_are_refused(imitator, tmp_path):
     with pytest.raises(UserError, match="takes 12 prompts an update and has 8: give more --problems"):
         sdft.train(spec_for(imitator, tmp_path, gradient_accumulation=3))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pfh.domain import Problem, Rollout, Verdict
 from pfh.engine import Sampling
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint
 from pfh.specs import TrainingSpec
 from pfh.supervised import Example
@@ -223,6 +223,11 @@ def test_a_run_that_was_killed_in_its_second_iteration_ends_the_same(tiny_llama_
     assert same(weights(resumed.path), weights(whole.path))
     assert resumed.curves == whole.curves
     assert [phase.updates for phase in resumed.phases] == [2, 5], "one update was done twice"
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(tiny_llama_path, tmp_path):
+    with pytest.raises(UserError, match="prompts of 8 examples fill all of max_length=8"):
+        spin.train(spec_for(tiny_llama_path, tmp_path, players("sea"), max_length=8))
 
 
 def test_it_ends_where_the_model_writes_the_ground_truth(tiny_llama_path, tmp_path):

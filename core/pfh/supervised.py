@@ -65,6 +65,13 @@ def check_demonstration(template: str) -> str:
     return template
 
 
+def demonstrated(example: Example, template: str) -> tuple[Message, ...]:
+    """Return the example's prompt with its last turn in a `template` that `check_demonstration` accepts."""
+    *earlier, last = example.problem.messages
+    turn = template.format(prompt=last["content"], reference=example.completion)
+    return (*earlier, {"role": "user", "content": turn})
+
+
 def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
     """Return the run's problems with their verified ground truth; problems without one are left out.
 
@@ -162,13 +169,7 @@ def sft_trainer(
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = load_for_training(checkpoint)
-    # TRL leaves out an example of which no token of the completion is left, without a word.
-    full = _longer(tokenizer, (example.problem.messages for example in examples), options.max_length - 1)
-    if full:
-        raise UserError(
-            f"The prompts of {full} examples fill all of max_length={options.max_length}, so that nothing of their "
-            "completions is left: raise max_length."
-        )
+    require_room(tokenizer, (example.problem.messages for example in examples), options.max_length)
     rows = [{"prompt": list(example.problem.messages), "completion": [example.answer]} for example in examples]
     config = SFTConfig(
         **arguments,
@@ -187,6 +188,20 @@ def sft_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(options, model),
     )
+
+
+def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[Message]], max_length: int) -> None:
+    """Refuse prompts that leave no token for a completion: TRL leaves them out, or cuts them, without a word.
+
+    Raises:
+        UserError: there are such prompts.
+    """
+    full = _longer(tokenizer, prompts, max_length - 1)
+    if full:
+        raise UserError(
+            f"The prompts of {full} examples fill all of max_length={max_length}, so that nothing of their completions "
+            "is left: raise max_length."
+        )
 
 
 def _longer(tokenizer: PreTrainedTokenizerBase, chats: Iterable[Sequence[Message]], length: int) -> int:

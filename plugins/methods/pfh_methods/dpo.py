@@ -1,4 +1,4 @@
-"""Direct Preference Optimization on correct against incorrect rollouts of one prompt (OFF-RL)."""
+"""OFF-RL: Direct Preference Optimization on correct against incorrect rollouts of one prompt."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pfh import hookimpl, templates
 from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint
 from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import Example, check_demonstration, ground_truth, left_out
+from pfh.supervised import Example, check_demonstration, demonstrated, ground_truth, left_out, require_room
 from pfh.tokens import decode_tokens, first_stop
 from pfh.training import (
     TrainingOptions,
@@ -180,6 +180,7 @@ def sdft_trainer(
     if stops:
         # generate() looks for stop strings only where it is handed the tokenizer, which TRL does not do.
         model.generate = functools.partial(model.generate, tokenizer=tokenizer)
+    require_room(tokenizer, (demonstrated(example, options.demonstration) for example in examples), options.max_length)
     config = SDFTConfig(
         **{**arguments, "include_num_input_tokens_seen": "no"},  # `OnDomain` counts: batches begin as text.
         distillation_mode="full_logits",

@@ -11,9 +11,16 @@ from typing import Literal
 
 from pfh import hookimpl
 from pfh.domain import Problem, Rollout
-from pfh.engine import Message
 from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import Example, SupervisedOptions, check_demonstration, ground_truth, left_out, train_on
+from pfh.supervised import (
+    Example,
+    SupervisedOptions,
+    check_demonstration,
+    demonstrated,
+    ground_truth,
+    left_out,
+    train_on,
+)
 from pydantic import BaseModel, Field, field_validator
 
 Outcome = Literal["own words", "leaks", "wrong", "cut"]
@@ -96,13 +103,9 @@ def train(spec: TrainingSpec) -> TrainingResult:
 
 def ask(example: Example, request: str) -> Problem:
     """Return the problem with its last turn replaced by the request to rewrite the ground truth."""
-    *earlier, last = example.problem.messages
-    turn = request.format(prompt=last["content"], reference=example.completion)
-    message: Message = {"role": "user", "content": turn}
-    told_apart = hashlib.sha256(turn.encode()).hexdigest()[:12]
-    return dataclasses.replace(
-        example.problem, id=f"{example.problem.id}/rewrite-{told_apart}", messages=(*earlier, message)
-    )
+    messages = demonstrated(example, request)
+    told_apart = hashlib.sha256(messages[-1]["content"].encode()).hexdigest()[:12]
+    return dataclasses.replace(example.problem, id=f"{example.problem.id}/rewrite-{told_apart}", messages=messages)
 
 
 def choose(examples: Sequence[Example], rewrites: Sequence[Rollout], leaks: Sequence[str]) -> Rewritten:

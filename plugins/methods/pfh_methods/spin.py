@@ -13,7 +13,7 @@ from pfh.errors import StepFailedError
 from pfh.ledger import Phase
 from pfh.models import Checkpoint, resolve
 from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import Example, ground_truth, left_out
+from pfh.supervised import Example, ground_truth, left_out, require_room
 from pfh.training import (
     TrainingOptions,
     free_memory,
@@ -154,6 +154,7 @@ def spin_trainer(
     from trl import DPOConfig, DPOTrainer
 
     model, tokenizer = load_for_training(player)
+    require_room(tokenizer, (pair.problem.messages for pair in pairs), options.max_length)
     rows = [
         {
             "prompt": list(pair.problem.messages),
