@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pfh.data import Dataset, DataSource
 from pfh.domain import Problem, Split
@@ -69,6 +70,13 @@ def draw(problems: Sequence[Problem], count: int, seed: int, described: str) -> 
         )
     order = sorted(problems, key=lambda problem: hashlib.sha256(f"{seed}/{problem.id}".encode()).hexdigest())
     return tuple(order[:count])
+
+
+def version_of(*parts: object) -> str:
+    """Return a hash of `parts`, JSON values, and of the code that domains share, for `Domain.version`."""
+    folder = Path(__file__).parent
+    code = [(folder / name).read_text() for name in ("sources.py", "worker.py", "workers.py")]
+    return hashlib.sha256(json.dumps([code, *parts], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def to_answer(references: Sequence[str]) -> str:

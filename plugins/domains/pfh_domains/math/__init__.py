@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.metadata import version
 
 from pfh import hookimpl
 from pfh.data import Dataset, DataSource
@@ -18,7 +17,7 @@ from pfh_domains.math.equality import quick_verdict
 from pfh_domains.math.extraction import extract_answer
 from pfh_domains.math.problems import HOLDOUTS, load_holdout, training_problems
 from pfh_domains.math.settings import Options
-from pfh_domains.sources import Source, draw, from_answer, load_first
+from pfh_domains.sources import Source, draw, from_answer, load_first, version_of
 from pfh_domains.workers import Workers
 
 VERSION = "1"
@@ -55,14 +54,13 @@ class Math:
 
     @cached_property
     def version(self) -> str:
-        """Name the rules, the options and the rows that the problems come from.
+        """Name the rules, the checker, the options and the rows that the problems come from.
 
         Raises:
             DataUnavailableError: the training problems cannot be had here.
         """
         _, dataset = self._training
-        given = json.dumps([VERSION, dataset.fingerprint, self.options.model_dump(mode="json")])
-        return hashlib.sha256(given.encode()).hexdigest()[:12]
+        return version_of(VERSION, version("math-verify"), dataset.fingerprint, self.options.model_dump(mode="json"))
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
         """Return `count` problems in an order that `seed` shuffles; a problem's text decides its split.

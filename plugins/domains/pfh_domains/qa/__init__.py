@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import cached_property
 
 from pfh import hookimpl
@@ -19,7 +17,7 @@ from pfh_domains.qa.matching import exact_match, token_f1
 from pfh_domains.qa.problems import HOLDOUTS, load_holdout, training_problems
 from pfh_domains.qa.settings import GENERATED, TRAINING_SETS, Options
 from pfh_domains.reasoning.extraction import same_text
-from pfh_domains.sources import Source, draw, from_answer, load_first
+from pfh_domains.sources import Source, draw, from_answer, load_first, version_of
 
 VERSION = "1"
 
@@ -60,8 +58,7 @@ class Qa:
             DataUnavailableError: the training questions cannot be had here.
         """
         given_by = self._generated.version if self._generated else self._training[1].fingerprint
-        given = json.dumps([VERSION, given_by, self.options.model_dump(mode="json")])
-        return hashlib.sha256(given.encode()).hexdigest()[:12]
+        return version_of(VERSION, given_by, self.options.model_dump(mode="json"))
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
         """Return `count` questions in an order that `seed` shuffles; a question's text decides its split.

@@ -27,6 +27,7 @@ from pfh_domains.reasoning.tasks import (
     reference,
     settings_of,
 )
+from pfh_domains.sources import version_of
 from pfh_domains.workers import Workers
 
 __all__ = ["DEFAULT_TASKS", "TASKS", "Options", "Reasoning", "extract_answer"]
@@ -76,7 +77,7 @@ class Reasoning:
                 raise UserError(f"difficulty names {task!r}, which is not among the tasks {', '.join(options.tasks)}.")
         self.settings = {task: self._settings(task) for task in options.tasks}
         code = [file.read_text() for file in sorted(Path(__file__).parent.glob("*.py"))]
-        self.version = _hash(code, version("reasoning-gym"), self.settings, options.shots, options.answer_format)
+        self.version = version_of(code, version("reasoning-gym"), self.settings, options.shots, options.answer_format)
         self.examples = {task: self._draw_examples(task) for task in options.tasks}
         self._generators = {task: self._generator(task, 0) for task in options.tasks}
         self._workers = Workers("pfh_domains.reasoning.scoring:score", cpu_seconds=options.time_limit)
