@@ -35,6 +35,8 @@ class JournaledEngine:
     def __init__(self, engine: Engine, journal_path: Path, progress: Progress, label: str) -> None:
         self.seconds = 0.0
         """Seconds that the answers given so far took, those of earlier attempts included."""
+        self.prompt_tokens = 0
+        """Tokens of the prompts completed so far."""
         self._engine = engine
         self._path = journal_path
         self._progress = progress
@@ -78,7 +80,9 @@ class JournaledEngine:
 
     def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
         """Complete every request, or find its completion in the journal."""
-        return self._answer(requests, lambda group: self._engine.generate(group, sampling), Completion, sampling)
+        answers = self._answer(requests, lambda group: self._engine.generate(group, sampling), Completion, sampling)
+        self.prompt_tokens += sum(answer.prompt_tokens for answer in answers)
+        return answers
 
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
         """Score every request, or find its score in the journal."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,18 @@ _TOKENIZER_FILES = (
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "*.tiktoken")
 _HUB_FILES = ("*.safetensors", "*.json", *_TOKENIZER_FILES)
 _RECORDED_BASE = "pfh_base.json"
+_REMOTE = "openai:"
+_OPENAI = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """An OpenAI-compatible interface, and one of its models."""
+
+    url: str
+    """Up to and with the version, such as "http://localhost:8000/v1"."""
+    model: str
+    """As the endpoint names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +63,8 @@ class Checkpoint:
     """File name inside `path` when the weights are GGUF."""
     allow_pickle: bool = False
     """The user allowed weights that are not safetensors."""
+    endpoint: Endpoint | None = None
+    """Where a remote model answers; it has no files, and `path` means nothing."""
 
     def with_adapter(self, adapter: Path, *, name: str, fingerprint: str) -> Checkpoint:
         """Return this checkpoint's base under another adapter."""
@@ -58,11 +74,14 @@ class Checkpoint:
 def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path) -> Checkpoint:
     """Return the checkpoint that `text` names: a hub id, a model folder, a GGUF file or its folder, an adapter folder.
 
+    A remote model is named openai:MODEL@URL; without the URL it is at OPENAI_BASE_URL, or with OpenAI.
     `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`.
 
     Raises:
         UserError: it is none of these, cannot be had here, or lacks something; the message says which.
     """
+    if text.startswith(_REMOTE):
+        return _remote(text)
     path = Path(text).expanduser().absolute()
     if path.is_dir():
         return _from_folder(path, text, allow_pickle, cache_dir)
@@ -77,13 +96,31 @@ def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = Fals
 
 
 def family(checkpoint: Checkpoint) -> str:
-    """Return the architecture that `checkpoint` belongs to, such as "llama" or "qwen2"."""
+    """Return the architecture that `checkpoint` belongs to, such as "llama" or "qwen2"; a remote one's is "unknown"."""
+    if checkpoint.endpoint is not None:
+        return "unknown"
     if checkpoint.gguf_file is None:
         return str(_read_json(checkpoint.path / "config.json", checkpoint.name).get("model_type", "unknown"))
     from gguf import GGUFReader
 
     architecture = GGUFReader(checkpoint.path / checkpoint.gguf_file).get_field("general.architecture")
     return str(architecture.contents()) if architecture else "unknown"
+
+
+def _remote(text: str) -> Checkpoint:
+    """Return the model behind an endpoint: its name and place are all that tells it from others."""
+    model, at, url = text.removeprefix(_REMOTE).rpartition("@http")
+    if not at:
+        model, url = text.removeprefix(_REMOTE), os.environ.get("OPENAI_BASE_URL", _OPENAI)
+    else:
+        url = f"http{url}"
+    if not model:
+        raise UserError(
+            f"{text} names no model: write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."
+        )
+    endpoint = Endpoint(url=url.rstrip("/"), model=model)
+    digest = hashlib.sha256(f"{endpoint.url} {endpoint.model}".encode()).hexdigest()
+    return Checkpoint(name=text, path=Path(), fingerprint=f"remote-{digest[:20]}", endpoint=endpoint)
 
 
 def record_base(adapter: Path, base: Checkpoint) -> None:

@@ -215,6 +215,11 @@ def _start(spec: RunSpec, session: Session) -> tuple[Checkpoint, str]:
         checkpoint = resolve(
             spec.model, revision=spec.revision, allow_pickle=spec.allow_pickle, cache_dir=session.store.cache
         )
+        if checkpoint.endpoint is not None:
+            raise UserError(
+                f"{spec.model} cannot be trained, as only its completions can be had: give the model's weights, or "
+                "measure it with pfh eval."
+            )
         return checkpoint, f"{spec.start.upper() if spec.start else 'custom'}: {checkpoint.name}"
     if spec.start == "base":
         how = "--safe for the aligned start, --model for your own"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ANSWERS_THROUGH = {"auto": ("hf", "vllm")}
 """Backends that answer through others: the code of those decides the figures too."""
 
+REMOTE_BACKEND = "openai"
+"""What answers for a model that has an endpoint, whatever runs the models that have weights."""
+
 
 class Session:
     """One process's access to models, data and judges."""
@@ -43,10 +46,14 @@ class Session:
         self.batch_tokens = batch_tokens
         self.data = data or HubData()
         self._engine: Engine | None = None
+        self._resident = ""
         self._judges: dict[str, Judge] = {}
 
     def engine(self, checkpoint: Checkpoint) -> Engine:
         """Return the engine, answering with `checkpoint`; the model is loaded only now."""
+        backend = self._backend_of(checkpoint)
+        if self._resident != backend:
+            self.release()
         if self._engine is None:
             spec = EngineSpec(
                 checkpoint=checkpoint,
@@ -55,7 +62,7 @@ class Session:
                 open_engine=self.plugins.open_engine,
                 progress=self.progress,
             )
-            self._engine = self.plugins.open_engine(self.backend, spec)
+            self._engine, self._resident = self.plugins.open_engine(backend, spec), backend
         self._engine.use(checkpoint)
         return self._engine
 
@@ -71,24 +78,25 @@ class Session:
             self._judges[name] = self.plugins.open_judge(name, JudgeSpec(data=self.data, cache_dir=self.store.cache))
         return self._judges[name]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, checkpoint: Checkpoint | None = None) -> dict[str, str]:
         """Return what beside a step's inputs decides what a model answers: backend, dtype, libraries, device."""
         import torch
 
+        backend = self.backend if checkpoint is None else self._backend_of(checkpoint)
+        backends = (backend, *ANSWERS_THROUGH.get(backend, ()))
         return {
-            "backend": " ".join(self.plugins.load("backends", name).code_version for name in self._backends),
+            "backend": " ".join(self.plugins.load("backends", name).code_version for name in backends),
             "dtype": self.dtype,
             "pfh": __version__,
             "torch": version("torch"),
             "transformers": version("transformers"),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            **({"vllm": _installed_version("vllm")} if "vllm" in self._backends else {}),
+            **({name: _installed_version(name) for name in ("vllm", "openai") if name in backends}),
             **({"batch_tokens": str(self.batch_tokens)} if self.batch_tokens else {}),
         }
 
-    @property
-    def _backends(self) -> tuple[str, ...]:
-        return (self.backend, *ANSWERS_THROUGH.get(self.backend, ()))
+    def _backend_of(self, checkpoint: Checkpoint) -> str:
+        return self.backend if checkpoint.endpoint is None else REMOTE_BACKEND
 
 
 def _installed_version(distribution: str) -> str:

@@ -117,7 +117,7 @@ def evaluation(
         "limit": limit,
         "seed": seed,
         "model": checkpoint.fingerprint,
-        "environment": session.environment(),
+        "environment": session.environment(checkpoint),
         **({"reference": against.artifact} if against else {}),
     }
 
@@ -170,7 +170,7 @@ def rollouts(
         "samples": samples,
         "sampling": dataclasses.asdict(sampling),
         "model": checkpoint.fingerprint,
-        "environment": session.environment(),
+        "environment": session.environment(checkpoint),
     }
 
     def build(work: Path, folder: Path) -> None:
@@ -186,7 +186,10 @@ def rollouts(
             seconds=engine.seconds,
             tokens=sum(rollout.tokens for rollout in drawn),
             samples=len(drawn),
-            notes={"mean_reward": sum(rollout.verdict.reward for rollout in drawn) / max(len(drawn), 1)},
+            notes={
+                "mean_reward": sum(rollout.verdict.reward for rollout in drawn) / max(len(drawn), 1),
+                "prompt_tokens": engine.prompt_tokens,
+            },
         )
         write_ledger(folder / "ledger.json", [phase])
 

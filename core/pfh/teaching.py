@@ -23,7 +23,9 @@ class TeacherOptions(SupervisedOptions):
     """Options of the methods that imitate a teacher."""
 
     teacher: str = Field(
-        "", validate_default=True, description="the model that writes the completions: a hub id or a path; needed"
+        "",
+        validate_default=True,
+        description="the model that writes the completions: a hub id, a path or openai:MODEL@URL; needed",
     )
     samples: int = Field(4, ge=1, description="rollouts of the teacher a problem")
     completions_per_prompt: int = Field(1, ge=1, description="most accepted completions of a prompt to train on")
@@ -99,7 +101,14 @@ def check_family(student: Checkpoint, teacher: Checkpoint, relation: Relation, *
     """
     own, others = family(student), family(teacher)
     sentence = f"The student {student.name} is of the family {own}, the teacher {teacher.name} of {others}."
-    if allowed or (own == others) == (relation == "same"):
+    if allowed:
+        return sentence
+    if teacher.endpoint is not None:
+        raise UserError(
+            f"The teacher {teacher.name} answers through an endpoint, which does not tell its family: set "
+            "allow_family_mismatch=true if you know that it is the one wanted."
+        )
+    if (own == others) == (relation == "same"):
         return sentence
     wanted, method = ("the same family", "cf-sft") if relation == "same" else ("another family", "sf-sft")
     raise UserError(
