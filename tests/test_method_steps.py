@@ -85,6 +85,6 @@ def test_sdft_rewrite_asks_with_prompts_of_its_own(session, tiny_llama_path):
 
 def test_sdft_draws_while_it_trains(session, tiny_llama_path):
     trained = train(session, tiny_llama_path, "sdft")
-    assert [phase.name for phase in trained.phases] == ["training"]
-    assert trained.phases[0].tokens > 0
+    assert [phase.name for phase in trained.phases] == ["rollouts", "training"]
+    assert all(phase.tokens > 0 for phase in trained.phases)
     assert not (session.store.root / "artifacts" / "rollouts").exists()

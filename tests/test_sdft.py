@@ -16,6 +16,7 @@ from pfh.specs import TrainingSpec
 from pfh.supervised import Example, SupervisedOptions, train_on
 from pfh.training import load_for_training, trainer_arguments
 from pfh_methods import sdft
+from pfh_methods.tally import Tally
 
 from tests.tiny import tiny_llama, tiny_tokenizer
 
@@ -73,8 +74,9 @@ def trainer_for(spec: TrainingSpec, **generation):
     arguments = trainer_arguments(
         spec.options, output_dir=spec.output_dir, seed=spec.seed, batch_size=4, gradient_accumulation=1
     )
+    tally = Tally.read(spec.output_dir / "tally.json")
     generation = {"max_completion_length": 6, "num_loss_tokens_to_skip": 0} | generation
-    return sdft.sdft_trainer(spec.checkpoint, examples, spec.options, ("\n",), {**arguments, **generation})
+    return sdft.sdft_trainer(spec.checkpoint, examples, spec.options, ("\n",), {**arguments, **generation}, tally)
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -158,7 +160,10 @@ def test_it_learns_what_only_the_demonstration_told(seed, imitator, tmp_path):
     result = sdft.train(spec)
     trained = spec.checkpoint.with_adapter(result.path, name="trained", fingerprint="trained")
     assert likelihood(trained, "bee") > likelihood(spec.checkpoint, "bee") + 5
-    (phase,) = result.phases
+    rollouts, phase = result.phases
+    assert (rollouts.name, rollouts.samples) == ("rollouts", 80)
+    assert 0 < rollouts.tokens <= 80 * 6
+    assert rollouts.seconds > 0
     assert (phase.name, phase.updates, phase.samples) == ("training", 20, 80)
     assert phase.tokens > 80 * 10
     assert phase.notes == {"prompts": 8, "effective_prompts": 8, "share_without_loss": 0.0}
@@ -191,7 +196,7 @@ def test_one_seed_gives_one_result_also_after_a_kill(adapter, imitator, tmp_path
     resumed = sdft.train(spec_for(imitator, tmp_path / "cut", **changes))
     assert same(weights(resumed.path), weights(whole.path))
     assert resumed.curves == whole.curves
-    assert resumed.phases[0].updates == 4
+    assert resumed.phases[1].updates == 4
 
 
 def test_the_teacher_is_an_average_of_what_was_trained(imitator, tmp_path):

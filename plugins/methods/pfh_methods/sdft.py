@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl, templates
 from pfh.errors import StepFailedError, UserError
+from pfh.ledger import Phase
 from pfh.models import Checkpoint
 from pfh.specs import TrainingResult, TrainingSpec
 from pfh.supervised import Example, check_demonstration, demonstrated, ground_truth, left_out, require_room
@@ -26,6 +28,8 @@ from pfh.training import (
 )
 from pydantic import BaseModel, Field, field_validator
 
+from pfh_methods.tally import Tally
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase, TrainerCallback
@@ -34,6 +38,14 @@ if TYPE_CHECKING:
 SHORT = 32
 """Where completions are cut below so many tokens, none is skipped by default: there would be little left."""
 _NO_LOSS = "completions/without_loss"
+_MISLEADING = (
+    "completions/clipped_ratio",
+    "completions/mean_terminated_length",
+    "completions/min_terminated_length",
+    "completions/max_terminated_length",
+    "self_distillation/distillation_loss",
+)
+"""Figures of TRL's: four take a completion that a stop string ended for one that was cut off, one is there twice."""
 _AVERAGE = "teacher.safetensors"
 
 
@@ -87,6 +99,8 @@ def train(spec: TrainingSpec) -> TrainingResult:
     limit = options.max_new_tokens or spec.domain.sampling.max_new_tokens
     skip = options.skip_tokens if options.skip_tokens is not None else 3 * (limit >= SHORT)
 
+    tally = Tally.read(spec.output_dir / "rollouts.json")
+
     def build(batch_size: int, gradient_accumulation: int) -> SDFTTrainer:
         arguments = trainer_arguments(
             options,
@@ -96,7 +110,8 @@ def train(spec: TrainingSpec) -> TrainingResult:
             gradient_accumulation=gradient_accumulation,
         )
         generation = {"max_completion_length": limit, "num_loss_tokens_to_skip": skip}
-        return sdft_trainer(spec.checkpoint, examples, options, spec.domain.sampling.stop, {**arguments, **generation})
+        stop = spec.domain.sampling.stop
+        return sdft_trainer(spec.checkpoint, examples, options, stop, {**arguments, **generation}, tally)
 
     trained = train_resumably(
         build,
@@ -118,7 +133,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     figures = {"prompts": len(spec.problems), "effective_prompts": len(examples), "share_without_loss": without}
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
-        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, **figures}),),
+        phases=_phases(trained.phase, tally, figures),
         curves=trained.curves,
         notes=notes,
     )
@@ -133,12 +148,26 @@ def _require_prompts(options: Options, prompts: int) -> None:
         )
 
 
+def _phases(training: Phase, tally: Tally, figures: Mapping[str, float]) -> tuple[Phase, Phase]:
+    """Book the generation apart from the rest of the training."""
+    rollouts = Phase(
+        name="rollouts",
+        seconds=round(min(tally.generation_seconds, training.seconds), 3),
+        tokens=tally.tokens * training.devices,
+        devices=training.devices,
+        samples=tally.samples * training.devices,
+    )
+    rest = round(training.seconds - rollouts.seconds, 3)
+    return rollouts, dataclasses.replace(training, seconds=rest, notes={**training.notes, **figures})
+
+
 def sdft_trainer(
     checkpoint: Checkpoint,
     examples: Sequence[Example],
     options: Options,
     stop: Sequence[str],
     arguments: Mapping[str, Any],
+    tally: Tally,
 ) -> SDFTTrainer:
     """Return TRL's trainer with the loss of Shenfeld et al. 2026 (arXiv 2601.19897).
 
@@ -154,7 +183,7 @@ def sdft_trainer(
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
     class OnDomain(SDFTTrainer):  # type: ignore[misc] # TRL is untyped here
-        """Keeps its own teacher, ends completions where the domain does, and counts tokens."""
+        """Keeps its own teacher, ends completions where the domain does, and counts what they cost."""
 
         def _setup_teacher_model(self) -> None:
             self.teacher_model = _average_teacher(self.model, options.ema_rate)
@@ -164,8 +193,11 @@ def sdft_trainer(
             return nullcontext()
 
         def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
-            prompts, completions = super()._generate(prompt_ids)
-            return prompts, [up_to_stop(tokenizer, completion, stops) for completion in completions]
+            began = time.perf_counter()
+            prompts, drawn = super()._generate(prompt_ids)
+            completions = [up_to_stop(tokenizer, completion, stops) for completion in drawn]
+            tally.generated(time.perf_counter() - began, [len(completion) for completion in completions])
+            return prompts, completions
 
         def _prepare_training_batch(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             batch: dict[str, Any] = super()._prepare_training_batch(inputs)
@@ -174,6 +206,12 @@ def sdft_trainer(
             without = (lengths <= self.num_loss_tokens_to_skip).float().mean().item()
             self._metrics["train"][_NO_LOSS].append(without)
             return batch
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            for figure in _MISLEADING:
+                self._metrics["train"].pop(figure, None)
+            tally.write()
+            super().log(logs, start_time)
 
     model, tokenizer = load_for_training(checkpoint)
     stops = (*stop, *templates.stops(tokenizer))
