@@ -111,3 +111,22 @@ def test_the_code_version_changes_with_the_plugins_files_and_with_nothing_else(t
     assert found("packed").code_version == before
     (tmp_path / "pack" / "helper.py").write_text("x = 2\n")
     assert found("packed").code_version != before
+
+
+@pytest.mark.parametrize(
+    "line", ["from pack.near import x", "from pack import near", "import pack.near", "from .near import x"]
+)
+def test_the_code_version_of_a_module_takes_in_what_it_imports_from_beside_it(line, tmp_path: Path, monkeypatch):
+    modules = {
+        "pack.__init__": "",
+        "pack.method": f"{METHOD}\n{line}\n",
+        "pack.near": "from pack.far import x\n",
+        "pack.far": "x = 1\n",
+        "pack.stranger": "x = 1\n",
+    }
+    monkeypatch.syspath_prepend(install(tmp_path, "packed", modules, {"pfh.methods": {"packed": "pack.method"}}))
+    before = found("packed").code_version
+    (tmp_path / "pack" / "stranger.py").write_text("x = 2\n")
+    assert found("packed").code_version == before
+    (tmp_path / "pack" / "far.py").write_text("x = 2\n")
+    assert found("packed").code_version != before

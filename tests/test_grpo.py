@@ -215,7 +215,7 @@ def test_a_reward_without_variance_says_what_to_change(tiny_llama_path, tmp_path
     for reward, advice in ((0.0, "easier"), (1.0, "harder")):
         spec = training_spec(grpo, tiny_llama_path, tmp_path / advice, domain=Letters(reward=reward))
         with pytest.raises(
-            StepFailedError, match=rf"grpo has learned nothing.*\({reward:.2f} on average\).*{advice}.*kept"
+            StepFailedError, match=rf"grpo has learned nothing.*\({reward:.2f} on average.*{advice}.*kept"
         ):
             grpo.train(spec)
 

@@ -67,11 +67,16 @@ class Plugin:
 
     @cached_property
     def code_version(self) -> str:
-        """Distribution, version and a hash of the plugin's own files: what a step's key says of its code."""
+        """Distribution, version and a hash of the plugin's own files: what a step's key says of its code.
+
+        Its own are all files of a package, or a module and the modules beside it that it imports.
+        """
         path = _module_file(self.module)
         if path is None:
             return self.source
-        files = sorted(_package_files(path.parent)) if path.name == "__init__.py" else [path]
+        files = sorted(
+            _package_files(path.parent) if path.name == "__init__.py" else _with_neighbours(path, self.module)
+        )
         digest = hashlib.sha256()
         for file in files:
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -173,3 +178,33 @@ def _package_files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if path.is_file() and path.suffix not in {".pyc", ".pyo"}:
             yield path
+
+
+def _with_neighbours(path: Path, module: str) -> set[Path]:
+    """Return a module's file and those of the modules beside it that it imports, and that they import."""
+    package = module.rpartition(".")[0]
+    files: set[Path] = set()
+    new = {path}
+    while new:
+        files |= new
+        beside = {path.parent / f"{name}.py" for file in new for name in _imported_from(package, file)}
+        new = {file for file in beside - files if file.is_file()}
+    return files
+
+
+def _imported_from(package: str, file: Path) -> Iterator[str]:
+    """Yield the names of the modules of `package` that the source in `file` imports."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = ".".join(part for part in (package if node.level == 1 else "", node.module or "") if part)
+            names = [source, *(f"{source}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if package and name.startswith(f"{package}."):
+                yield name.removeprefix(f"{package}.").partition(".")[0]

@@ -225,11 +225,12 @@ def _require_variance(curves: Sequence[Mapping[str, float]], method: str) -> Non
     if not curves or any(row["frac_reward_zero_std"] < 1 for row in curves):
         return
     mean = _mean(curves, "reward")
+    easier = "easier" if mean < 0.5 else "harder"
     raise StepFailedError(
-        f"{method} has learned nothing: in {len(curves)} batches all completions of a prompt earned the same reward "
-        f"every time ({mean:.2f} on average), so nothing told one from another. Make the domain's problems "
-        f"{'easier' if mean < 0.5 else 'harder'}, raise generations or temperature, or start from a model that "
-        "sometimes succeeds; the trainer's checkpoints are kept."
+        f"{method} has learned nothing: all completions of a prompt earned the same reward each time ({mean:.2f} on "
+        f"average, batches of rollouts: {len(curves)}), so nothing told one from another. Make the domain's problems "
+        f"{easier}, raise generations or temperature, or start from a model that sometimes succeeds; the trainer's "
+        "checkpoints are kept."
     )
 
 
