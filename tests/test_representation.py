@@ -21,7 +21,7 @@ from pfh.statistics import compare_evaluations
 from pfh.store import Store
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import representation
-from pfh_evals.representation import deltas, documents, probes, refusal, similarity, spectra, weights
+from pfh_evals.representation import activations, deltas, documents, probes, refusal, similarity, spectra, weights
 from transformers import AutoModelForCausalLM
 
 from tests.plugin_dists import install
@@ -140,6 +140,16 @@ def test_grams_do_not_depend_on_the_batches(tiny_llama_path, monkeypatch):
     one_by_one = measured(checkpoint, "cka").arrays["cka/grams"]
     np.testing.assert_allclose(similarity.similarity(whole, one_by_one).diagonal(), 1, atol=1e-9)
     np.testing.assert_allclose(whole, one_by_one, rtol=1e-4, atol=1e-4 * np.abs(whole).max())
+
+
+def test_what_all_prompts_begin_with_does_not_count(tiny_llama_path):
+    engine = HfEngine(EngineSpec(checkpoint=checkpoint_of(tiny_llama_path), dtype="float32"))
+    texts = ["common: one", "common: another"]
+    found = activations.pooled(engine, texts, "mean", Silent(), "test")
+    for row, text, own in zip(found, texts, (3, 5), strict=True):
+        stream = engine.hidden_states([text], range(3))[0]
+        assert engine.count_tokens(text) - own == engine.count_tokens("common:")
+        np.testing.assert_allclose(row, stream[:, -own:].mean(axis=1), atol=1e-5)
 
 
 # Probes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,13 +22,21 @@ def pooled(
 ) -> NDArray[np.float32]:
     """Return one vector a text and layer, shape (texts, depth + 1, width).
 
-    "mean" is the mean over a text's tokens, "last" is its last token.
+    "last" is a text's last token. "mean" is the mean over its tokens behind what all texts begin with, and behind the
+    first one: that says nothing of a text, and many models give the first token a stream so large (Sun et al. 2024,
+    arXiv 2402.17762) that a mean over it tells the number of tokens and little else.
     """
-    rows = [
-        stream.mean(axis=1, dtype=np.float64).astype(np.float32) if pool == "mean" else stream[:, -1]
-        for stream in streams(engine, texts, progress, label)
-    ]
-    return np.stack(rows)
+    kept = own_tokens(engine, texts) if pool == "mean" else [1] * len(texts)
+    found = zip(streams(engine, texts, progress, label), kept, strict=True)
+    return np.stack([stream[:, -own:].mean(axis=1, dtype=np.float64).astype(np.float32) for stream, own in found])
+
+
+def own_tokens(engine: Engine, texts: Sequence[str]) -> list[int]:
+    """Return how many tokens each text has behind what all begin with and behind the first one; at least 1."""
+    rows = [engine.encode(text) for text in texts]
+    ends = zip(min(rows), max(rows), strict=False)  # the first and the last in order share what all share
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], ends)))
+    return [max(len(row) - max(shared, 1), 1) for row in rows]
 
 
 def streams(engine: Engine, texts: Sequence[str], progress: Progress, label: str) -> Iterator[NDArray[np.float32]]:

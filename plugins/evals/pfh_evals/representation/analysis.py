@@ -64,14 +64,14 @@ def _cka(spec: AnalysisSpec) -> Part:
     debiased, plain = (similarity.similarity(before, after, debiased=each) for each in (True, False))
     shared = min(len(before), len(after))
     same, same_plain = np.diag(debiased), np.diag(plain)
-    rows = [(layer, _cell(same[layer]), _cell(same_plain[layer])) for layer in range(shared)]
+    rows = [(layer, _cell(same[layer], 6), _cell(same_plain[layer], 6)) for layer in range(shared)]
     table = Table(
         title="Similarity of each layer before and after (linear CKA)",
         columns=("layer", "debiased CKA", "biased CKA"),
         rows=tuple(rows),
-        note=f"Over {before.shape[1]} prompts, each the mean over its tokens. 1: equal up to rotation and scale. The "
-        "biased figure is near 1 for any layers when there are fewer prompts than dimensions: read the debiased one. "
-        "Layer i is the input of block i, the last one the output of the last block; a blank is a layer that is the "
+        note=f"Over {before.shape[1]} prompts, each the mean over its own tokens. 1: equal up to rotation and scale. "
+        "The biased figure is near 1 for any layers when there are fewer prompts than dimensions: read the debiased "
+        "one. Layer i is the input of block i, the last one the output of the last block; a blank is a layer that is the "
         "same for every prompt.",
     )
     shown = (plots.similarity_curve(same, same_plain), plots.similarity_map(debiased))
@@ -281,6 +281,6 @@ def _at(values: NDArray[Any] | None, layer: int) -> Cell:
     return None if values is None or layer >= len(values) else _cell(values[layer])
 
 
-def _cell(value: Any) -> float | None:  # noqa: ANN401 - any number
+def _cell(value: Any, digits: int = 4) -> float | None:  # noqa: ANN401 - any number
     """Return a figure for a table; None where there is none."""
-    return round(float(value), 4) if value is not None and np.isfinite(value) else None
+    return round(float(value), digits) if value is not None and np.isfinite(value) else None

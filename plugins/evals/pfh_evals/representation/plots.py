@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 GREY, BLUE, ORANGE = "#9aa5b1", "#0072b2", "#d55e00"
 """Before, after, and a third; apart in print and to colour-blind readers."""
+BINS = 24
 SPECTRA = 6
 """So many matrices, one of each kind, have their spectrum drawn."""
 Arrays = Mapping[str, "NDArray[Any]"]
@@ -122,6 +123,9 @@ def spectra(rows: Sequence[Mapping[str, Any]]) -> Plot:
 
 def projection_histogram(before: Arrays, after: Arrays) -> Plot:
     """Plot the projections of held-out requests on the refusal direction."""
+    values = np.concatenate([arrays[f"refusal/projections {kind}"] for arrays in (before, after) for kind in KINDS])
+    low, high = float(values.min()), float(values.max())
+    bins = {"start": low, "end": high + 1e-9, "size": max(high - low, 1e-9) / BINS}
     data = []
     for side, colour, arrays in (("before", GREY, before), ("after", BLUE, after)):
         for kind in KINDS:
@@ -131,7 +135,7 @@ def projection_histogram(before: Arrays, after: Arrays) -> Plot:
                     "type": "histogram",
                     "name": f"{kind}, {side}",
                     "x": [float(value) for value in arrays[f"refusal/projections {kind}"]],
-                    "nbinsx": 24,
+                    "xbins": bins,
                     "opacity": 0.6 if kind == "harmful" else 0.9,
                     "marker": {"color": fill, "line": {"color": colour, "width": 2}},
                 }

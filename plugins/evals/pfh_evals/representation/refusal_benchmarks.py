@@ -49,7 +49,7 @@ def refusal(spec: EvaluationSpec) -> Measured:
     openings = tuple(text.strip() for text in options.openings.split(",") if text.strip())
     asker = Asker(engine=spec.engine, openings=openings, progress=spec.progress)
     held_out = requests.held_out
-    scored = benchmark(SCORE, requests.version, source=requests.origin, sensitive=True)
+    scored = benchmark(SCORE, requests.version, source=requests.origin)
     scored = _with_samples(scored, held_out["harmful"], asker.scores(held_out["harmful"]), spec)
     projected, direction = _direction(spec, asker, requests)
     if direction is None:
@@ -74,7 +74,7 @@ def refusal(spec: EvaluationSpec) -> Measured:
 
 def _direction(spec: EvaluationSpec, asker: Asker, requests: documents.Requests) -> tuple[Benchmark, Direction | None]:
     """Return the benchmark of projections, without samples yet, and the direction to project on, if there is one."""
-    row = benchmark(PROJECTION, requests.version, source=requests.origin, sensitive=True)
+    row = benchmark(PROJECTION, requests.version, source=requests.origin)
     if spec.reference is None:
         try:
             direction = find_direction(
