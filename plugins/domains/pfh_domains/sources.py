@@ -66,7 +66,7 @@ def draw(problems: Sequence[Problem], count: int, seed: int, described: str) -> 
     if count > len(problems):
         raise UserError(
             f"{described}: {len(problems)} problems under these options, and {count} were asked for. Ask for fewer "
-            "(--problems), or raise max_prompt_chars."
+            "(--problems), or loosen the limits on their length."
         )
     order = sorted(problems, key=lambda problem: hashlib.sha256(f"{seed}/{problem.id}".encode()).hexdigest())
     return tuple(order[:count])

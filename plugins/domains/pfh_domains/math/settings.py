@@ -33,7 +33,7 @@ class Options(BaseModel):
         "line", description='"line": one line that is the answer; "boxed": free reasoning that ends in \\boxed{}'
     )
     shots: int = Field(4, ge=0, le=4, description="worked examples, shown as earlier turns of the chat")
-    max_prompt_chars: int = Field(1500, ge=1, description="problems with a longer statement are left out")
+    max_prompt_chars: int = Field(1500, ge=1, description="training problems with a longer statement are left out")
     max_new_tokens: int | None = Field(
         None, ge=1, description="length limit of a completion; unset: 16 for a line, 512 for boxed"
     )

@@ -45,7 +45,7 @@ class Options(BaseModel):
     max_new_tokens: int | None = Field(
         None, ge=1, description="length limit of a completion; unset: 16 for a line (64 for arc_1d), 512 for tagged"
     )
-    temperature: float = Field(1.0, ge=0, description="softmax temperature of the rollouts")
+    temperature: float = Field(0.7, ge=0, description="softmax temperature of the rollouts")
 
     @field_validator("dataset")
     @classmethod
