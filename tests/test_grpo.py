@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from pfh.options import fill
 from pfh_methods import grpo, reinforce
 from pfh_methods.collapse import repeated_share, signs_of_collapse
 from pfh_methods.on_domain import end_of_completion
-from pfh_methods.online import lay_ground, online_arguments, own_chat
+from pfh_methods.online import lay_ground, online_arguments, own_chat, reference_arguments
 from pfh_methods.tally import Tally
 
 from tests.letters import Letters, assert_it_learns, logps_of, rows_of, same, stir, training_spec, untimed, weights
@@ -176,6 +178,30 @@ def test_an_interrupted_training_ends_with_the_same_weights(name, inner_epochs, 
     assert untimed(resumed.curves) == untimed(whole.curves)
     assert resumed.phases[0].samples > whole.phases[0].samples
     assert whole.phases[1].samples == inner_epochs * whole.phases[0].samples
+
+
+def test_the_divergence_from_the_start_is_measured_now_and_then(tiny_llama_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("pfh_methods.on_domain.KL_EVERY", 3)
+    curves = grpo.train(training_spec(grpo, tiny_llama_path, tmp_path, epochs=3)).curves
+    assert {row["step"]: row["kl"] for row in curves if "kl" in row}.keys() == {1, 4}
+    assert curves[0]["kl"] == pytest.approx(0, abs=1e-6)
+    assert curves[3]["kl"] > 1e-3
+
+    trainer, batch = trainer_of(grpo, tiny_llama_path, tmp_path / "by hand")
+    stir(trainer.model, seed=1)
+    rows = rows_of(batch)
+    now = np.concatenate([logps_of(trainer.model, *row) for row in rows])
+    with trainer.model.disable_adapter():
+        start = np.concatenate([logps_of(trainer.model, *row) for row in rows])
+    assert trainer._kl_from_start(batch) == pytest.approx((now - start).mean(), abs=1e-4)
+
+
+def test_a_reference_that_cannot_be_loaded_is_refused(tmp_path):
+    spec = training_spec(grpo, tmp_path, tmp_path, adapter="full", beta=0.1)
+    gguf = dataclasses.replace(spec, checkpoint=dataclasses.replace(spec.checkpoint, gguf_file="a.gguf"))
+    with pytest.raises(UserError, match=r"does not load from GGUF: choose adapter=lora"):
+        reference_arguments(gguf, 0.1)
+    assert reference_arguments(gguf, 0.0)["beta"] == reference_arguments(spec, 0.1)["beta"] - 0.1 == 0
 
 
 def test_a_completion_ends_with_the_token_that_completes_a_stop(tiny_llama_path, tmp_path):

@@ -18,6 +18,7 @@ from pfh_methods.collapse import repeated_share
 from pfh_methods.tally import Tally
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,6 +27,9 @@ _BLIND_TO_STOPS = tuple(
     for figure in ("clipped_ratio", "mean_terminated_length", "min_terminated_length", "max_terminated_length")
 )
 """Figures of TRL's that take a completion which a stop string ended for one that was cut off."""
+
+KL_EVERY = 10
+"""Batches of rollouts between two measurements of the divergence from the start, where the loss needs none."""
 
 Measure = Callable[[Problem, str], float]
 """A figure of one completion, whose mean goes into the curves."""
@@ -105,11 +109,12 @@ def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = Non
     return reward
 
 
-def on_domain(trainer: type[Any], ground: Ground) -> type[Any]:
+def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) -> type[Any]:
     """Return a subclass of GRPOTrainer or RLOOTrainer whose completions end where the domain's do, and that counts.
 
     Its `rewards` are those of the latest completions of all processes, shape (completions,). Into the curves go the
-    seconds of an update: generation, scoring (the verifier), and the rest (the update itself).
+    seconds of an update: generation, scoring (the verifier), and the rest (the update itself). With `kl_from_start`, a
+    loss without a reference and an adapter, the divergence from the start model is measured now and then.
     """
     stops, tokenizer, tally = ground.stops, ground.tokenizer, ground.tally
 
@@ -140,6 +145,44 @@ def on_domain(trainer: type[Any], ground: Ground) -> type[Any]:
             self.rewards = rewards[:, 0]
             tally.scored(time.perf_counter() - began)
             return rewards
+
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            due = self.state.global_step % (KL_EVERY * self.num_iterations) == 0
+            if due and kl_from_start and self.beta == 0 and ground.spec.options.adapter == "lora":
+                self._metrics["train"]["kl"].append(self._kl_from_start(batch))
+            return batch
+
+        def completion_logps(
+            self,
+            model: torch.nn.Module,
+            batch: Mapping[str, torch.Tensor],
+            prompt: str = "prompt",
+            batch_size: int | None = None,
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            """Return log-probabilities and entropies of the completions after a prompt, shape (completions, tokens)."""
+            import torch
+
+            logps, entropies, _ = self._get_per_token_logps_and_entropies(
+                model,
+                torch.cat([batch[f"{prompt}_ids"], batch["completion_ids"]], dim=1),
+                torch.cat([batch[f"{prompt}_mask"], batch["completion_mask"]], dim=1),
+                batch["completion_ids"].size(1),
+                batch_size=batch_size,
+                compute_entropy=True,
+            )
+            return logps, entropies
+
+        def _kl_from_start(self, batch: Mapping[str, torch.Tensor]) -> float:
+            """Return the mean over the tokens of log pi - log pi_start: the start is the model without its adapter."""
+            import torch
+
+            size, mask = self.args.per_device_train_batch_size, batch["completion_mask"]
+            with torch.no_grad():
+                now, _ = self.completion_logps(self.model, batch, batch_size=size)
+                with self.accelerator.unwrap_model(self.model).disable_adapter():
+                    start, _ = self.completion_logps(self.model, batch, batch_size=size)
+            return float(((now - start) * mask).sum() / mask.sum())
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             for figure in _BLIND_TO_STOPS:

@@ -142,7 +142,7 @@ def privileged_trainer(ground: Ground, sampler: Side) -> type[Any]:
     options: PrivilegedOptions = ground.spec.options
     other: Side = "student" if sampler == "teacher" else "teacher"
 
-    class Privileged(on_domain(GRPOTrainer, ground)):  # type: ignore[misc]
+    class Privileged(on_domain(GRPOTrainer, ground, kl_from_start=False)):  # type: ignore[misc]
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             import torch
 
@@ -177,20 +177,12 @@ def privileged_trainer(ground: Ground, sampler: Side) -> type[Any]:
             return {"other_prompt_ids": padded.to(device), "other_prompt_mask": mask.to(device)}
 
         def logps(
-            self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], side: Side, size: int | None = None
+            self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], side: Side, batch_size: int | None = None
         ) -> tuple[torch.Tensor, torch.Tensor]:
-            """Return log-probabilities and entropies of the tokens after a side's prompt, (completions, tokens)."""
-            import torch
-
-            name = "prompt" if side == sampler else "other_prompt"
-            logps, entropies, _ = self._get_per_token_logps_and_entropies(
-                model,
-                torch.cat([batch[f"{name}_ids"], batch["completion_ids"]], dim=1),
-                torch.cat([batch[f"{name}_mask"], batch["completion_mask"]], dim=1),
-                batch["completion_ids"].size(1),
-                batch_size=size,
-                compute_entropy=True,
-            )
+            """Return log-probabilities and entropies of the completions after a side's prompt."""
+            prompt = "prompt" if side == sampler else "other_prompt"
+            logps: torch.Tensor
+            logps, entropies = self.completion_logps(model, batch, prompt, batch_size)
             return logps, entropies
 
     return Privileged
