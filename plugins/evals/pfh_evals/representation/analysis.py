@@ -71,8 +71,8 @@ def _cka(spec: AnalysisSpec) -> Part:
         rows=tuple(rows),
         note=f"Over {before.shape[1]} prompts, each the mean over its own tokens. 1: equal up to rotation and scale. "
         "The biased figure is near 1 for any layers when there are fewer prompts than dimensions: read the debiased "
-        "one. Layer i is the input of block i, the last one the output of the last block; a blank is a layer that is the "
-        "same for every prompt.",
+        "one. Layer i is the input of block i, the last one the output of the last block; a blank is a layer that is "
+        "the same for every prompt.",
     )
     shown = (plots.similarity_curve(same, same_plain), plots.similarity_map(debiased))
     return Part(tables=(table,), plots=shown, findings=_cka_findings(same, len(before), len(after)))
@@ -83,8 +83,8 @@ def _cka_findings(same: NDArray[np.float64], before: int, after: int) -> tuple[s
         return ("CKA says nothing here: every layer is the same for every prompt.",)
     lowest = int(np.nanargmin(same))
     text = (
-        f"Layer by layer, the debiased CKA of before and after is {np.nanmean(same):.3f} on average and lowest "
-        f"at layer {lowest} ({same[lowest]:.3f})."
+        f"Layer by layer, the debiased CKA of before and after is {np.nanmean(same):.4f} on average and lowest "
+        f"at layer {lowest} ({same[lowest]:.4f})."
     )
     if before != after:
         text += f" The models have {before - 1} and {after - 1} blocks; layers of the same number were compared."
