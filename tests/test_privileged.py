@@ -27,8 +27,10 @@ from tests.letters import (
     logps_of,
     problems,
     rows_of,
+    same,
     stir,
     training_spec,
+    weights,
 )
 
 BUILD = {pi_distill: pi_distill.pi_distill_trainer, opsd: opsd.opsd_trainer}
@@ -209,6 +211,14 @@ def test_the_reward_rises_whatever_the_seed(method, tiny_llama_path, tmp_path):
     assert {"kl", "leaks", "entropy", "seconds/generation"} <= result.curves[0].keys()
     assert result.notes[-2] == "0 of 32 completions of the trained student speak of the hint that it was not shown."
     assert result.notes[-1].startswith("Teacher and student differ most in the tokens '")
+
+
+def test_a_finished_training_is_told_again_without_training(tiny_llama_path, tmp_path):
+    spec = training_spec(opsd, tiny_llama_path, tmp_path, count=4, epochs=2, batch_size=16, save_steps=2)
+    first, again = opsd.train(spec), opsd.train(spec)
+    assert same(weights(first.path), weights(again.path))
+    assert (again.curves, again.notes) == (first.curves, first.notes)
+    assert (again.phases[0], again.phases[1].updates) == (first.phases[0], 4)
 
 
 def test_the_teacher_sees_the_solution_at_the_end_of_the_same_chat():
