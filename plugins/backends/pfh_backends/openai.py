@@ -184,7 +184,8 @@ class RemoteEngine:
         }
         try:
             if request.prompt is None:
-                chat = self._client.chat.completions.create(messages=list(request.messages), **drawn)
+                messages: list[Any] = [*request.messages]
+                chat = self._client.chat.completions.create(messages=messages, **drawn)
                 choice, usage, text = chat.choices[0], chat.usage, chat.choices[0].message.content
             else:
                 plain = self._client.completions.create(prompt=request.prompt, **drawn)
