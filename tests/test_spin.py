@@ -159,6 +159,7 @@ def test_each_iteration_plays_against_the_last_and_mixes_in_its_pairs(tiny_llama
     source = players("sea", "tea", "pea")
     result = spin.train(spec_for(tiny_llama_path, tmp_path, source, iterations=3))
     assert [phase.notes["pairs"] for phase in result.phases] == [8, 16, 16]
+    assert [phase.notes["effective_prompts"] for phase in result.phases] == [8, 8, 8]
     assert [phase.notes["iteration"] for phase in result.phases] == [1, 2, 3]
     assert [phase.updates for phase in result.phases] == [2, 4, 4]
     assert [row["step"] for row in result.curves] == list(range(1, 11))

@@ -84,8 +84,12 @@ def train(spec: TrainingSpec) -> TrainingResult:
             f"SPIN iteration {iteration} of {options.iterations}: {len(pairs)} new pairs, {len(before)} of the last one"
         )
         player, phase, rows = _play(spec, player, (*before, *pairs), iteration)
-        own_is_truth = len(examples) - len(pairs)
-        figures = {"iteration": iteration, "pairs": len(before) + len(pairs), "own_is_truth": own_is_truth}
+        figures = {
+            "iteration": iteration,
+            "prompts": len(spec.problems),
+            "effective_prompts": len(pairs),
+            "pairs": len(before) + len(pairs),
+        }
         phases.append(dataclasses.replace(phase, notes={**phase.notes, **figures}))
         done = curves[-1]["step"] if curves else 0
         curves += [{**row, "step": row["step"] + done, "iteration": iteration} for row in rows]
