@@ -1,7 +1,8 @@
 """What share of a domain's prompts gives a preference pair, task by task (`python rollout_yield.py base safe`).
 
 A prompt gives a pair when some of its rollouts are right and some wrong. The models are the two starts of pfh, or
-folders. `--tasks` and `--shots` are the options of the domain `reasoning`.
+folders. `--tasks`, `--shots` and `--difficulty` are the options of the domain `reasoning`; `--domain math` and
+`--domain qa` are taken with their defaults.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import dataclasses
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -25,7 +27,9 @@ from pfh.rollouts import single_turn
 from pfh.session import Session
 from pfh.specs import DomainSpec, GenerationSpec
 from pfh.store import Store, default_root
-from pfh_domains import reasoning
+from pfh_domains import math, qa, reasoning
+from pfh_domains.math.settings import Options as MathOptions
+from pfh_domains.qa.settings import Options as QaOptions
 
 LINE = "{:24} {:>14} {:>12} {:>10} {:>16} {:>8}"
 
@@ -33,6 +37,7 @@ LINE = "{:24} {:>14} {:>12} {:>10} {:>16} {:>8}"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="base, safe, or a folder")
+    parser.add_argument("--domain", choices=("reasoning", "math", "qa"), default="reasoning")
     parser.add_argument("--tasks", default="", help="comma-separated; empty is the domain's default")
     parser.add_argument("--shots", type=int, default=None)
     parser.add_argument("--difficulty", default="{}", help='JSON, such as {"gcd": {"max_value": 9}}')
@@ -49,16 +54,26 @@ def main() -> None:
         engine = session.engine(find(name, session))
         print(name)
         print(LINE.format("task", "prompt tokens", "mean reward", "no answer", "right and wrong", "seconds"))
-        for task in chosen.tasks:
-            difficulty = {task: chosen.difficulty.get(task, {})}
-            options = chosen.model_copy(update={"tasks": (task,), "difficulty": difficulty})
-            domain = reasoning.open_domain(DomainSpec(options=options, data=HubData()))
+        for task, domain in domains(arguments.domain, chosen):
             began = time.monotonic()
             rollouts = draw(engine, domain, arguments.problems, arguments.samples)
             seconds = f"{time.monotonic() - began:.0f}"
             print(LINE.format(task, *row(rollouts, engine), seconds), flush=True)
             if arguments.show:
                 print([(one.problem.answer, one.completion) for one in rollouts[:: arguments.samples // 2]])
+
+
+def domains(name: str, chosen: reasoning.Options) -> Iterator[tuple[str, Domain]]:
+    """Yield what is measured apart, each with its name: the tasks of `reasoning`, or the whole domain."""
+    if name == "math":
+        yield name, math.Math(MathOptions(), HubData())
+    elif name == "qa":
+        yield name, qa.Qa(QaOptions(), HubData())
+    else:
+        for task in chosen.tasks:
+            difficulty = {task: chosen.difficulty.get(task, {})}
+            options = chosen.model_copy(update={"tasks": (task,), "difficulty": difficulty})
+            yield task, reasoning.open_domain(DomainSpec(options=options, data=HubData()))
 
 
 def find(name: str, session: Session) -> Checkpoint:
