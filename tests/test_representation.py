@@ -484,6 +484,19 @@ def test_activations_without_any_spread_give_no_figures():
     no_nan(analysis)
 
 
+def test_a_broken_model_gives_reasons_and_no_figures(tiny_llama_path, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama_path)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight.fill_(float("nan"))
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    before = measured(checkpoint_of(tiny_llama_path), limit=72)
+    after = measured(checkpoint_of(tmp_path), reference=against(checkpoint_of(tiny_llama_path), before), limit=72)
+    assert set(statuses(after).values()) == {"NOT_RUN"}
+    assert all("not finite" in benchmark.reason for benchmark in after.benchmarks)
+    no_nan(analyzed(before, after))
+
+
 def test_a_dataset_that_cannot_be_had_and_a_source_that_names_none(tiny_llama_path):
     far = measured(
         checkpoint_of(tiny_llama_path), "cka", options=OPTIONS.model_copy(update={"instructions": "org/far:text"})

@@ -11,6 +11,7 @@ from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.representation import benchmarks, refusal_benchmarks
+from pfh_evals.representation.activations import NotFiniteError
 from pfh_evals.representation.analysis import analyze_drift
 from pfh_evals.representation.benchmarks import GROUPS, Measured, not_run, select
 
@@ -82,7 +83,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             continue
         try:
             taken.append(MEASURES[group](spec))
-        except DataUnavailableError as error:
+        except (DataUnavailableError, NotFiniteError) as error:
             taken.append(Measured(benchmarks=tuple(not_run(name, str(error)) for name in names)))
     return Evaluation(
         family="representation",

@@ -17,6 +17,10 @@ BATCH_TOKENS = 1024
 """Tokens whose streams are in memory at once: at 33 layers of width 4,096 half a gigabyte."""
 
 
+class NotFiniteError(Exception):
+    """The model computes numbers that are not finite; the message says where."""
+
+
 def pooled(
     engine: Engine, texts: Sequence[str], pool: Literal["mean", "last"], progress: Progress, label: str
 ) -> NDArray[np.float32]:
@@ -25,6 +29,9 @@ def pooled(
     "last" is a text's last token. "mean" is the mean over its tokens behind what all texts begin with, and behind the
     first one: that says nothing of a text, and many models give the first token a stream so large (Sun et al. 2024,
     arXiv 2402.17762) that a mean over it tells the number of tokens and little else.
+
+    Raises:
+        NotFiniteError: an activation is NaN or infinite.
     """
     kept = own_tokens(engine, texts) if pool == "mean" else [1] * len(texts)
     found = zip(streams(engine, texts, progress, label), kept, strict=True)
@@ -40,11 +47,18 @@ def own_tokens(engine: Engine, texts: Sequence[str]) -> list[int]:
 
 
 def streams(engine: Engine, texts: Sequence[str], progress: Progress, label: str) -> Iterator[NDArray[np.float32]]:
-    """Yield for each text its residual stream, shape (depth + 1, tokens, width), one batch in memory at a time."""
+    """Yield for each text its residual stream, shape (depth + 1, tokens, width), one batch in memory at a time.
+
+    Raises:
+        NotFiniteError: an activation is NaN or infinite.
+    """
     layers = range(engine.depth + 1)
     with progress.task(label, total=len(texts)) as bar:
         for batch in batches(engine, texts):
-            yield from engine.hidden_states([texts[index] for index in batch], layers)
+            for stream in engine.hidden_states([texts[index] for index in batch], layers):
+                if not np.all(np.isfinite(stream)):
+                    raise NotFiniteError("the model's activations are not finite")
+                yield stream
             bar.advance(len(batch))
 
 

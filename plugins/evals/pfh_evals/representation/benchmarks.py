@@ -208,15 +208,15 @@ def deltas(spec: EvaluationSpec) -> Measured:
         return Measured(benchmarks=(row,))
     if spec.reference.checkpoint is None:
         return Measured(benchmarks=(not_run("deltas", "of the start only its stored evaluation is at hand"),))
+    samples = []
     try:
         pair = weight_deltas.pair(spec.reference.checkpoint, spec.engine.checkpoint)
+        with spec.progress.task("weight deltas", total=len(pair.names)) as bar:
+            for delta in weight_deltas.measure(pair, spec.options.top):
+                samples.append(_delta_sample(delta))
+                bar.advance(1)
     except UnreadableWeightsError as error:
         return Measured(benchmarks=(not_run("deltas", str(error)),))
-    samples = []
-    with spec.progress.task("weight deltas", total=len(pair.names)) as bar:
-        for delta in weight_deltas.measure(pair, spec.options.top):
-            samples.append(_delta_sample(delta))
-            bar.advance(1)
     counts = {"matrices": len(pair.names), "only in one model": pair.left_out, "no matrices": pair.after.others}
     return Measured(
         benchmarks=(replace(row, samples=tuple(samples)),),

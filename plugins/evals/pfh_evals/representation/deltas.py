@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,15 +90,15 @@ def measure(pair: Pair, top: int) -> Iterator[Delta]:
 def _measure_one(pair: Pair, name: str, top: int) -> Delta:
     found = _LAYER.search(name)
     words = name.removesuffix(".weight").split(".")
-    about = {"matrix": name, "kind": words[-1], "layer": int(found[1]) if found else None}
+    unchanged = Delta(matrix=name, kind=words[-1], layer=int(found[1]) if found else None, norm=0.0, relative_norm=0.0)
     spectrum = _spectrum(pair, name, top)
     if spectrum is None or spectrum.values[0] == 0:
-        return Delta(**about, norm=0.0, relative_norm=0.0)  # type: ignore[arg-type]
+        return unchanged
     matrix = pair.before.whole(name)
     values, norm = spectrum.values, float(np.linalg.norm(spectrum.values))
     size = float(np.linalg.norm(matrix))
-    return Delta(
-        **about,  # type: ignore[arg-type]
+    return replace(
+        unchanged,
         norm=norm,
         relative_norm=norm / size if size else None,
         effective_rank=spectra.effective_rank(values),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pfh.engine import Intervention
 
-from pfh_evals.representation.activations import streams
+from pfh_evals.representation.activations import NotFiniteError, streams
 from pfh_evals.representation.documents import Requests
 
 if TYPE_CHECKING:
@@ -73,9 +73,16 @@ class Asker:
         return [self.engine.render([{"role": "user", "content": request}]) for request in requests]
 
     def logprobs(self, requests: Sequence[str], *interventions: Intervention) -> NDArray[np.float32]:
-        """Return the log-probabilities of the first token of the answers, shape (requests, vocabulary)."""
+        """Return the log-probabilities of the first token of the answers, shape (requests, vocabulary).
+
+        Raises:
+            NotFiniteError: one is not a number.
+        """
         with self.engine.intervened(interventions):
-            return self.engine.next_token_logprobs(self.prompts(requests))
+            found = self.engine.next_token_logprobs(self.prompts(requests))
+        if np.any(np.isnan(found)):
+            raise NotFiniteError("the model's probabilities are not finite")
+        return found
 
     def scores(self, requests: Sequence[str], *interventions: Intervention) -> NDArray[np.float64]:
         """Return the refusal score of each request."""
@@ -186,7 +193,8 @@ def _adding(vector: NDArray[np.float32], layer: int) -> Intervention:
 def mean_divergence(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Return the mean KL divergence of `second` from `first`, log-probabilities of shape (requests, vocabulary)."""
     p, q = first.astype(np.float64), second.astype(np.float64)
-    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
+    apart = np.subtract(p, q, out=np.zeros_like(p), where=np.isfinite(p))  # what p rules out weighs nothing
+    return float(np.mean(np.sum(np.exp(p) * apart, axis=1)))
 
 
 def _clear(asker: Asker, kind: str, requests: Sequence[str]) -> NDArray[np.bool_]:

@@ -48,7 +48,11 @@ class Weights:
         return _read(self.files[name], name)
 
     def whole(self, name: str) -> NDArray[np.float64]:
-        """Read one matrix with the adapter."""
+        """Read one matrix with the adapter.
+
+        Raises:
+            UnreadableWeightsError: it holds numbers that are not finite.
+        """
         if name in self.replaced:
             return _read(self.replaced[name], _PEFT + name)
         matrix = self.base(name)
@@ -92,7 +96,10 @@ def _read(file: Path, name: str) -> NDArray[np.float64]:
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as stored:  # numpy has no bfloat16
-        return np.asarray(stored.get_tensor(name).double().numpy(), dtype=np.float64)
+        matrix = np.asarray(stored.get_tensor(name).double().numpy(), dtype=np.float64)
+    if not np.all(np.isfinite(matrix)):
+        raise UnreadableWeightsError(f"{name} in {file} holds numbers that are not finite")
+    return matrix
 
 
 def _adapter(folder: Path, owner: str) -> tuple[dict[str, Factors], dict[str, Path]]:
