@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from pfh.errors import StepFailedError
 from pfh_methods import opsd, pi_distill
 from pfh_methods.online import lay_ground, online_arguments
 from pfh_methods.privileged import (
@@ -211,6 +212,14 @@ def test_the_reward_rises_whatever_the_seed(method, tiny_llama_path, tmp_path):
     assert {"kl", "leaks", "entropy", "seconds/generation"} <= result.curves[0].keys()
     assert result.notes[-2] == "0 of 32 completions of the trained student speak of the hint that it was not shown."
     assert result.notes[-1].startswith("Teacher and student differ most in the tokens '")
+
+
+def test_equal_rewards_fail_only_where_nothing_else_teaches(tiny_llama_path, tmp_path):
+    always = {"domain": Letters(reward=1.0), "count": 4, "batch_size": 16, "epochs": 1}
+    result = pi_distill.train(training_spec(pi_distill, tiny_llama_path, tmp_path / "pulled", **always))
+    assert "in 100% of the groups all completions earned the same." in result.notes[0]
+    with pytest.raises(StepFailedError, match="pi-distill has learned nothing"):
+        pi_distill.train(training_spec(pi_distill, tiny_llama_path, tmp_path / "alone", beta=0.0, **always))
 
 
 def test_a_finished_training_is_told_again_without_training(tiny_llama_path, tmp_path):

@@ -406,7 +406,7 @@ def _watch(spent: _Spent, allowance: _Allowance, stack: ExitStack, progress: Pro
                         f"{logs[figure]}. Lower learning_rate (it was {args.learning_rate:g}) or max_grad_norm."
                     )
             if "loss" in logs:
-                self.bar.note(f"loss {logs['loss']:.4g}")
+                self.bar.note(", ".join(f"{name} {logs[name]:.4g}" for name in ("loss", "reward") if name in logs))
 
         def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()

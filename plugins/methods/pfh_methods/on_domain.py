@@ -122,7 +122,9 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
         trained_on = ground
         _clock: float | None = None
 
-        def _generate_single_turn(self, prompt_ids: Sequence[Sequence[int]], *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - TRL is untyped
+        def _generate_single_turn(
+            self, prompt_ids: Sequence[Sequence[int]], *arguments: object, **named: object
+        ) -> object:
             began = time.perf_counter()
             self._clock = self._clock or began
             drawn = super()._generate_single_turn(prompt_ids, *arguments, **named)
@@ -139,9 +141,9 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
                 self.state.num_input_tokens_seen += (self.num_iterations - 1) * tokens
             return (ids, logprobs) if isinstance(drawn, tuple) else ids
 
-        def _calculate_rewards(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        def _calculate_rewards(self, *arguments: object, **named: object) -> torch.Tensor:
             began = time.perf_counter()
-            rewards = super()._calculate_rewards(*arguments, **named)
+            rewards: torch.Tensor = super()._calculate_rewards(*arguments, **named)
             self.rewards = rewards[:, 0]
             tally.scored(time.perf_counter() - began)
             return rewards

@@ -74,13 +74,20 @@ def own_chat(problem: Problem) -> Mapping[str, Sequence[Message]]:
 
 
 def train_online(
-    spec: TrainingSpec, method: str, build: Build, chats: Chats = own_chat
+    spec: TrainingSpec, method: str, build: Build, chats: Chats = own_chat, *, only_reward: bool = True
 ) -> tuple[TrainingResult, Trainer]:
     """Train to the end with the trainer that `build` makes; return the result, and the trainer as it ended.
 
+    Args:
+        spec: the stage.
+        method: its name, for errors.
+        build: makes the trainer.
+        chats: how problems are put.
+        only_reward: nothing but the reward teaches.
+
     Raises:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
-        StepFailedError: no reward ever differed from another of its group, or training broke off.
+        StepFailedError: only the reward teaches and never differed within a group, or training broke off.
     """
     options: OnlineOptions = spec.options
     if options.use_vllm:
@@ -101,7 +108,8 @@ def train_online(
     )
     # The further updates on a batch of rollouts log no reward.
     drawn = [row for row in trained.curves if "reward" in row]
-    _require_variance(drawn, method)
+    if only_reward:
+        _require_variance(drawn, method)
     left_out = len(spec.problems) - len(trained.trainer.trained_on.dataset)
     result = TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
@@ -259,7 +267,7 @@ def _outcome(curves: Sequence[Mapping[str, float]]) -> str:
     return (
         f"Mean reward of the rollouts: {_mean(curves[:part], 'reward'):.2f} in the first quarter of {len(curves)} "
         f"batches, {_mean(curves[-part:], 'reward'):.2f} in the last; in {_mean(curves, 'frac_reward_zero_std'):.0%} "
-        "of the groups all completions earned the same, which teaches nothing."
+        "of the groups all completions earned the same."
     )
 
 

@@ -39,7 +39,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
 
     Raises:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
-        StepFailedError: no reward ever differed from another of its group, or training broke off.
+        StepFailedError: beta is 0 and no reward ever differed from another of its group, or training broke off.
     """
     return train_privileged(spec, "opsd", opsd_trainer)
 

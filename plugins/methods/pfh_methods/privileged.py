@@ -62,9 +62,9 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
 
     Raises:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
-        StepFailedError: no reward ever differed from another of its group, or training broke off.
+        StepFailedError: beta is 0 and no reward ever differed from another of its group, or training broke off.
     """
-    result, trainer = train_online(spec, method, build, two_chats(spec))
+    result, trainer = train_online(spec, method, build, two_chats(spec), only_reward=spec.options.beta == 0)
     notes = (*result.notes, _student_leaks(trainer), *tokens_apart(trainer.trained_on.tally.differences))
     return dataclasses.replace(result, notes=notes)
 
