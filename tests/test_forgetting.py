@@ -347,6 +347,8 @@ def test_a_preset_limits_what_nobody_named() -> None:
     assert asked("arc_challenge") == 66
     assert asked("arc_challenge", default_set=True) == 60  # could not be run the last time, among the default set
     assert asked("arc_challenge", default_set=True, limit=7) == 7
+    assert asked("arc_challenge", default_set=True, limit=65) == 60
+    assert asked("arc_challenge", limit=65) == 65
     assert asked("arc_challenge", default_set=True, options={"preset": "full"}) == 66
     assert asked("arc_challenge", default_set=True, options={"tasks": ("arc_challenge",)}) == 66
 

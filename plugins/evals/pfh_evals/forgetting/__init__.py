@@ -120,9 +120,8 @@ def _limit(spec: EvaluationSpec | PlanSpec, name: str) -> int | None:
     """Return how many documents of each task are asked: a preset's share holds for what nobody named."""
     chosen = spec.options
     named = chosen.tasks or (spec.benchmarks and not spec.default_set)
-    if spec.limit is not None or named:
-        return spec.limit
-    return preset_limit(name, chosen.preset)
+    share = None if named else preset_limit(name, chosen.preset)
+    return min((limit for limit in (spec.limit, share) if limit is not None), default=None)
 
 
 def _load(spec: EvaluationSpec | PlanSpec, finder: TaskFinder, name: str) -> Loaded:
