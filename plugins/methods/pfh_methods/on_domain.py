@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pfh.domain import Problem
+from pfh.domain import Problem, verify_each
 from pfh.engine import Completion, GenerationRequest
 from pfh.specs import TrainingSpec
 from pfh.tokens import decode_tokens, first_stop, read_completion
@@ -94,7 +94,7 @@ def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = Non
         asked = [problems[place] for place in problem]
         completions = [ground.read(one, ids) for one, ids in zip(asked, completion_ids, strict=True)]
         texts = [completion.text for completion in completions]
-        verdicts = [domain.verify(one, text) for one, text in zip(asked, texts, strict=True)]
+        verdicts = verify_each(domain, asked, texts)
         figures = {
             "format_failures": [float(verdict.extracted is None) for verdict in verdicts],
             "truncated": [float(completion.truncated) for completion in completions],
