@@ -12,6 +12,7 @@ from pfh.compare import CompareSpec, compare
 from pfh.errors import UserError
 from pfh.evaluation import Evaluation, read_evaluation, write_evaluation
 from pfh.fakes import FakeEngine, NoData, evaluation_spec
+from pfh.measurements import measure_evaluation
 from pfh.models import Checkpoint
 from pfh.plugins import Plugins
 from pfh.progress import Silent
@@ -393,6 +394,8 @@ def test_the_divergence_is_that_of_torch():
     p, q = (torch.tensor(each).log_softmax(-1) for each in (p, q))
     expected = torch.nn.functional.kl_div(q.double(), p.double(), log_target=True, reduction="batchmean")
     assert refusal.mean_divergence(p.numpy(), q.numpy()) == pytest.approx(float(expected), rel=1e-6)
+    ruled_out = np.array([[-np.inf, np.log(0.5), np.log(0.5)]], dtype=np.float32)
+    assert refusal.mean_divergence(ruled_out, ruled_out) == 0
 
 
 def test_the_family_measures_attenuation_and_recovery(planted, tmp_path, monkeypatch):
@@ -452,6 +455,8 @@ def test_a_model_compared_with_itself_has_not_drifted(tiny_llama_path):
     deltas_of = {row.benchmark: row.delta for row in compare_evaluations(before, after) if row.status == "MEASURED"}
     assert set(deltas_of.values()) == {0.0}
     assert deltas_of.keys() == {"probes", "probes-transferred", "refusal-score"}
+    alone = {row.benchmark: (row.status, row.reason) for row in measure_evaluation(before)}
+    assert alone["cka"] == alone["deltas"] == ("NOT_RUN", "it says something of two models: use pfh compare or pfh run")
 
 
 def test_models_of_other_shapes_are_compared_as_far_as_they_can_be(tiny_llama_path, tmp_path):
