@@ -49,6 +49,9 @@ ROLLOUTS = tuple(
 class Domain:
     name, version, sampling = "toy", "1", Sampling()
 
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        return Verdict(reward=float(completion == problem.answer), extracted=completion)
+
 
 def training_spec(model: Path, output_dir: Path, rollouts=ROLLOUTS, seed: int = 0, **options) -> TrainingSpec:
     return TrainingSpec(
@@ -94,6 +97,25 @@ def test_pairs_join_right_and_wrong_texts_of_one_prompt_without_repeats():
     assert (pairing.prompts, pairing.paired, pairing.all_right, pairing.all_wrong) == (4, 1, 2, 1)
     assert pairing.figures["share_without_a_pair"] == 0.75
     assert len(dpo.pair(drawn, pairs_per_prompt=1, seed=0).pairs) == 1
+
+
+def test_ground_truth_stands_in_only_where_no_rollout_is_right():
+    drawn = [rollout(0, 0, "b", 1.0), rollout(0, 1, "c", 0.0), rollout(1, 0, "c", 0.0), rollout(1, 1, "d", 0.0)]
+    pairing = dpo.pair(drawn, 9, seed=0, truths={"p0": "gold", "p1": "gold"})
+    assert {(pair.problem.id, pair.chosen, pair.rejected) for pair in pairing.pairs} == {
+        ("p0", "b", "c"),
+        ("p1", "gold", "c"),
+        ("p1", "gold", "d"),
+    }
+    assert (pairing.paired, pairing.all_wrong, pairing.with_truth) == (2, 0, 1)
+    assert "In 1 prompts the chosen completion is the ground truth." in pairing.summary
+
+
+def test_a_domain_that_is_too_hard_is_trained_on_with_its_ground_truth(tiny_llama_path, tmp_path):
+    wrong = tuple(rollout(number, index, f"c{index}", 0.0) for number in range(3) for index in range(2))
+    result = dpo.train(training_spec(tiny_llama_path, tmp_path, wrong, ground_truth=True))
+    assert "In 3 prompts the chosen completion is the ground truth." in result.notes[0]
+    assert result.phases[-1].notes["share_with_ground_truth"] == 1
 
 
 def test_the_choice_of_pairs_depends_on_the_seed_and_not_on_the_order_of_rollouts():

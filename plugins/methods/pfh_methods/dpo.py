@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
@@ -14,6 +15,7 @@ from pfh.domain import Problem, Rollout
 from pfh.errors import StepFailedError
 from pfh.models import Checkpoint
 from pfh.specs import TrainingResult, TrainingSpec
+from pfh.supervised import ground_truth
 from pfh.training import (
     TrainingOptions,
     load_for_training,
@@ -38,6 +40,9 @@ class Options(TrainingOptions):
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the reference model")
     samples: int = Field(8, ge=2, description="rollouts a problem, of which the pairs are made")
     pairs_per_prompt: int = Field(2, ge=1, description="most pairs that one prompt may give")
+    ground_truth: bool = Field(
+        False, description="where no rollout of a prompt is right, its verified ground truth is the chosen completion"
+    )
     learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 1e-6 for adapter=full")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
     save_steps: int = Field(5, ge=1, description="updates between checkpoints: the most that a killed run repeats")
@@ -62,6 +67,9 @@ class Pairing:
     """Prompts that gave at least one pair: the effective number of prompts."""
     all_right: int
     all_wrong: int
+    """Prompts without a right rollout; those that the ground truth stood in for are not among them."""
+    with_truth: int = 0
+    """Prompts whose chosen completion is the ground truth, which the model did not write."""
 
     @property
     def summary(self) -> str:
@@ -71,6 +79,7 @@ class Pairing:
             f"{self.paired} of {self.prompts} prompts gave {len(self.pairs)} preference pairs; {without} "
             f"({without / max(self.prompts, 1):.0%}) gave none: {self.all_right} were answered right every time, "
             f"{self.all_wrong} never."
+            + (f" In {self.with_truth} prompts the chosen completion is the ground truth." if self.with_truth else "")
         )
 
     @property
@@ -84,6 +93,7 @@ class Pairing:
             "share_without_a_pair": 1 - self.paired / prompts,
             "share_all_right": self.all_right / prompts,
             "share_all_wrong": self.all_wrong / prompts,
+            "share_with_ground_truth": self.with_truth / prompts,
         }
 
 
@@ -101,12 +111,15 @@ def train(spec: TrainingSpec) -> TrainingResult:
         StepFailedError: no prompt has both a right and a wrong rollout, or training broke off.
     """
     options: Options = spec.options
-    pairing = pair(spec.rollouts(samples=options.samples), options.pairs_per_prompt, spec.seed)
+    drawn = spec.rollouts(samples=options.samples)
+    truths = {example.problem.id: example.completion for example in ground_truth(spec)} if options.ground_truth else {}
+    pairing = pair(drawn, options.pairs_per_prompt, spec.seed, truths)
     spec.progress.say(pairing.summary)
     if not pairing.pairs:
         raise StepFailedError(
             f"dpo has nothing to train on: {pairing.summary} Make the domain's problems easier or harder, ask for "
-            f"more samples a prompt than {options.samples}, or for more problems; the rollouts are kept."
+            f"more samples a prompt than {options.samples} or for more problems, or let the ground truth be chosen "
+            "where no rollout is right (ground_truth=true); the rollouts are kept."
         )
 
     def build(batch_size: int, gradient_accumulation: int) -> DPOTrainer:
@@ -139,19 +152,25 @@ def train(spec: TrainingSpec) -> TrainingResult:
     )
 
 
-def pair(rollouts: Sequence[Rollout], pairs_per_prompt: int, seed: int) -> Pairing:
+def pair(
+    rollouts: Sequence[Rollout], pairs_per_prompt: int, seed: int, truths: Mapping[str, str] = MappingProxyType({})
+) -> Pairing:
     """Pair right with wrong rollouts of one prompt; equal texts count once, and which ones are taken depends on `seed`.
 
-    No pair of a prompt repeats another, and as many of its rollouts as possible are used.
+    No pair of a prompt repeats another, and as many of its rollouts as possible are used. Where none of them is right,
+    the one of `truths` (by the problem's id) takes the place, if there is one.
     """
     by_prompt: dict[str, list[Rollout]] = defaultdict(list)
     for rollout in rollouts:
         by_prompt[rollout.problem.id].append(rollout)
     pairs: list[Pair] = []
-    paired = all_right = all_wrong = 0
+    paired = all_right = all_wrong = with_truth = 0
     for prompt, drawn in by_prompt.items():
         right = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward == 1})
         wrong = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward < 1}.difference(right))
+        if not right and prompt in truths:
+            right = [truths[prompt]]
+            with_truth += 1
         all_right += not wrong
         all_wrong += not right
         if not right or not wrong:
@@ -164,7 +183,14 @@ def pair(rollouts: Sequence[Rollout], pairs_per_prompt: int, seed: int) -> Pairi
             Pair(problem=drawn[0].problem, chosen=right[index % len(right)], rejected=wrong[index % len(wrong)])
             for index in range(min(pairs_per_prompt, max(len(right), len(wrong))))
         ]
-    return Pairing(pairs=tuple(pairs), prompts=len(by_prompt), paired=paired, all_right=all_right, all_wrong=all_wrong)
+    return Pairing(
+        pairs=tuple(pairs),
+        prompts=len(by_prompt),
+        paired=paired,
+        all_right=all_right,
+        all_wrong=all_wrong,
+        with_truth=with_truth,
+    )
 
 
 def dpo_trainer(
