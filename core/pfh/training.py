@@ -83,7 +83,7 @@ class Trained:
 
     trainer: Trainer
     curves: tuple[dict[str, float], ...]
-    """One row an update: "step", "loss", and what else the trainer logged; timings are left out."""
+    """One row an update: "step", "loss", and what else the trainer logged; TRL's own timings are left out."""
     phase: Phase
 
 
