@@ -15,7 +15,7 @@ from pfh.specs import EngineSpec
 from pfh_backends.hf.engine import HfEngine
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.tiny import tiny_model
+from tests.tiny import CHATML, tiny_model
 
 TEXTS = ["the water is warm", "in the winter", "on"]
 WIDTH = 32
@@ -121,3 +121,22 @@ def test_the_fake_answers_under_an_intervention_too(direction):
     engine = FakeEngine(["Yes."])
     with engine.intervened([Intervention(kind="ablate", direction=direction)]):
         assert np.exp(engine.next_token_logprobs(["a", "b"])).sum(axis=1) == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("chat_template", [CHATML, None])
+def test_what_a_model_expects_along_a_completion(tmp_path, chat_template):
+    folder = tiny_model(tmp_path / "m", chat_template=chat_template)
+    engine = engine_of(folder, batch_tokens=64)
+    requests = [GenerationRequest(id=text, messages=({"role": "user", "content": text},)) for text in TEXTS]
+    completions = ["in the water", "", "on the way to the winter"]
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    for row, request, text in zip(engine.distributions(requests, completions), requests, completions, strict=True):
+        space = "" if chat_template or not text else " "
+        prompt, written = (
+            tokenizer.encode(part, add_special_tokens=False) for part in (engine.render(request.messages), space + text)
+        )
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + written])).logits[0, len(prompt) - 1 :]
+        assert row.tokens == tuple(written)
+        assert engine.decode(row.tokens) == space + text
+        np.testing.assert_allclose(row.logprobs, logits.log_softmax(-1).numpy(), atol=1e-4)

@@ -85,6 +85,16 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distributions:
+    """What a model expects along one completion, whoever wrote it."""
+
+    tokens: tuple[int, ...]
+    """The completion in the model's tokens."""
+    logprobs: NDArray[np.float32]
+    """Shape (len(tokens) + 1, vocabulary): of what follows the prompt, and of what follows each of the tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Intervention:
     """A change of the residual stream at every token, along one direction (Arditi et al. 2024, arXiv 2406.11717)."""
 
@@ -139,6 +149,10 @@ class Engine(Protocol):
         """Return `text` in this model's tokens, special tokens not added."""
         ...
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens`, special ones included."""
+        ...
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` (by index) as this engine would run them; the grouping depends on nothing else.
 
@@ -163,6 +177,16 @@ class Engine(Protocol):
 
     def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the log-probabilities of the token that follows each text, shape (len(texts), vocabulary)."""
+        ...
+
+    def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
+        """Return what the model expects along each completion of the request at the same place.
+
+        Prompts are fed as `generate` feeds them. An answer holds tokens x vocabulary numbers: ask for few at a time.
+
+        Raises:
+            UserError: the backend cannot.
+        """
         ...
 
     def intervened(self, interventions: Sequence[Intervention]) -> AbstractContextManager[None]:

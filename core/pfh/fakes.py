@@ -11,7 +11,16 @@ import numpy as np
 
 from pfh.data import Dataset
 from pfh.domain import Problem, Rollout, Split, Verdict
-from pfh.engine import Completion, GenerationRequest, Intervention, Message, Sampling, Score, ScoringRequest
+from pfh.engine import (
+    Completion,
+    Distributions,
+    GenerationRequest,
+    Intervention,
+    Message,
+    Sampling,
+    Score,
+    ScoringRequest,
+)
 from pfh.errors import DataUnavailableError
 from pfh.evaluation import Benchmark, Evaluation
 from pfh.judging import Judgement
@@ -56,6 +65,10 @@ class FakeEngine:
         """Give every word the number of its letters."""
         return [min(len(word), 7) for word in text.split()]
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Write words of so many letters."""
+        return " ".join("x" * token for token in tokens)
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group the requests in their order, `batch_size` at a time."""
         indices = list(range(len(requests)))
@@ -90,6 +103,14 @@ class FakeEngine:
     def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Find all of eight tokens equally likely."""
         return np.full((len(texts), 8), -np.log(8), dtype=np.float32)
+
+    def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
+        """Find all of eight tokens equally likely, all along."""
+        words = [tuple(self.encode(text)) for text in completions]
+        return [
+            Distributions(tokens=each, logprobs=np.full((len(each) + 1, 8), -np.log(8), dtype=np.float32))
+            for each in words
+        ]
 
     @contextmanager
     def intervened(self, interventions: Sequence[Intervention]) -> Iterator[None]:

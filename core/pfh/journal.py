@@ -12,7 +12,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pfh.engine import Completion, Engine, GenerationRequest, Intervention, Message, Sampling, Score, ScoringRequest
+from pfh.engine import (
+    Completion,
+    Distributions,
+    Engine,
+    GenerationRequest,
+    Intervention,
+    Message,
+    Sampling,
+    Score,
+    ScoringRequest,
+)
 from pfh.progress import Progress
 
 if TYPE_CHECKING:
@@ -74,6 +84,10 @@ class JournaledEngine:
         """Return `text` in tokens."""
         return self._engine.encode(text)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens`, special ones included."""
+        return self._engine.decode(tokens)
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` as the wrapped engine does."""
         return self._engine.batches(requests)
@@ -95,6 +109,10 @@ class JournaledEngine:
     def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the log-probabilities of the next tokens; they are too large for a journal."""
         return self._engine.next_token_logprobs(texts)
+
+    def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
+        """Return what the model expects along each completion; too large for a journal."""
+        return self._engine.distributions(requests, completions)
 
     def intervened(self, interventions: Sequence[Intervention]) -> AbstractContextManager[None]:
         """Answer under `interventions`; the engine's identity tells these answers from others in the journal."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Label = Literal["refused", "complied"]
 
@@ -26,4 +30,13 @@ class Judge(Protocol):
 
     def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """Label every completion, in the order given; `prompts` are what the user asked, not the rendered text."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A judge that reads completions as vectors, and lends them to measures of meaning."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Return a unit vector for the beginning of every text, shape (texts, width)."""
         ...

@@ -75,12 +75,28 @@ def read_completion(
     )
 
 
+def encode_completed(
+    tokenizer: PreTrainedTokenizerBase, requests: Sequence[GenerationRequest], completions: Sequence[str], window: int
+) -> list[Encoded]:
+    """Return each request with its completion in tokens, as they were when it was generated; all of it is input.
+
+    The completion is put into tokens apart from the prompt; with the plain template it gets back the space that
+    `read_completion` took away. Completions longer than the window lose their end.
+    """
+    space = " " if requests and requests[0].prompt is None and templates.is_plain(tokenizer) else ""
+    rows = []
+    for prompt, text in zip(encode_prompts(tokenizer, requests), completions, strict=True):
+        written = encode_text(tokenizer, space + text if text else "")[: window - 1]
+        rows.append(Encoded(inputs=(*prompt, *written)[-window:], targets=tuple(written)))
+    return rows
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
     """One request in tokens."""
 
     inputs: tuple[int, ...]
-    """What the model is fed: context and continuation without its last token, cut on the left to the window."""
+    """What the model is fed, cut on the left to the window; what is scored, without its last token."""
     targets: tuple[int, ...]
     """The continuation's tokens; the last `len(targets)` inputs predict them."""
 

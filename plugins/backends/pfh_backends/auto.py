@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pfh import hookimpl
 from pfh.engine import (
     Completion,
+    Distributions,
     GenerationRequest,
     Intervention,
     Message,
@@ -100,6 +101,10 @@ class AutoEngine:
         """Return `text` in this model's tokens, special tokens not added."""
         return self._any.encode(text)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens`, special ones included."""
+        return self._any.decode(tokens)
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` as the engine does that will answer them."""
         scored = bool(requests) and isinstance(requests[0], ScoringRequest)
@@ -120,6 +125,10 @@ class AutoEngine:
     def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the log-probabilities of the token that follows each text, shape (len(texts), vocabulary)."""
         return self._reader.next_token_logprobs(texts)
+
+    def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
+        """Return what the model expects along each completion."""
+        return self._reader.distributions(requests, completions)
 
     @contextmanager
     def intervened(self, interventions: Sequence[Intervention]) -> Iterator[None]:

@@ -12,7 +12,16 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pfh import hookimpl
-from pfh.engine import Completion, GenerationRequest, Intervention, Message, Sampling, Score, ScoringRequest
+from pfh.engine import (
+    Completion,
+    Distributions,
+    GenerationRequest,
+    Intervention,
+    Message,
+    Sampling,
+    Score,
+    ScoringRequest,
+)
 from pfh.errors import StepFailedError, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -133,6 +142,10 @@ class RemoteEngine:
         """Only the endpoint can tell."""
         self._cannot("the tokens of a text")
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Only the endpoint can tell."""
+        self._cannot("the text of tokens")
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` in their order."""
         size = GROUPS_OF * DEFAULT_CONCURRENCY
@@ -160,6 +173,10 @@ class RemoteEngine:
         self._cannot("hidden states")
 
     def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The interface has none over the whole vocabulary."""
+        self._cannot("distributions over the next token")
+
+    def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
         """The interface has none over the whole vocabulary."""
         self._cannot("distributions over the next token")
 

@@ -81,6 +81,10 @@ class EmbeddingJudge:
             for probability, text in zip(refused, completions, strict=True)
         ]
 
+    def embed(self, texts: Sequence[str]) -> Matrix:
+        """Return a unit vector for the beginning of every text, shape (texts, width)."""
+        return _vectors(self._embed, texts)
+
     def _features(self, vectors: Matrix, completions: Sequence[str]) -> Matrix:
         import numpy as np
 

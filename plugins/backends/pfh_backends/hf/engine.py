@@ -10,6 +10,7 @@ import numpy as np
 from pfh import templates, tokens
 from pfh.engine import (
     Completion,
+    Distributions,
     GenerationRequest,
     Intervention,
     Message,
@@ -113,6 +114,10 @@ class HfEngine:
         """Return `text` in this model's tokens, special tokens not added."""
         return tokens.encode_text(self._tokenizer, text)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens`, special ones included."""
+        return str(self._tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` by length or, what is scored, by common beginnings; all must be of one kind."""
         if requests and isinstance(requests[0], ScoringRequest):
@@ -171,6 +176,17 @@ class HfEngine:
             )
             found |= zip(group, answers, strict=True)
         return np.stack([found[index] for index in range(len(texts))])
+
+    def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
+        """Return what the model expects along each completion; a prompt too long for the window loses its beginning."""
+        rows = tokens.encode_completed(self._tokenizer, requests, completions, self._window)
+        vocabulary = self._model.get_output_embeddings().weight.shape[0]
+        found: dict[int, NDArray[np.float32]] = {}
+        together = scoring.group(rows, self._budget, vocabulary)
+        for group in together if self._plain_cache else [[index] for index in range(len(rows))]:
+            answers = halving(lambda part: scoring.distributions(self._model, [rows[index] for index in part]), group)
+            found |= zip(group, answers, strict=True)
+        return [Distributions(tokens=row.targets, logprobs=found[index]) for index, row in enumerate(rows)]
 
     @contextmanager
     def intervened(self, interventions: Sequence[Intervention]) -> Iterator[None]:

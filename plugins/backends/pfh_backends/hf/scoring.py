@@ -66,6 +66,25 @@ def next_token_logprobs(
         return list(logits.float().log_softmax(-1).cpu().numpy())
 
 
+def distributions(model: PreTrainedModel, rows: Sequence[Encoded]) -> list[NDArray[np.float32]]:
+    """Return for each of `rows`, one batch, the log-probabilities after its prompt and after each of its targets.
+
+    The inputs of a row end in all of its targets; shape (len(targets) + 1, vocabulary) each.
+    """
+    import torch
+
+    longest = max(len(row.targets) for row in rows) + 1
+    ids, mask, positions = pad_left([row.inputs for row in rows], model.device)
+    with torch.inference_mode():
+        logits = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=longest
+        ).logits
+        return [
+            kept[len(kept) - len(row.targets) - 1 :].float().log_softmax(-1).cpu().numpy()
+            for kept, row in zip(logits, rows, strict=True)
+        ]
+
+
 def _score_row(logits: torch.Tensor, targets: tuple[int, ...]) -> Score:
     import torch
 

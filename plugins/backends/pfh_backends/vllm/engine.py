@@ -10,7 +10,16 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pfh import templates, tokens
-from pfh.engine import Completion, GenerationRequest, Intervention, Message, Sampling, Score, ScoringRequest
+from pfh.engine import (
+    Completion,
+    Distributions,
+    GenerationRequest,
+    Intervention,
+    Message,
+    Sampling,
+    Score,
+    ScoringRequest,
+)
 from pfh.errors import StepFailedError, UserError
 from pfh.loading import load_tokenizer, pick_device, pick_dtype, quiet, reason
 from pfh.shortage import shortage
@@ -111,6 +120,10 @@ class VllmEngine:
         """Return `text` in this model's tokens, special tokens not added."""
         return tokens.encode_text(self._tokenizer, text)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens`, special ones included."""
+        return str(self._tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
     def batches(self, requests: Sequence[GenerationRequest | ScoringRequest]) -> list[list[int]]:
         """Group `requests` in their order: neighbours share their beginnings most often."""
         indices = list(range(len(requests)))
@@ -185,6 +198,10 @@ class VllmEngine:
         raise UserError("The backend vllm shows no hidden states: use --backend hf, or auto, for what needs them.")
 
     def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Raise a UserError: vLLM gives the most likely tokens, not the whole vocabulary."""
+        raise UserError("The backend vllm gives no whole next-token distributions: use --backend hf, or auto.")
+
+    def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
         """Raise a UserError: vLLM gives the most likely tokens, not the whole vocabulary."""
         raise UserError("The backend vllm gives no whole next-token distributions: use --backend hf, or auto.")
 
