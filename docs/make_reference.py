@@ -41,7 +41,7 @@ CROSSING_HOOKS = {
 LEFT_OUT = {"HubData", "Silent"}
 """Implementations, which no plugin needs to know."""
 
-FOR_PLUGINS = ("pfh.training", "pfh.rollouts", "pfh.templates", "pfh.subset", "pfh.samples", "pfh.fakes")
+FOR_PLUGINS = ("pfh.training", "pfh.rollouts", "pfh.turns", "pfh.templates", "pfh.subset", "pfh.samples", "pfh.fakes")
 """Modules whose functions are there for plugins to call."""
 
 CHOSEN_BY = {

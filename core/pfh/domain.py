@@ -41,15 +41,29 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """One completion of one problem, with its reward."""
+    """One completion of one problem, with its reward; or one conversation, whose last completion is rewarded."""
 
     problem: Problem
     index: int
     """Which of the problem's samples this is, from 0."""
     completion: str
     tokens: int
+    """How many the model wrote, over all turns."""
     truncated: bool
+    """The completion was cut off at the length limit."""
     verdict: Verdict
+    messages: tuple[Message, ...] = ()
+    """All that was said after the problem's messages, the completion last; empty where the domain answers nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a domain answers a completion with, so that the conversation goes on."""
+
+    heard: str
+    """The completion as it stays in the conversation: what stands behind a call of a tool is left out."""
+    content: str
+    """The user turn that follows."""
 
 
 class Domain(Protocol):
@@ -107,6 +121,28 @@ class VerifiesMany(Protocol):
 
     def verify_many(self, problems: Sequence[Problem], completions: Sequence[str]) -> Sequence[Verdict]:
         """Return what `verify` says of each problem's completion, in their order."""
+        ...
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A domain that answers what the model writes, so that a problem is a conversation (`pfh.turns`)."""
+
+    @property
+    def turns(self) -> int:
+        """Most replies in one conversation."""
+        ...
+
+    def replies(self, problems: Sequence[Problem], completions: Sequence[str], left: int) -> Sequence[Reply | None]:
+        """Answer the completions of many conversations together; None ends one.
+
+        Never raises for anything that a model may write.
+
+        Args:
+            problems: what each conversation is about.
+            completions: the latest of each.
+            left: replies that a conversation may still get after this one.
+        """
         ...
 
 

@@ -110,7 +110,8 @@ def open_domain(spec: DomainSpec) -> Domain | None:
 def generate(spec: GenerationSpec) -> Generation | None:
     """Roll a model out on a domain's problems and reward every completion (group `pfh.domains`).
 
-    A domain without it is rolled out single-turn by the core (`pfh.rollouts.single_turn`).
+    A domain without it is rolled out by the core: single-turn (`pfh.rollouts.single_turn`), or as conversations where
+    the domain answers what the model writes (`pfh.domain.Converses`, `pfh.turns.multi_turn`).
 
     Example:
         >>> from pfh import hookimpl

@@ -122,11 +122,11 @@ class Plugins:
         return domain
 
     def generate(self, name: str, spec: GenerationSpec) -> Generation:
-        """Roll out in a domain: its own way where it has one, else single-turn."""
-        from pfh.rollouts import single_turn
+        """Roll out in a domain: by its own hook where it has one, else as the core does."""
+        from pfh.turns import roll_out
 
         own: Generation | None = self._may(Generation, "domains", name, "generate", spec)
-        return single_turn(spec) if own is None else own
+        return roll_out(spec) if own is None else own
 
     def evaluate(self, name: str, spec: EvaluationSpec) -> Evaluation:
         """Run a benchmark family."""

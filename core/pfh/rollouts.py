@@ -18,7 +18,7 @@ def single_turn(spec: GenerationSpec) -> Generation:
     drawn = [(problem, index) for problem in spec.problems for index in range(spec.samples)]
     requests = [GenerationRequest(id=f"{problem.id}/{index}", messages=problem.messages) for problem, index in drawn]
     completions = spec.engine.generate(requests, spec.sampling)
-    texts = [_storable(completion.text) for completion in completions]
+    texts = [storable(completion.text) for completion in completions]
     verdicts = verify_each(spec.domain, [problem for problem, _ in drawn], texts)
     rollouts = [
         Rollout(
@@ -55,6 +55,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             ("reward", number),
             ("extracted", text),
             ("f1", number),
+            ("turns", messages),
         ]
     )
     rows = [
@@ -65,12 +66,13 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             "answer": rollout.problem.answer,
             "solution": rollout.problem.solution,
             "index": rollout.index,
-            "completion": _storable(rollout.completion),
+            "completion": storable(rollout.completion),
             "tokens": rollout.tokens,
             "truncated": rollout.truncated,
             "reward": rollout.verdict.reward,
-            "extracted": None if rollout.verdict.extracted is None else _storable(rollout.verdict.extracted),
+            "extracted": None if rollout.verdict.extracted is None else storable(rollout.verdict.extracted),
             "f1": rollout.verdict.f1,
+            "turns": list(rollout.messages),
         }
         for rollout in rollouts
     ]
@@ -95,11 +97,12 @@ def read_rollouts(path: Path) -> tuple[Rollout, ...]:
             tokens=row["tokens"],
             truncated=row["truncated"],
             verdict=Verdict(reward=row["reward"], extracted=row["extracted"], f1=row.get("f1")),
+            messages=tuple(row.get("turns") or ()),
         )
         for row in pq.read_table(path).to_pylist()
     )
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace lone surrogates, which are no UTF-8 and which a remote engine may send."""
     return text.encode("utf-8", "replace").decode()

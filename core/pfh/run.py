@@ -25,6 +25,7 @@ from pfh.specs import AnalysisSpec, DomainSpec, Reference
 from pfh.starts.embedded import EMBEDDED_NAME
 from pfh.statistics import compare_evaluations
 from pfh.store import Store, artifact_key
+from pfh.turns import refuse_conversations
 from pfh.verdict import headline
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def execute(
         progress.say(f"start: {label}")
         ground = _ground(spec, session, options)
         for method in spec.methods:
+            refuse_conversations(ground.domain, method, options[f"methods:{method}"])
             steps.named_teacher(session, options[f"methods:{method}"])  # A missing one is refused before hours of work.
         verifier = steps.self_test(session, ground)
         before = _measure(spec, session, start, ground, options)

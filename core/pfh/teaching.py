@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -21,6 +22,9 @@ Relation = Literal["same", "other"]
 
 class TeacherOptions(SupervisedOptions):
     """Options of the methods that imitate a teacher."""
+
+    conversations: ClassVar[bool] = True
+    """They learn from conversations too (`pfh.turns.refuse_conversations`)."""
 
     teacher: str = Field(
         "",
@@ -117,7 +121,10 @@ def check_family(student: Checkpoint, teacher: Checkpoint, relation: Relation, *
 
 
 def accepted(rollouts: Sequence[Rollout], completions_per_prompt: int) -> Accepted:
-    """Keep of every prompt the first different completions that the verifier accepts; cut ones teach no end."""
+    """Keep of every prompt the first different completions that the verifier accepts; cut ones teach no end.
+
+    A conversation gives an example for each of the teacher's turns: only these are imitated, not what it was answered.
+    """
     by_prompt: dict[str, list[Rollout]] = defaultdict(list)
     for rollout in rollouts:
         by_prompt[rollout.problem.id].append(rollout)
@@ -127,8 +134,27 @@ def accepted(rollouts: Sequence[Rollout], completions_per_prompt: int) -> Accept
         right = [rollout for rollout in drawn if rollout.verdict.reward == 1 and not rollout.truncated]
         count += len(right)
         solved += bool(right)
-        texts = list(dict.fromkeys(rollout.completion for rollout in right))[:completions_per_prompt]
-        examples += [Example(problem=drawn[0].problem, completion=text) for text in texts]
+        different: dict[tuple[str, ...], Rollout] = {}
+        for rollout in right:
+            different.setdefault((*(message["content"] for message in rollout.messages), rollout.completion), rollout)
+        for rollout in list(different.values())[:completions_per_prompt]:
+            examples += _turns(rollout)
     return Accepted(
         examples=tuple(examples), rollouts=len(rollouts), accepted=count, prompts=len(by_prompt), solved=solved
     )
+
+
+def _turns(rollout: Rollout) -> list[Example]:
+    """Return what the teacher wrote, each turn after all that was said before it."""
+    if not rollout.messages:
+        return [Example(problem=rollout.problem, completion=rollout.completion)]
+    return [
+        Example(
+            problem=dataclasses.replace(
+                rollout.problem, messages=(*rollout.problem.messages, *rollout.messages[:place])
+            ),
+            completion=message["content"],
+        )
+        for place, message in enumerate(rollout.messages)
+        if message["role"] == "assistant"
+    ]

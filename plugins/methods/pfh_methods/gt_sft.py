@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.specs import TrainingResult, TrainingSpec
@@ -12,6 +14,9 @@ from pydantic import BaseModel, Field
 
 class Options(SupervisedOptions):
     """Options of GT-SFT."""
+
+    conversations: ClassVar[bool] = True
+    """The worked solution needs no tool (`pfh.turns.refuse_conversations`)."""
 
     teacher: str = Field(
         "", description="train only on the problems that this model solves too: sf-sft's or cf-sft's prompts, matched"

@@ -8,11 +8,12 @@ from importlib.metadata import version
 
 from pfh import hookimpl
 from pfh.data import Dataset, DataSource
-from pfh.domain import Problem, Split, Verdict
+from pfh.domain import Problem, Reply, Split, Verdict
 from pfh.engine import Sampling
 from pfh.specs import DomainSpec
 from pydantic import BaseModel
 
+from pfh_domains import python_tool
 from pfh_domains.math.equality import quick_verdict
 from pfh_domains.math.extraction import extract_answer
 from pfh_domains.math.problems import HOLDOUTS, load_holdout, training_problems
@@ -31,8 +32,15 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def open_domain(spec: DomainSpec) -> Math:
-    """Return the domain."""
-    return Math(spec.options, spec.data)
+    """Return the domain.
+
+    Raises:
+        UserError: there is to be a tool, and programs cannot be confined here.
+    """
+    if not spec.options.tool:
+        return Math(spec.options, spec.data)
+    python_tool.check_sandbox()  # says so now, and not after hours
+    return MathWithPython(spec.options, spec.data)
 
 
 class Math:
@@ -48,7 +56,7 @@ class Math:
         self.sampling = Sampling(
             max_new_tokens=options.max_new_tokens or (16 if line else 512),
             temperature=options.temperature,
-            stop=("\n",) if line else (),
+            stop=("\n",) if line else python_tool.STOPS if options.tool else (),
         )
         self._workers = Workers("pfh_domains.math.equality:equal", cpu_seconds=options.time_limit)
 
@@ -60,7 +68,9 @@ class Math:
             DataUnavailableError: the training problems cannot be had here.
         """
         _, dataset = self._training
-        return version_of(VERSION, version("math-verify"), dataset.fingerprint, self.options.model_dump(mode="json"))
+        options = self.options.model_dump(mode="json")
+        tool = python_tool.VERSION if self.options.tool else ""
+        return version_of(VERSION, version("math-verify"), dataset.fingerprint, options, tool)
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
         """Return `count` problems in an order that `seed` shuffles; a problem's text decides its split.
@@ -131,3 +141,16 @@ class Math:
     @cached_property
     def _splits(self) -> dict[Split, list[Problem]]:
         return training_problems(self.options, *self._training)
+
+
+class MathWithPython(Math):
+    """The same problems, as conversations: the model may write programs, and is sent what they print."""
+
+    @property
+    def turns(self) -> int:
+        """Most programs in one conversation."""
+        return self.options.turns
+
+    def replies(self, problems: Sequence[Problem], completions: Sequence[str], left: int) -> list[Reply | None]:
+        """Run the program of each completion in the sandbox; a completion without one is final."""
+        return python_tool.answer(completions, left)

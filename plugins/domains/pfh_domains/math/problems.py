@@ -86,7 +86,7 @@ def _problem(
     return Problem(
         id=identity,
         environment=environment,
-        messages=chat(statement, options.answer_format, options.shots),
+        messages=chat(statement, options.answer_format, options.shots, tool=options.tool != ""),
         answer=to_answer(answers),
         solution=written(answers[0], options.answer_format, reasoning),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pfh.engine import Message
 
+from pfh_domains import python_tool
 from pfh_domains.math.extraction import AnswerFormat
 
 EXAMPLES = (
@@ -25,17 +26,27 @@ EXAMPLES = (
     ),
 )
 """Problem, reasoning and answer; written for pfh."""
+PROGRAMS = (
+    ("print(10 / 5)", "2.0"),
+    ("from fractions import Fraction\nprint(Fraction(2, 6 + 2))", "1/4"),
+    ("print(2**3 - 5)", "3"),
+    ("print(20 - 3 * 4)", "8"),
+)
+"""For each example a program and what it prints."""
 
 
-def chat(problem: str, answer_format: AnswerFormat, shots: int) -> tuple[Message, ...]:
-    """Return `shots` worked examples as earlier turns, then the problem."""
+def chat(problem: str, answer_format: AnswerFormat, shots: int, *, tool: bool = False) -> tuple[Message, ...]:
+    """Return `shots` worked examples as earlier turns, with a `tool` each with a program, then the problem."""
     messages: list[Message] = []
-    for asked, reasoning, answer in EXAMPLES[:shots]:
-        messages += [
-            {"role": "user", "content": _asked(asked, answer_format)},
-            {"role": "assistant", "content": written(answer, answer_format, reasoning)},
-        ]
-    return (*messages, {"role": "user", "content": _asked(problem, answer_format)})
+    for (asked, reasoning, answer), (program, printed) in list(zip(EXAMPLES, PROGRAMS, strict=True))[:shots]:
+        messages.append({"role": "user", "content": _asked(asked, answer_format, tool)})
+        if tool:
+            messages += [
+                {"role": "assistant", "content": f"```python\n{program}\n```"},
+                {"role": "user", "content": python_tool.reply(printed)},
+            ]
+        messages.append({"role": "assistant", "content": written(answer, answer_format, reasoning)})
+    return (*messages, {"role": "user", "content": _asked(problem, answer_format, tool)})
 
 
 def written(answer: str, answer_format: AnswerFormat, reasoning: str | None = None) -> str:
@@ -45,7 +56,8 @@ def written(answer: str, answer_format: AnswerFormat, reasoning: str | None = No
     return f"{reasoning.strip()}\n\\boxed{{{answer}}}" if reasoning else f"\\boxed{{{answer}}}"
 
 
-def _asked(problem: str, answer_format: AnswerFormat) -> str:
+def _asked(problem: str, answer_format: AnswerFormat, tool: bool) -> str:
     if answer_format == "line":
         return f"{problem.strip()}\nReply with the final answer only."
-    return f"{problem.strip()}\nThink step by step, and put the final answer in \\boxed{{}}."
+    asked = f"{problem.strip()}\nThink step by step, and put the final answer in \\boxed{{}}."
+    return f"{asked} {python_tool.INVITATION}" if tool else asked

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 from pfh.errors import did_you_mean
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pfh_domains.math.extraction import AnswerFormat
 from pfh_domains.sources import Source
@@ -35,9 +36,15 @@ class Options(BaseModel):
     shots: int = Field(4, ge=0, le=4, description="worked examples, shown as earlier turns of the chat")
     max_prompt_chars: int = Field(1500, ge=1, description="training problems with a longer statement are left out")
     max_new_tokens: int | None = Field(
-        None, ge=1, description="length limit of a completion; unset: 16 for a line, 512 for boxed"
+        None,
+        ge=1,
+        description="length limit of a completion, of each turn with a tool; unset: 16 for a line, 512 for boxed",
     )
     temperature: float = Field(1.0, ge=0, description="softmax temperature of the rollouts")
+    tool: Literal["", "python"] = Field(
+        "", description='"python": programs of the model are run in the sandbox, and it is sent what they print'
+    )
+    turns: int = Field(3, ge=1, description="with a tool, most programs in one conversation; then the answer is due")
     time_limit: float = Field(5.0, gt=0, description="CPU seconds for judging one answer; one that needs more earns 0")
 
     @field_validator("dataset")
@@ -53,6 +60,12 @@ class Options(BaseModel):
             known = sorted({*TRAINING_SETS, *registered})
             raise ValueError(f"no dataset {name!r}.{did_you_mean(plain, known)} Known: {', '.join(known)}")
         return plain
+
+    @model_validator(mode="after")
+    def _room_for_programs(self) -> Options:
+        if self.tool and self.answer_format == "line":
+            raise ValueError("a program does not fit into the line of answer_format=line: set answer_format=boxed")
+        return self
 
     @property
     def sources(self) -> tuple[Source, ...]:

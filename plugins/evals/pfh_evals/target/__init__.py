@@ -10,10 +10,10 @@ from pfh import hookimpl
 from pfh.domain import Domain, HasGold, Problem, Rollout
 from pfh.errors import DataUnavailableError, UserError
 from pfh.evaluation import Benchmark, Evaluation
-from pfh.rollouts import single_turn
 from pfh.samples import Sample, SampleStatus, sample_id
 from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec, GenerationSpec
 from pfh.subset import spread
+from pfh.turns import roll_out
 from pydantic import BaseModel
 
 from pfh_evals.target.analysis import analyze_task
@@ -83,7 +83,7 @@ def _measured(
     samples = spec.options.samples
     by_id = {sample_id("target", VERSION, {"problem": problem.id}): problem for problem in problems}
     kept = spread({key: problem.environment for key, problem in by_id.items()}, spec.limit)
-    rollouts = single_turn(
+    rollouts = roll_out(
         GenerationSpec(
             domain=domain,
             engine=spec.engine,
@@ -142,6 +142,7 @@ def _extra(group: Sequence[Rollout], *, every_completion: bool) -> dict[str, Any
         "without_answer": sum(rollout.verdict.extracted is None for rollout in group),
         "truncated": sum(rollout.truncated for rollout in group),
         **({"f1": sum(f1) / len(f1)} if f1 else {}),
+        **({"messages": list(group[0].messages)} if group[0].messages else {}),
         **({"completions": [rollout.completion for rollout in group]} if every_completion else {}),
     }
 
