@@ -1,0 +1,163 @@
+"""How did what the model writes change? Diversity, length, repetition, formats, style, calibration, divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pfh import hookimpl
+from pfh.errors import DataUnavailableError, UserError
+from pfh.evaluation import Benchmark, Evaluation
+from pfh.judging import Embeds, Judge
+from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pfh_evals.policy import calibration, divergence
+from pfh_evals.policy.analysis import analyze_policy
+from pfh_evals.policy.completions import Answers, draw, measured
+from pfh_evals.policy.measures import CALIBRATION, DIVERGENCE, EMBEDDING, REFUSAL, Measure, select
+from pfh_evals.policy.prompts import gather
+
+
+class Options(BaseModel):
+    """How the family is put to a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int = Field(4, ge=1, description="completions a prompt; measures of diversity need at least 2")
+    temperature: float = Field(1.0, ge=0, description="softmax temperature; 0 is greedy decoding, for one sample only")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass that is kept")
+    max_new_tokens: int = Field(64, ge=1, description="length limit of a completion")
+    instructions: str = Field(
+        "", description="prompts, as organisation/name/config/split:FIELD; the built-in ones where empty"
+    )
+    dataset_prompts: int = Field(64, ge=1, description="so many prompts of such a dataset, a fixed subset")
+    domain: str = Field("", description="whose problems are asked too: always the run's domain, which --domain names")
+    domain_prompts: int = Field(8, ge=0, description="so many of the first held-out set of the domain; 0 for none")
+    judge: str = Field(
+        "rule", description="judge of refusals; 'embedding' also makes embedding-distance, which needs its encoder"
+    )
+    reference: bool = Field(True, description="measure the divergence from the start, along completions of both models")
+    divergence_samples: int = Field(
+        1, ge=1, description="completions a prompt and model that the divergence goes along"
+    )
+    divergence_tokens: int = Field(32, ge=1, description="places of a completion that it compares, from the first on")
+
+    @model_validator(mode="after")
+    def _not_all_the_same(self) -> Options:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"at temperature 0 all {self.samples} samples are the same: raise it, or take one sample")
+        return self
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Name the options of the family."""
+    return Options
+
+
+@hookimpl
+def evaluate(spec: EvaluationSpec) -> Evaluation:
+    """Let the model answer every prompt several times, and take each measure of the same completions.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have, or a source is malformed.
+    """
+    chosen = select(spec.benchmarks)
+    judge, no_judge = _judge(spec, chosen)
+    if not spec.benchmarks and judge is not None and not isinstance(judge, Embeds):
+        chosen = tuple(measure for measure in chosen if measure.name != EMBEDDING)
+    rows = {measure.name: _row(measure, spec, judge, no_judge) for measure in chosen}
+    written = [each for each in chosen if each.name not in CALIBRATION and rows[each.name].status == "MEASURED"]
+    rows |= _of_completions(spec, written, rows, judge)
+    rows |= _of_questions(spec, [rows[measure.name] for measure in chosen if measure.name in CALIBRATION])
+    return Evaluation(family="policy", benchmarks=tuple(rows.values()))
+
+
+@hookimpl
+def analyze(spec: AnalysisSpec) -> Analysis:
+    """Show distributions where the paired figures show means: lengths, formats, calibration, divergence by place."""
+    return analyze_policy(spec)
+
+
+def _judge(spec: EvaluationSpec, chosen: Sequence[Measure]) -> tuple[Judge | None, str]:
+    """Open the judge if a measure needs it; say why where it cannot be had."""
+    if not {REFUSAL, EMBEDDING} & {measure.name for measure in chosen}:
+        return None, ""
+    try:
+        return spec.judge(spec.options.judge), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _row(measure: Measure, spec: EvaluationSpec, judge: Judge | None, no_judge: str) -> Benchmark:
+    """Return the benchmark of `measure` without samples, and whether it can be run at all."""
+    options = spec.options
+    drawn = f"n{options.samples}-t{options.temperature:g}-p{options.top_p:g}-{options.max_new_tokens}"
+    row = Benchmark(
+        name=measure.name,
+        version="1" if measure.name in CALIBRATION else f"1-{drawn}",
+        metric=measure.metric,
+        higher_is_better=measure.higher_is_better,
+        comparative=measure.comparative,
+    )
+    if measure.name in (REFUSAL, EMBEDDING):
+        if judge is None:
+            return replace(row, status="NOT_RUN", reason=f"the judge {options.judge} cannot be had: {no_judge}")
+        row = replace(row, judge=judge.name)
+    if measure.name == EMBEDDING and not isinstance(judge, Embeds):
+        return replace(
+            row, status="NOT_RUN", reason=f"the judge {options.judge} has no embeddings: choose -o judge=embedding"
+        )
+    if measure.group == "diversity" and options.samples < 2:
+        return replace(row, status="INSUFFICIENT", reason="one sample a prompt: diversity needs at least two")
+    return row
+
+
+def _of_completions(
+    spec: EvaluationSpec, written: Sequence[Measure], rows: dict[str, Benchmark], judge: Judge | None
+) -> dict[str, Benchmark]:
+    """Fill the benchmarks of the generation pass; the first of them keeps every completion."""
+    if not written:
+        return {}
+    try:
+        prompts, source = gather(spec)
+    except DataUnavailableError as error:
+        return {each.name: replace(rows[each.name], status="NOT_RUN", reason=str(error)) for each in written}
+    answers = draw(spec, prompts)
+    found = {}
+    for measure in written:
+        row = replace(rows[measure.name], source=source)
+        if measure.name == DIVERGENCE and spec.reference is not None:
+            row = _diverged(spec, row, answers)
+        else:
+            keep = measure is written[0]
+            row = _unless_empty(replace(row, samples=measured(measure, answers, judge, spec, keep=keep)))
+        found[measure.name] = row
+    return found
+
+
+def _unless_empty(row: Benchmark) -> Benchmark:
+    """Say why nothing was scored, if nothing was."""
+    if row.comparative or any(sample.score is not None for sample in row.samples):
+        return row
+    asked = "no prompt asks for a format" if row.name in ("json", "adherence") else "the completions are too short"
+    return replace(row, status="INSUFFICIENT", reason=f"{asked}: no prompt has a score")
+
+
+def _diverged(spec: EvaluationSpec, row: Benchmark, answers: Sequence[Answers]) -> Benchmark:
+    try:
+        samples = divergence.measure(spec, answers)
+    except (divergence.NotComparableError, UserError) as error:
+        return replace(row, status="NOT_RUN", reason=str(error))
+    if not samples:
+        return replace(row, status="INSUFFICIENT", reason="the models have no prompt in common")
+    return replace(row, samples=samples)
+
+
+def _of_questions(spec: EvaluationSpec, rows: Sequence[Benchmark]) -> dict[str, Benchmark]:
+    """Fill the benchmarks of calibration; the log-likelihoods of the second are found in the journal."""
+    try:
+        return {row.name: replace(row, source="built in", samples=calibration.ask(spec, row.name)) for row in rows}
+    except UserError as error:
+        return {row.name: replace(row, status="NOT_RUN", reason=str(error)) for row in rows}

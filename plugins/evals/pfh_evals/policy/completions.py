@@ -1,0 +1,146 @@
+"""The one generation pass that all measures share, and the benchmarks that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pfh.engine import Completion, GenerationRequest, Sampling
+from pfh.evaluation import Evaluation
+from pfh.judging import Embeds, Judge
+from pfh.samples import Sample, sample_id
+
+from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, REFUSAL, Measure
+from pfh_evals.policy.prompts import Prompt
+from pfh_evals.policy.words import embedding_distance
+
+if TYPE_CHECKING:
+    from pfh.specs import EvaluationSpec
+
+JUDGING_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The completions of one prompt."""
+
+    prompt: Prompt
+    rendered: str
+    """What the model was fed."""
+    completions: tuple[Completion, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """The completions' texts, in order."""
+        return [completion.text for completion in self.completions]
+
+
+def draw(spec: EvaluationSpec, prompts: Sequence[Prompt]) -> list[Answers]:
+    """Let the model complete every prompt `spec.options.samples` times, all in one call."""
+    options = spec.options
+    requests = [
+        GenerationRequest(id=f"{prompt.id}-{number}", messages=prompt.messages)
+        for prompt in prompts
+        for number in range(options.samples)
+    ]
+    sampling = Sampling(
+        max_new_tokens=options.max_new_tokens, temperature=options.temperature, top_p=options.top_p, seed=spec.seed
+    )
+    written = spec.engine.generate(requests, sampling)
+    return [
+        Answers(
+            prompt=prompt,
+            rendered=spec.engine.render(prompt.messages),
+            completions=tuple(written[place * options.samples : (place + 1) * options.samples]),
+        )
+        for place, prompt in enumerate(prompts)
+    ]
+
+
+def measured(
+    measure: Measure, answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec, *, keep: bool
+) -> tuple[Sample, ...]:
+    """Return a sample a prompt, scored by `measure`; `keep` every completion in it, or the first only."""
+    refused = _refusals(answers, judge, spec) if measure.name == REFUSAL else {}
+    vectors = _distances(answers, judge, spec) if measure.name == EMBEDDING else {}
+    samples = []
+    for each in answers:
+        values = refused.get(each.prompt.id) or _values(measure, each)
+        score = vectors.get(each.prompt.id) if measure.name == EMBEDDING else _score(measure, each, values)
+        extra = {"user_prompt": each.prompt.text, **({"values": values} if values else {})}
+        samples.append(
+            Sample(
+                id=sample_id(measure.name, "1", {"prompt": each.prompt.id}),
+                benchmark=measure.name,
+                category=each.prompt.category,
+                prompt=each.rendered,
+                completion=each.texts[0],
+                score=score,
+                tokens=each.completions[0].tokens,
+                extra={**extra, **(_kept(each) if keep else {})},
+            )
+        )
+    return tuple(samples)
+
+
+def stored_completions(evaluation: Evaluation) -> list[Sample]:
+    """Return the samples that keep every completion of their prompt; [] where the evaluation drew none."""
+    for benchmark in evaluation.benchmarks:
+        kept = [sample for sample in benchmark.samples if "completions" in sample.extra]
+        if kept:
+            return kept
+    return []
+
+
+def _kept(answers: Answers) -> dict[str, object]:
+    return {
+        "prompt_id": answers.prompt.id,
+        "completions": answers.texts,
+        "ended": [not completion.truncated for completion in answers.completions],
+    }
+
+
+def _values(measure: Measure, answers: Answers) -> list[float]:
+    """Return the scores of the single completions that have one."""
+    if measure.each is None:
+        return []
+    found = (measure.each(answers.prompt, completion) for completion in answers.completions)
+    return [float(value) for value in found if value is not None]
+
+
+def _score(measure: Measure, answers: Answers, values: Sequence[float]) -> float | None:
+    if measure.together is not None:
+        return measure.together(answers.texts)
+    return sum(values) / len(values) if values and measure.name != DIVERGENCE else None
+
+
+def _refusals(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec) -> dict[str, list[float]]:
+    assert judge is not None
+    prompts = [each.prompt.text for each in answers for _ in each.completions]
+    texts = [text for each in answers for text in each.texts]
+    labels: list[float] = []
+    with spec.progress.task(f"judging by {judge.name}", len(texts)) as bar:
+        for start in range(0, len(texts), JUDGING_BATCH):
+            batch = slice(start, start + JUDGING_BATCH)
+            labels += [float(each.label == "refused") for each in judge.label(prompts[batch], texts[batch])]
+            bar.advance(len(texts[batch]))
+    return _by_prompt(answers, labels)
+
+
+def _distances(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec) -> dict[str, float | None]:
+    assert isinstance(judge, Embeds)
+    with spec.progress.task("embedding completions", len(answers)) as bar:
+        found = {}
+        for each in answers:
+            found[each.prompt.id] = embedding_distance(judge.embed(each.texts))
+            bar.advance(1)
+    return found
+
+
+def _by_prompt(answers: Sequence[Answers], values: Sequence[float]) -> dict[str, list[float]]:
+    found, start = {}, 0
+    for each in answers:
+        found[each.prompt.id] = list(values[start : start + len(each.completions)])
+        start += len(each.completions)
+    return found
