@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -18,7 +19,9 @@ from pfh.options import fill
 from pfh.plugins import Plugins
 from pfh.progress import Silent
 from pfh.rollouts import read_rollouts, write_rollouts
+from pfh.run import EvalChoice, RunSpec, execute
 from pfh.specs import DomainSpec, GenerationSpec
+from pfh.store import Store
 from pfh.supervised import SupervisedOptions
 from pfh.teaching import TeacherOptions, accepted
 from pfh.turns import multi_turn, refuse_conversations, roll_out
@@ -435,6 +438,35 @@ def test_methods_that_learn_from_single_completions_are_refused():
     refuse_conversations(Guessing(), "sf-sft", TeacherOptions(teacher="t"))
     with pytest.raises(UserError, match="dpo learns from single completions, and the domain echo"):
         refuse_conversations(Guessing(), "dpo", SupervisedOptions())
+
+
+@needs_sandbox
+def test_a_run_refuses_such_a_method_before_it_measures_anything(tiny_llama_path, tmp_path, monkeypatch):
+    folder = tmp_path / "mirror" / "axon-rl" / "MATH-12k" / "default"
+    folder.mkdir(parents=True)
+    rows = Sums().load("axon-rl/MATH-12k").rows
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setenv("PFH_DATA_MIRROR", str(tmp_path / "mirror"))
+    spec = RunSpec(
+        methods=("dpo",),
+        evals=(EvalChoice(family="safety"),),
+        domain="math",
+        model=str(tiny_llama_path),
+        options={"domains:math": {"tool": "python", "answer_format": "boxed"}},
+        problems=4,
+    )
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match="dpo learns from single completions, and the domain math"):
+        execute(spec, plugins=Plugins(), store=store, progress=Silent(), output=tmp_path / "out")
+    assert not list((tmp_path / "store").rglob("evaluation"))
+
+
+@needs_sandbox
+def test_a_run_draws_conversations_from_a_domain_that_holds_them(domain):
+    (problem,) = domain.problems("train", 1, seed=0)
+    engine = Scripted({problem.id: (program_for(domain), f"\\boxed{{{problem.answer}}}")})
+    spec = GenerationSpec(domain=domain, engine=engine, problems=[problem], samples=2, sampling=domain.sampling)
+    assert [len(one.messages) for one in Plugins().generate("math", spec).rollouts] == [3, 3]
 
 
 def test_of_the_built_in_methods_only_those_that_imitate_take_conversations():
