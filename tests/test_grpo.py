@@ -141,7 +141,7 @@ def test_one_seed_gives_one_result_and_the_ledger_counts(tiny_llama_path, tmp_pa
     assert (training.name, training.updates, training.samples) == ("training", 4, 128)
     assert training.tokens > rollouts.tokens
     assert rollouts.seconds == pytest.approx(
-        sum(rollouts.notes[f"{part}_seconds"] for part in ("generation", "scoring"))
+        sum(rollouts.notes[f"{part}_seconds"] for part in ("generation", "scoring")), abs=2e-3
     )
     row = runs[0].curves[-1]
     wanted = {"reward", "frac_reward_zero_std", "entropy", "completions/mean_length", "truncated", "repeated_text"}

@@ -73,6 +73,9 @@ class TrainingOptions(BaseModel):
         (ALL_LINEAR,), min_length=1, description="layers with an adapter by name, such as q_proj,v_proj, or all-linear"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="what training computes in; weights stay float32; auto: bfloat16 on CUDA, float32 elsewhere"
+    )
     save_steps: int = Field(10, ge=1, description="updates between checkpoints: the most that a killed run repeats")
     report_to: str = Field("none", description="tracker that TRL logs to, such as tensorboard or wandb")
 
@@ -172,7 +175,7 @@ def _check_targets(targets: tuple[str, ...], model: PreTrainedModel) -> None:
 def trainer_arguments(
     options: TrainingOptions, *, output_dir: Path, seed: int, batch_size: int, gradient_accumulation: int
 ) -> dict[str, Any]:
-    """Return what every TRL config takes from `options`; the weights stay float32, CUDA computes in bfloat16."""
+    """Return what every TRL config takes from `options`; bfloat16 is autocast, the weights stay float32."""
     import torch
     from transformers import TrainingArguments
 
@@ -196,7 +199,7 @@ def trainer_arguments(
         "weight_decay": 0.0,
         "max_grad_norm": options.max_grad_norm,
         "use_cpu": not on_gpu,
-        "bf16": on_gpu,
+        "bf16": options.precision == "bfloat16" or (options.precision == "auto" and on_gpu),
         "fp16": False,
         "dataloader_pin_memory": on_gpu,
         "save_strategy": "steps",
