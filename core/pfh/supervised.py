@@ -16,20 +16,20 @@ from pfh.models import Checkpoint
 from pfh.selftest import FORMS
 from pfh.specs import TrainingResult, TrainingSpec
 from pfh.training import (
-    TrainingOptions,
     load_for_training,
     lora_config,
     save_trained,
     train_resumably,
     trainer_arguments,
 )
+from pfh.validation import ValidatedOptions, hold_back, validation_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from trl import SFTTrainer
 
 
-class SupervisedOptions(TrainingOptions):
+class SupervisedOptions(ValidatedOptions):
     """Options of every method that fine-tunes on completions."""
 
     learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 2e-5 for adapter=full")
@@ -124,6 +124,7 @@ def train_on(
     """
     options: SupervisedOptions = spec.options
     output_dir = spec.output_dir / "trainer"
+    taught, held_back = hold_back(examples, options, spec.seed)
 
     def build(batch_size: int, gradient_accumulation: int) -> SFTTrainer:
         arguments = trainer_arguments(
@@ -133,7 +134,7 @@ def train_on(
             batch_size=batch_size,
             gradient_accumulation=gradient_accumulation,
         )
-        return sft_trainer(spec.checkpoint, examples, options, arguments)
+        return sft_trainer(spec.checkpoint, taught, options, arguments, held_back)
 
     trained = train_resumably(
         build,
@@ -147,16 +148,18 @@ def train_on(
     cut = _longer(trained.trainer.processing_class, chats, options.max_length)
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
-        phases=(
-            dataclasses.replace(trained.phase, notes={**trained.phase.notes, "examples": len(examples), **figures}),
-        ),
+        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, "examples": len(taught), **figures}),),
         curves=trained.curves,
         notes=(*notes, *([f"{cut} examples were longer than max_length and lost their end."] if cut else [])),
     )
 
 
 def sft_trainer(
-    checkpoint: Checkpoint, examples: Sequence[Example], options: SupervisedOptions, arguments: Mapping[str, Any]
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    options: SupervisedOptions,
+    arguments: Mapping[str, Any],
+    held_back: Sequence[Example] = (),
 ) -> SFTTrainer:
     """Return TRL's trainer with the mean negative log-likelihood of the completions' tokens as its loss.
 
@@ -169,10 +172,10 @@ def sft_trainer(
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = load_for_training(checkpoint)
-    require_room(tokenizer, (example.problem.messages for example in examples), options.max_length)
-    rows = [{"prompt": list(example.problem.messages), "completion": [example.answer]} for example in examples]
+    require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
     config = SFTConfig(
         **arguments,
+        **validation_arguments(options, arguments),
         loss_type="nll",
         completion_only_loss=True,
         max_length=options.max_length,
@@ -184,10 +187,15 @@ def sft_trainer(
     return SFTTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(_rows(examples)),
+        eval_dataset=Dataset.from_list(_rows(held_back)) if held_back else None,
         processing_class=tokenizer,
         peft_config=lora_config(options, model),
     )
+
+
+def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:
+    return [{"prompt": list(example.problem.messages), "completion": [example.answer]} for example in examples]
 
 
 def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[Message]], max_length: int) -> None:

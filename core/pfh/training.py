@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pfh.best import load_best, watch_for_best
 from pfh.budget import Account
 from pfh.errors import StepFailedError, UserError, did_you_mean
 from pfh.ledger import Phase
@@ -328,6 +329,8 @@ def _attempt(
             trainer.args.max_steps = allowance.updates
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_watch(spent, allowance, stack, progress, name))
+        if trainer.args.metric_for_best_model:
+            trainer.add_callback(watch_for_best())
         state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
         ended = allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name)
         if last is not None and (ended or state.global_step >= state.max_steps):
@@ -338,6 +341,9 @@ def _attempt(
             if last is not None:
                 progress.say(f"{name} goes on from update {state.global_step}")
             trainer.train(resume_from_checkpoint=str(last) if last else None)
+    kept = load_best(trainer) if trainer.state.best_global_step else {}
+    if kept:
+        progress.say(f"{name}: the checkpoint of update {kept['kept_update']} is kept, the best of all")
     spent.write()
     return Trained(
         trainer=trainer,
@@ -349,7 +355,7 @@ def _attempt(
             updates=spent.updates,
             devices=trainer.accelerator.num_processes,
             samples=round(spent.epochs * len(trainer.train_dataset)),
-            notes={"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {},
+            notes=({"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {}) | kept,
         ),
     )
 
@@ -495,8 +501,13 @@ class _Spent:
 
 
 def _curves(log_history: list[dict[str, Any]]) -> tuple[dict[str, float], ...]:
+    held_back = {row["step"]: {"validation_loss": row["eval_loss"]} for row in log_history if "eval_loss" in row}
     return tuple(
-        {key: float(value) for key, value in row.items() if not any(part in key for part in _NO_FIGURES)}
+        {
+            key: float(value)
+            for key, value in (row | held_back.get(row["step"], {})).items()
+            if not any(part in key for part in _NO_FIGURES)
+        }
         for row in log_history
         if "loss" in row
     )

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pfh import templates
+from pfh.best import RECENT
 from pfh.domain import Problem
 from pfh.engine import Message
 from pfh.errors import StepFailedError, UserError
@@ -43,6 +44,10 @@ class OnlineOptions(TrainingOptions):
     epsilon: float = Field(0.2, gt=0, description="the ratio of new to old policy is clipped to 1 - this .. 1 + this")
     inner_epochs: int = Field(1, ge=1, description="updates made on each batch of rollouts")
     save_steps: int = Field(5, ge=1, description="updates between checkpoints: the most that a killed run repeats")
+    keep_best: bool = Field(
+        False,
+        description=f"save the checkpoint with the best reward over its last {RECENT} batches, not the last one",
+    )
     use_vllm: bool = Field(False, description="generate with vLLM in this process (TRL's colocate mode); needs a GPU")
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of the GPU's memory that vLLM may take")
 
@@ -180,6 +185,8 @@ def online_arguments(ground: Ground, batch_size: int, gradient_accumulation: int
         "vllm_mode": "colocate",
         "vllm_gpu_memory_utilization": options.vllm_memory,
     }
+    if options.keep_best:
+        arguments |= {"metric_for_best_model": "reward", "greater_is_better": True}
     if ground.stops:
         arguments["generation_kwargs"] = {"stop" if options.use_vllm else "stop_strings": list(ground.stops)}
     return arguments
