@@ -125,6 +125,13 @@ def test_a_completion_cut_at_the_token_limit_ends_a_conversation_without_a_reply
     assert rollout.completion == "let me see whether"
 
 
+def test_a_completion_that_is_answered_may_have_been_cut_behind_what_was_heard():
+    (_, rollout) = roll_out(guessing_spec({"echo-0": ["0"], "echo-2": ["1 and so on and on", "2"]})).rollouts
+    assert [message["content"] for message in rollout.messages] == ["1", "higher", "2"]
+    assert not rollout.truncated
+    assert rollout.tokens == 5
+
+
 def test_a_domain_that_answers_nothing_is_rolled_out_as_ever():
     domain = EchoDomain()
     spec = GenerationSpec(

@@ -98,7 +98,7 @@ def _answered(going: Sequence[_Conversation], answering: Converses, left: int) -
     answered = []
     for one, reply in zip(going, replies, strict=True):
         if reply is not None:
-            one.messages.pop()
+            one.messages.pop()  # said again without what stands behind a call
             one.say("assistant", reply.heard)
             one.say("user", storable(reply.content))
             answered.append(one)
