@@ -222,6 +222,10 @@ def test_divergence_is_torchs():
     found = divergence.divergences(p.numpy().astype(np.float32), q.numpy().astype(np.float32))
     assert found == pytest.approx(expected.numpy(), rel=1e-5)
     assert not divergence.divergences(p.numpy(), p.numpy()).any()
+    masked = np.array([[0.0, -np.inf]], dtype=np.float32)
+    assert divergence.divergences(masked, masked) == [0]
+    assert divergence.divergences(masked, np.log(np.array([[0.5, 0.5]]))) == pytest.approx([np.log(2)])
+    assert np.isinf(divergence.divergences(np.log(np.array([[0.5, 0.5]])), masked))
 
 
 def test_divergence_of_two_models_along_their_completions(pair):

@@ -27,7 +27,7 @@ class Options(BaseModel):
     samples: int = Field(4, ge=1, description="completions a prompt; measures of diversity need at least 2")
     temperature: float = Field(1.0, ge=0, description="softmax temperature; 0 is greedy decoding, for one sample only")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass that is kept")
-    max_new_tokens: int = Field(64, ge=1, description="length limit of a completion")
+    max_new_tokens: int = Field(48, ge=1, description="length limit of a completion")
     instructions: str = Field(
         "", description="prompts, as organisation/name/config/split:FIELD; the built-in ones where empty"
     )

@@ -138,6 +138,8 @@ def _sample(spec: EvaluationSpec, path: Walk, start: Distributions, tuned: Distr
         raise NotComparableError("the tokenizers differ: the same completion is other tokens")
     forward = divergences(start.logprobs, tuned.logprobs)
     backward = divergences(tuned.logprobs, start.logprobs)
+    if not np.isfinite([forward, backward]).all():
+        raise NotComparableError("it is infinite: one model rules out a token that the other expects")
     prompt = path.answers.prompt
     return Sample(
         id=sample_id(DIVERGENCE, "1", {"prompt": prompt.id, "writer": path.writer, "number": path.number}),
