@@ -212,6 +212,16 @@ def test_brier_and_softmax():
     assert calibration.brier(shares, 0) == pytest.approx(0.25 + 2 * 0.0625)
 
 
+def test_both_measures_of_calibration_ask_the_same_questions():
+    found = faked(["a"], "calibration", limit=7)
+    asked = [[sample.prompt for sample in row.samples] for row in found.values()]
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == 7
+    for accurate, brier in zip(found["mc-accuracy"].samples, found["brier"].samples, strict=True):
+        assert accurate.score == float(accurate.extracted == accurate.target)
+        assert accurate.extra["confidence"] == brier.extra["confidence"] >= 0.25
+
+
 # Divergence
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pfh.engine import ScoringRequest
@@ -45,7 +45,7 @@ def ask(spec: EvaluationSpec, name: str) -> tuple[Sample, ...]:
         UserError: the backend has no log-likelihoods.
     """
     rows = json.loads(QUESTIONS.read_text())
-    by_id = {sample_id(name, "1", {"question": row["question"], "options": row["options"]}): row for row in rows}
+    by_id = {sample_id("calibration", "1", _content(row)): row for row in rows}  # the same subset for both measures
     kept = spread({key: row["category"] for key, row in by_id.items()}, spec.limit)
     requests = [
         ScoringRequest(id=f"{place}-{number}", context=_context(by_id[key]["question"]), continuation=f" {option}")
@@ -61,7 +61,7 @@ def ask(spec: EvaluationSpec, name: str) -> tuple[Sample, ...]:
         right = chosen == correct
         samples.append(
             Sample(
-                id=key,
+                id=sample_id(name, "1", _content(row)),
                 benchmark=name,
                 category=row["category"],
                 prompt=_context(row["question"]),
@@ -125,6 +125,10 @@ def columns(samples: Sequence[Sample]) -> tuple[NDArray[np.float64], NDArray[np.
         np.array([sample.extra["confidence"] for sample in samples], dtype=float),
         np.array([sample.extra["right"] for sample in samples], dtype=bool),
     )
+
+
+def _content(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"question": row["question"], "options": row["options"]}
 
 
 def _context(question: str) -> str:
