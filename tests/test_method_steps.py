@@ -18,12 +18,13 @@ from tests.tiny import tiny_llama
 
 ENDING = COIN.replace("temperature=1.0", "temperature=1.0, stop=tuple('ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789')")
 ENDING = ENDING.replace("max_new_tokens=6", "max_new_tokens=24")
+ENDING = ENDING.replace("float(zlib.crc32(completion.encode()) % 2)", "1.0")
 SMALL = {"batch_size": "4", "max_steps": "2", "lora_rank": "4"}
 
 
 @pytest.fixture
 def session(tmp_path, monkeypatch):
-    """Return a session that knows the domain "coin", whose verifier accepts half of what a random model writes."""
+    """Return a session that knows the domain "coin", whose verifier accepts every completion with a small letter."""
     install(tmp_path, "coin-dist", {"coin_domain": ENDING}, {"pfh.domains": {"coin": "coin_domain"}})
     monkeypatch.syspath_prepend(str(tmp_path))
     opened = Session(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent())
@@ -35,7 +36,7 @@ def train(session, tiny_llama_path, method, **options):
     from pfh.models import resolve
 
     domain = session.plugins.open_domain("coin", DomainSpec(options=None, data=session.data))
-    ground = Ground(name="coin", domain=domain, problems=domain.problems("train", 4, 0))
+    ground = Ground(name="coin", domain=domain, problems=domain.problems("train", 8, 0))
     start = resolve(str(tiny_llama_path), cache_dir=session.store.cache)
     return training(
         session, start, ground, method, options=session.plugins.options("methods", method, SMALL | options), seed=0
@@ -54,7 +55,7 @@ def test_a_teachers_rollouts_are_booked_as_such_and_its_weights_tell_trainings_a
     first = train(session, tiny_llama_path, "sf-sft", teacher=str(teacher))
     assert [phase.name for phase in first.phases] == ["teacher generation", "training"]
     generation, training_phase = first.phases
-    assert generation.samples == 16
+    assert generation.samples == 32
     assert training_phase.notes["acceptance_rate"] == pytest.approx(generation.notes["mean_reward"], abs=0.2)
     again = train(session, tiny_llama_path, "sf-sft", teacher=str(teacher))
     assert again.checkpoint.fingerprint == first.checkpoint.fingerprint

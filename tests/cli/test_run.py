@@ -23,7 +23,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(pretend, folder: Path):
 
     assert table.returncode == as_json.returncode == 0
     assert "Nothing changed." in table.stdout
-    assert table.stdout.endswith(f"report: {folder / 'report.html'}\n")
+    assert table.stdout.endswith(f"report: {folder / 'report.html'}\nmodel: {folder / 'model'}\n")
     assert json.loads(as_json.stdout)["headline"] == "Nothing changed."
     assert "a library speaks" in table.stderr
     assert "a library speaks" in as_json.stderr

@@ -11,15 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
-from pfh.domain import Problem, Rollout
+from pfh.domain import Rollout
 from pfh.errors import StepFailedError
 from pfh.models import Checkpoint
+from pfh.preferences import Pair, preference_trainer
 from pfh.specs import TrainingResult, TrainingSpec
 from pfh.supervised import ground_truth
 from pfh.training import (
     TrainingOptions,
-    load_for_training,
-    lora_config,
     save_trained,
     train_resumably,
     trainer_arguments,
@@ -46,15 +45,6 @@ class Options(TrainingOptions):
     learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 1e-6 for adapter=full")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
     save_steps: int = Field(5, ge=1, description="updates between checkpoints: the most that a killed run repeats")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two completions of one prompt: one the verifier accepts, one it does not."""
-
-    problem: Problem
-    chosen: str
-    rejected: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,40 +186,5 @@ def pair(
 def dpo_trainer(
     checkpoint: Checkpoint, pairs: Sequence[Pair], options: Options, arguments: Mapping[str, Any]
 ) -> DPOTrainer:
-    """Return TRL's trainer with the loss of Rafailov et al. 2023 (arXiv 2305.18290, equation 7).
-
-    The reference is the start model: under LoRA the same weights with the adapter off.
-    """
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    model, tokenizer = load_for_training(checkpoint)
-    rows = [
-        {
-            "prompt": list(pair.problem.messages),
-            "chosen": [{"role": "assistant", "content": pair.chosen}],
-            "rejected": [{"role": "assistant", "content": pair.rejected}],
-        }
-        for pair in pairs
-    ]
-    config = DPOConfig(
-        **arguments,
-        beta=options.beta,
-        loss_type=["sigmoid"],
-        f_divergence_type="reverse_kl",
-        label_smoothing=0.0,
-        use_weighting=False,
-        sync_ref_model=False,
-        disable_dropout=True,
-        max_length=options.max_length,
-        truncation_mode="keep_start",
-        # Saves a second model when all weights train, and the repeats when an epoch follows.
-        precompute_ref_log_probs=options.adapter == "full" or options.epochs > 1,
-    )
-    return DPOTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=lora_config(options, model),
-    )
+    """Return TRL's trainer with DPO's loss; the reference is the start model."""
+    return preference_trainer(checkpoint, pairs, options, arguments, beta=options.beta)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
-from pfh.domain import Problem, Rollout
+from pfh.domain import Rollout
 from pfh.errors import StepFailedError
 from pfh.ledger import Phase
 from pfh.models import Checkpoint, resolve
+from pfh.preferences import Pair, preference_trainer
 from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import Example, ground_truth, left_out, require_room
+from pfh.supervised import Example, ground_truth, left_out
 from pfh.training import (
     TrainingOptions,
     free_memory,
-    load_for_training,
-    lora_config,
     save_trained,
     train_resumably,
     trainer_arguments,
@@ -41,15 +39,6 @@ class Options(TrainingOptions):
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of a round; 5e-7 for adapter=full")
     epochs: float = Field(3.0, gt=0, description="passes over the pairs, in each round")
     optimizer: Literal["adamw_torch", "rmsprop"] = Field("rmsprop", description="optimiser")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """The ground truth of a problem, and what the model wrote instead."""
-
-    problem: Problem
-    chosen: str
-    rejected: str
 
 
 @hookimpl
@@ -154,37 +143,4 @@ def spin_trainer(
 
         loss = -log sigmoid(beta * ((log pi(y|x) - log pi_t(y|x)) - (log pi(y'|x) - log pi_t(y'|x))))
     """
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    model, tokenizer = load_for_training(player)
-    require_room(tokenizer, (pair.problem.messages for pair in pairs), options.max_length)
-    rows = [
-        {
-            "prompt": list(pair.problem.messages),
-            "chosen": [{"role": "assistant", "content": pair.chosen}],
-            "rejected": [{"role": "assistant", "content": pair.rejected}],
-        }
-        for pair in pairs
-    ]
-    config = DPOConfig(
-        **arguments,
-        beta=options.beta,
-        loss_type=["sigmoid"],
-        f_divergence_type="reverse_kl",
-        label_smoothing=0.0,
-        use_weighting=False,
-        sync_ref_model=False,
-        disable_dropout=True,
-        max_length=options.max_length,
-        truncation_mode="keep_start",
-        # Saves a second model when all weights train, and the repeats when an epoch follows.
-        precompute_ref_log_probs=options.adapter == "full" or options.epochs > 1,
-    )
-    return DPOTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=lora_config(options, model),
-    )
+    return preference_trainer(player, pairs, options, arguments, beta=options.beta)
