@@ -25,7 +25,7 @@ SMALL = {"batch_size": "4", "max_steps": "2", "lora_rank": "4"}
 @pytest.fixture
 def session(tmp_path, monkeypatch):
     """Return a session that knows the domain "coin", whose verifier accepts every completion with a small letter."""
-    install(tmp_path, "coin-dist", {"coin_domain": ENDING}, {"pfh.domains": {"coin": "coin_domain"}})
+    install(tmp_path, "ending-dist", {"ending_domain": ENDING}, {"pfh.domains": {"coin": "ending_domain"}})
     monkeypatch.syspath_prepend(str(tmp_path))
     opened = Session(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent())
     yield opened
