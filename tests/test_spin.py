@@ -149,7 +149,7 @@ def test_the_first_iteration_is_dpo_with_the_models_own_answers_rejected(tiny_ll
     trained = train_resumably(
         build, output_dir=tmp_path / "dpo", batch_size=4, gradient_accumulation=1, progress=spec.progress
     )
-    expected = save_trained(trained.trainer, tmp_path / "expected", merge=True)
+    expected = save_trained(trained.trainer, tmp_path / "expected", merge_into=spec.checkpoint)
     assert same(weights(result.path), weights(expected))
     assert not same(weights(result.path), weights(tiny_llama_path))
     assert [row["loss"] for row in result.curves] == [row["loss"] for row in trained.curves]

@@ -98,6 +98,14 @@ def run(
             show_default="as its options say",
         ),
     ] = None,
+    accelerate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Train in several processes, as this configuration of accelerate says.",
+            show_default="in this one",
+        ),
+    ] = None,
     backend: Annotated[
         str, typer.Option(metavar="NAME", help="What runs the model.", autocompletion=plugin_names("backends"))
     ] = "hf",
@@ -171,6 +179,7 @@ def run(
         limit=limit,
         problems=problems,
         budget=None if budget is None else Budget.parse(budget),
+        accelerate=None if accelerate is None else str(accelerate),
         backend=backend,
         dtype=dtype,
         revision=revision,

@@ -34,6 +34,10 @@ class StepFailedError(PfhError):
     """A step could not finish (exit code 3); what it had stored is kept, and the message says what to change."""
 
 
+class StartAgainError(StepFailedError):
+    """A training in several processes ran out of something: started again, it goes on with less of it."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `known`, or an empty string."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)

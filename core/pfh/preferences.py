@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.domain import Problem
 from pfh.models import Checkpoint
 from pfh.supervised import require_room
-from pfh.training import TrainingOptions, load_for_training, lora_config
+from pfh.training import TrainingOptions, load_for_training, lora_config, processes
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from trl import DPOTrainer
 
 
@@ -50,7 +53,6 @@ def preference_trainer(
     Raises:
         UserError: a prompt leaves no room for a completion.
     """
-    from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
     model, tokenizer = load_for_training(checkpoint)
@@ -80,7 +82,24 @@ def preference_trainer(
     return DPOTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=_dataset(rows, Path(arguments["output_dir"]) / "rows"),
         processing_class=tokenizer,
         peft_config=lora_config(options, model),
     )
+
+
+def _dataset(rows: list[dict[str, Any]], folder: Path) -> Dataset:
+    """Return `rows`; of several processes the first puts them into `folder`.
+
+    There TRL leaves the log-probabilities of the reference, which it computes in all processes, to be read by all.
+    """
+    from accelerate import PartialState
+    from datasets import Dataset, load_from_disk
+
+    if processes() == 1:
+        return Dataset.from_list(rows)
+    with PartialState().main_process_first():
+        if PartialState().is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+            Dataset.from_list(rows).save_to_disk(folder)
+        return load_from_disk(folder)

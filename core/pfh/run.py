@@ -19,6 +19,7 @@ from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.evaluation import Benchmark, Evaluation
 from pfh.plugins import Plugins
 from pfh.progress import Progress
+from pfh.ranks.configuration import Configuration, read_configuration, refuse_being_launched
 from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.session import Session
 from pfh.specs import AnalysisSpec, DomainSpec, Reference
@@ -76,6 +77,8 @@ class RunSpec:
     """Training problems, shared by all methods."""
     budget: Budget | None = None
     """What every stage may spend; None lets each method end by its own options."""
+    accelerate: str | None = None
+    """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
     backend: str = "hf"
     dtype: str = "auto"
     revision: str | None = None
@@ -107,6 +110,9 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     for number, name in ((spec.problems, "--problems"), (1 if spec.limit is None else spec.limit, "--limit")):
         if number < 1:
             raise UserError(f"{name} must be at least 1, got {number}.")
+    refuse_being_launched()
+    if spec.accelerate is not None:
+        read_configuration(Path(spec.accelerate))
     plugins.load("backends", spec.backend)
     plugins.load_wrappers()
     keys = [f"methods:{name}" for name in spec.methods]
@@ -131,6 +137,7 @@ def execute(
         StepFailedError: a step could not finish; what was stored is kept.
     """
     options = validate(spec, plugins)
+    ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
         start, label = _start(spec, session)
@@ -153,6 +160,7 @@ def execute(
                 options=options[f"methods:{method}"],
                 seed=spec.seed,
                 budget=spec.budget,
+                ranks=ranks,
             )
             checkpoint = trained.checkpoint
             after = _measure(spec, session, checkpoint, ground, options, _references(start, before))
@@ -170,7 +178,7 @@ def execute(
         domain=spec.domain,
         seed=spec.seed,
         limit=spec.limit,
-        provenance=_provenance(spec, session),
+        provenance=_provenance(spec, session, ranks),
         notes=(verifier.sentence(), *contamination),
         stages=checked,
     )
@@ -232,9 +240,10 @@ def _start(spec: RunSpec, session: Session) -> tuple[Checkpoint, str]:
 
 
 def _ground(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> steps.Ground:
-    domain_spec = DomainSpec(options=options[f"domains:{spec.domain}"], data=session.data)
-    domain = session.plugins.open_domain(spec.domain, domain_spec)
-    return steps.Ground(name=spec.domain, domain=domain, problems=domain.problems("train", spec.problems, spec.seed))
+    chosen = options[f"domains:{spec.domain}"]
+    domain = session.plugins.open_domain(spec.domain, DomainSpec(options=chosen, data=session.data))
+    problems = domain.problems("train", spec.problems, spec.seed)
+    return steps.Ground(name=spec.domain, domain=domain, problems=problems, options=chosen)
 
 
 def _measure(
@@ -342,7 +351,7 @@ def _model(checkpoint: Checkpoint) -> ModelRecord:
     )
 
 
-def _provenance(spec: RunSpec, session: Session) -> dict[str, str]:
+def _provenance(spec: RunSpec, session: Session, ranks: Configuration | None) -> dict[str, str]:
     libraries = ("torch", "transformers", "trl", "peft", "datasets")
     used = [("methods", name) for name in spec.methods] + [("evals", choice.family) for choice in spec.evals]
     used += [("domains", spec.domain), ("backends", spec.backend)]
@@ -353,6 +362,7 @@ def _provenance(spec: RunSpec, session: Session) -> dict[str, str]:
         "python": platform.python_version(),
         "device": session.environment()["device"],
         "dtype": spec.dtype,
+        **({"training": f"{ranks} by accelerate {version('accelerate')}"} if ranks else {}),
     }
 
 

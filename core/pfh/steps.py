@@ -18,6 +18,7 @@ from pfh.evaluation import Evaluation, read_evaluation, write_evaluation
 from pfh.journal import JournaledEngine
 from pfh.ledger import Phase, read_ledger, write_ledger
 from pfh.models import Checkpoint, resolve
+from pfh.ranks.launch import train_in_ranks
 from pfh.rollouts import read_rollouts, write_rollouts
 from pfh.session import Session
 from pfh.specs import EvaluationSpec, GenerationSpec, Reference, TrainingResult, TrainingSpec
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pfh.domain import Domain, Problem, Rollout
     from pfh.engine import Sampling
+    from pfh.ranks.configuration import Configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Ground:
     name: str
     domain: Domain
     problems: tuple[Problem, ...]
+    options: BaseModel | None = None
+    """What the domain was opened with."""
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -218,8 +222,9 @@ def training(
     options: BaseModel | None,
     seed: int,
     budget: Budget | None = None,
+    ranks: Configuration | None = None,
 ) -> Trained:
-    """Post-train `checkpoint` with one method, within `budget`.
+    """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
     An option called `teacher` names a model, which enters the key.
     """
@@ -231,6 +236,7 @@ def training(
         "options": options.model_dump(mode="json") if options else {},
         **({"teacher": teacher.fingerprint} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
+        **({"ranks": ranks.inputs} if ranks else {}),
         "ground": ground.inputs,
         "seed": seed,
         "model": start.fingerprint,
@@ -276,7 +282,11 @@ def training(
             teacher=teacher,
         )
         began = time.monotonic()
-        result = session.plugins.train(method, spec)
+        if ranks:
+            opened_with = ground.options.model_dump(mode="json") if ground.options else None
+            result = train_in_ranks(method, spec, ground.name, opened_with, ranks)
+        else:
+            result = session.plugins.train(method, spec)
         if not result.phases:
             drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
         _keep(result, [*drawn_phases, *result.phases], work, folder, method)

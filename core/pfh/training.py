@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,12 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pfh.best import load_best, watch_for_best
 from pfh.budget import Account
-from pfh.errors import StepFailedError, UserError, did_you_mean
+from pfh.errors import StartAgainError, StepFailedError, UserError, did_you_mean
 from pfh.ledger import Phase
 from pfh.models import Checkpoint
 from pfh.progress import Progress
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from peft import LoraConfig
     from torch.utils.data import DataLoader
     from transformers import (
@@ -44,6 +45,8 @@ ALL_LINEAR = "all-linear"
 """As the only one of `lora_targets`: every linear layer but the output head."""
 
 _SPENT = "spent.json"
+_SMALLER = "batch_size"
+"""Where a rank that ran out of memory leaves what all of them shall try next."""
 _FULL_BELOW = 2**20
 """Bytes."""
 _NO_FIGURES = ("_per_second", "_runtime", "step_time", "num_tokens")
@@ -238,8 +241,9 @@ def train_resumably(
     Args:
         build: given the batch size and the accumulation, returns a new TRL trainer that saves into `output_dir`.
         output_dir: outlives a killed process; what all attempts spent is kept there too.
-        batch_size: examples a device holds at once.
-        gradient_accumulation: batches an update; their product stays the same when the batch is halved.
+        batch_size: most examples that a device holds at once.
+        gradient_accumulation: batches an update; their product, the examples of an update, stays the same when the
+            batch is halved, and when several processes (`pfh.ranks`) share it out.
         progress: gets the bar.
         name: the phase, in the ledger and beside the bar.
         account: the stage's; training ends when its budget is spent. A budget of updates or samples takes the place of
@@ -247,19 +251,22 @@ def train_resumably(
         rounds: trainings still to come in this stage, this one counted; it may spend that part of what is left.
 
     Raises:
+        UserError: the processes cannot share out the examples of an update.
         StepFailedError: the loss is not finite, one example is too large for the memory, the disk is full, or the
             budget does not last for one update.
+        StartAgainError: one of several processes ran out of memory.
     """
     from safetensors import SafetensorError
 
     output_dir.mkdir(parents=True, exist_ok=True)
     effective = batch_size * gradient_accumulation
+    share = _share(effective, name)
     spent = _Spent.read(output_dir / _SPENT)
-    spent.batch_size = spent.batch_size or batch_size
+    spent.batch_size = _fitting(_smaller(output_dir) or spent.batch_size or batch_size, share)
     allowance = _Allowance.of(account or Account(), rounds, effective, name)
     while True:
         try:
-            trained = _attempt(build, effective, output_dir, spent, allowance, progress, name)
+            trained = _attempt(build, share, output_dir, spent, allowance, progress, name)
             if account is not None:
                 account.add(trained.phase)
             return trained
@@ -278,35 +285,97 @@ def train_resumably(
                 f"Out of memory in {name} with a single example: lower max_length, set gradient_checkpointing=true, "
                 "or train an adapter (adapter=lora) instead of all weights."
             )
-        spent.batch_size = max(size for size in range(1, spent.batch_size // 2 + 1) if effective % size == 0)
-        progress.say(
+        spent.batch_size = _fitting(spent.batch_size // 2, share)
+        line = (
             f"out of memory: {name} goes on with batch_size={spent.batch_size} and "
-            f"gradient_accumulation={effective // spent.batch_size}, from the last complete checkpoint"
+            f"gradient_accumulation={share // spent.batch_size}, from the last complete checkpoint"
         )
+        if processes() > 1:  # The others wait for this one, in the middle of an update.
+            (output_dir / _SMALLER).write_text(str(spent.batch_size))
+            raise StartAgainError(line)
+        progress.say(line)
 
 
-def save_trained(trainer: Trainer, folder: Path, *, merge: bool = False) -> Path:
+def processes() -> int:
+    """Return how many processes share this training: the ranks of `pfh.ranks`, or this one alone."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def is_first() -> bool:
+    """Say whether this process is the one that writes what all share."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _share(effective: int, name: str) -> int:
+    """Return how many examples of an update each process takes.
+
+    Raises:
+        UserError: they do not divide.
+    """
+    if effective % processes():
+        raise UserError(
+            f"{name} takes {effective} examples an update (batch_size x gradient_accumulation), which {processes()} "
+            f"processes cannot share out evenly: make it a multiple of {processes()}."
+        )
+    return effective // processes()
+
+
+def _fitting(most: int, share: int) -> int:
+    """Return the largest batch of at most `most` examples that divides `share`."""
+    return max(size for size in range(1, min(most, share) + 1) if share % size == 0)
+
+
+def _smaller(output_dir: Path) -> int:
+    path = output_dir / _SMALLER
+    return int(path.read_text()) if path.exists() else 0
+
+
+def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | None = None) -> Path:
     """Save the adapter, or all weights with tokenizer and chat template, as safetensors in `folder`; return it.
 
-    `merge` puts an adapter into its base and saves all weights.
+    Every process of a training must call it: weights that are shared out over them are put together.
+
+    Args:
+        trainer: as it ended.
+        folder: replaced if it is there.
+        merge_into: put an adapter into this checkpoint, from which it was trained, and save all weights.
     """
+    from accelerate.utils import DistributedType
     from peft import PeftModel
 
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if merge and isinstance(model, PeftModel):
-        model = model.merge_and_unload()
-    shutil.rmtree(folder, ignore_errors=True)
-    if isinstance(model, PeftModel):
-        model.save_pretrained(folder, save_embedding_layers=False)
-    else:
-        model.save_pretrained(folder)
-        trainer.processing_class.save_pretrained(folder)
+    accelerator = trainer.accelerator
+    model, weights = accelerator.unwrap_model(trainer.model), None
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        weights = accelerator.get_state_dict(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
+        if merge_into and isinstance(model, PeftModel):
+            model, weights = _merged(model, weights, merge_into, folder), None
+        if isinstance(model, PeftModel):
+            model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
+        else:
+            model.save_pretrained(folder, state_dict=weights)
+            trainer.processing_class.save_pretrained(folder)
+    accelerator.wait_for_everyone()
     return folder
+
+
+def _merged(model: Any, weights: dict[str, Any] | None, base: Checkpoint, folder: Path) -> Any:  # noqa: ANN401 - peft's
+    """Return the base with the adapter of `model` in it; `weights` are the model's where it does not hold them all."""
+    if weights is None:
+        return model.merge_and_unload()
+    adapter = folder.with_name(f"{folder.name}-adapter")
+    model.save_pretrained(adapter, save_embedding_layers=False, state_dict=weights)
+    return load_for_training(base.with_adapter(adapter, name=base.name, fingerprint=base.fingerprint))[0]
+
+
+class _AtItsEnd(Exception):  # noqa: N818 - no error: there is nothing left to train
+    """The checkpoint that a training was to go on from is its last."""
 
 
 def _attempt(
     build: Callable[[int, int], Trainer],
-    effective: int,
+    share: int,
     output_dir: Path,
     spent: _Spent,
     allowance: _Allowance,
@@ -320,26 +389,27 @@ def _attempt(
     spent.start(output_dir / _SPENT)
     last = last_complete_checkpoint(output_dir)
     for folder in output_dir.glob("checkpoint-*"):
-        if not (folder / COMPLETE).exists():
+        if is_first() and not (folder / COMPLETE).exists():
             shutil.rmtree(folder)
     with ExitStack() as stack:
-        with _no_bars_of_libraries():
-            trainer = build(spent.batch_size, effective // spent.batch_size)
+        with _no_bars_of_libraries(), _one_device():
+            trainer = build(spent.batch_size, share // spent.batch_size)
+            trainer.args._n_gpu = trainer.args.n_gpu
+        spent.agree(trainer.accelerator)
         if allowance.updates is not None:
             trainer.args.max_steps = allowance.updates
+        state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
+        ended = last is not None and (
+            allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name)
+            or state.global_step >= state.max_steps
+        )
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_watch(spent, allowance, stack, progress, name))
+        trainer.add_callback(_watch(spent, allowance, stack, progress, name, trainer.accelerator, ended=ended))
         if trainer.args.metric_for_best_model:
             trainer.add_callback(watch_for_best())
-        state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
-        ended = allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name)
-        if last is not None and (ended or state.global_step >= state.max_steps):
-            # Trainer.train would make one update more before it looked.
-            trainer._load_from_checkpoint(str(last))
-            trainer.state = state
-        else:
-            if last is not None:
-                progress.say(f"{name} goes on from update {state.global_step}")
+        if last is not None and not ended:
+            progress.say(f"{name} goes on from update {state.global_step}")
+        with suppress(_AtItsEnd):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     kept = load_best(trainer) if trainer.state.best_global_step else {}
     if kept:
@@ -360,7 +430,16 @@ def _attempt(
     )
 
 
-def _watch(spent: _Spent, allowance: _Allowance, stack: ExitStack, progress: Progress, name: str) -> TrainerCallback:
+def _watch(
+    spent: _Spent,
+    allowance: _Allowance,
+    stack: ExitStack,
+    progress: Progress,
+    name: str,
+    accelerator: Accelerator,
+    *,
+    ended: bool,
+) -> TrainerCallback:
     from transformers import TrainerCallback
     from trl.trainer.utils import RepeatSampler
 
@@ -370,6 +449,9 @@ def _watch(spent: _Spent, allowance: _Allowance, stack: ExitStack, progress: Pro
         def on_train_begin(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
         ) -> None:
+            if ended:
+                # The weights are loaded, and Trainer.train would make one update more before it looked.
+                raise _AtItsEnd
             self.bar = stack.enter_context(progress.task(name, total=state.max_steps, done=state.global_step))
             self.tokens, self.epoch = state.num_input_tokens_seen, state.epoch or 0.0
 
@@ -418,7 +500,9 @@ def _watch(spent: _Spent, allowance: _Allowance, stack: ExitStack, progress: Pro
                 self.bar.note(", ".join(f"{name} {logs[name]:.4g}" for name in ("loss", "reward") if name in logs))
 
         def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            accelerator.wait_for_everyone()  # Each process writes a part of a checkpoint.
+            if accelerator.is_main_process:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
     return Watch()
 
@@ -443,7 +527,7 @@ class _Allowance:
             return cls()
         unit, share = account.budget.unit, account.left / rounds
         if unit == "seconds":
-            allowance = cls(seconds=share / int(os.environ.get("WORLD_SIZE", "1")))
+            allowance = cls(seconds=share / processes())
         elif unit == "tokens":
             allowance = cls(tokens=share)
         else:
@@ -475,7 +559,10 @@ class _Allowance:
 
 @dataclass
 class _Spent:
-    """What all attempts spent together, on disk after every update."""
+    """What all attempts spent together, on disk after every update.
+
+    Of several processes the first writes it, and the seconds are the first's: all must end with the same update.
+    """
 
     seconds: float = 0.0
     tokens: int = 0
@@ -490,14 +577,30 @@ class _Spent:
 
     def start(self, path: Path) -> None:
         self._path, self._last = path, time.monotonic()
+        self._accelerator: Accelerator | None = None
+        self.write()
+
+    def agree(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
         self.write()
 
     def write(self) -> None:
         now = time.monotonic()
         self.seconds, self._last = self.seconds + now - self._last, now
+        if self._accelerator is not None and self._accelerator.num_processes > 1:
+            self.seconds = _of_the_first(self.seconds, self._accelerator)
+        if not is_first():
+            return
         beside = self._path.with_suffix(".part")
         beside.write_text(json.dumps(asdict(self)))
         beside.replace(self._path)
+
+
+def _of_the_first(number: float, accelerator: Accelerator) -> float:
+    import torch
+    from accelerate.utils import broadcast
+
+    return float(broadcast(torch.tensor([number], dtype=torch.float64, device=accelerator.device))[0])
 
 
 def _curves(log_history: list[dict[str, Any]]) -> tuple[dict[str, float], ...]:
@@ -528,6 +631,23 @@ def _no_bars_of_libraries() -> Iterator[None]:
         os.environ.pop("TQDM_DISABLE")
         if before is not None:
             os.environ["TQDM_DISABLE"] = before
+
+
+@contextmanager
+def _one_device() -> Iterator[None]:
+    """Have the Trainer use one of the GPUs that it sees.
+
+    It would split every batch over all of them (DataParallel), which multiplies the examples of an update, and which
+    TRL refuses. `pfh.ranks` trains over several.
+    """
+    from transformers import TrainingArguments
+
+    seen = TrainingArguments.n_gpu
+    TrainingArguments.n_gpu = property(lambda arguments: min(seen.fget(arguments), 1))
+    try:
+        yield
+    finally:
+        TrainingArguments.n_gpu = seen
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from pfh_methods.tally import Tally
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import Accelerator
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -135,10 +136,11 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
             if logprobs is not None:
                 logprobs = [one[:length] for one, length in zip(logprobs, lengths, strict=True)]
             if self.model.training:
-                tally.generated(time.perf_counter() - began, lengths)
+                counts = (len(lengths), sum(lengths), sum(map(len, prompt_ids)))
+                samples, tokens, prompt_tokens = everywhere(self.accelerator, *counts)
+                tally.generated(time.perf_counter() - began, tokens, samples)
                 # TRL counts the tokens of the first of the updates that are made on them.
-                tokens = self.accelerator.num_processes * (sum(map(len, prompt_ids)) + sum(lengths))
-                self.state.num_input_tokens_seen += (self.num_iterations - 1) * tokens
+                self.state.num_input_tokens_seen += (self.num_iterations - 1) * (prompt_tokens + tokens)
             return (ids, logprobs) if isinstance(drawn, tuple) else ids
 
         def _calculate_rewards(self, *arguments: object, **named: object) -> torch.Tensor:
@@ -198,6 +200,15 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
             super().log(logs, start_time)
 
     return OnDomain
+
+
+def everywhere(accelerator: Accelerator, *numbers: int) -> list[int]:
+    """Return the sum of each of `numbers` over all processes of the training."""
+    import torch
+
+    mine = torch.tensor([numbers], device=accelerator.device)
+    total: list[int] = accelerator.gather(mine).sum(dim=0).tolist()
+    return total
 
 
 def end_of_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Sequence[str]) -> int:

@@ -252,13 +252,12 @@ def _require_variance(curves: Sequence[Mapping[str, float]], method: str) -> Non
 def _phases(
     training: Phase, curves: Sequence[Mapping[str, float]], tally: Tally, inner_epochs: int
 ) -> tuple[Phase, Phase]:
-    samples = tally.samples * training.devices
     rollouts = Phase(
         name="rollouts",
         seconds=round(tally.generation_seconds + tally.scoring_seconds, 3),
-        tokens=tally.tokens * training.devices,
+        tokens=tally.tokens,
         devices=training.devices,
-        samples=samples,
+        samples=tally.samples,
         notes={
             "generation_seconds": round(tally.generation_seconds, 3),
             "scoring_seconds": round(tally.scoring_seconds, 3),
@@ -266,7 +265,7 @@ def _phases(
         },
     )
     rest = round(max(training.seconds - rollouts.seconds, 0.0), 3)
-    return rollouts, dataclasses.replace(training, seconds=rest, samples=samples * inner_epochs)
+    return rollouts, dataclasses.replace(training, seconds=rest, samples=tally.samples * inner_epochs)
 
 
 def _outcome(curves: Sequence[Mapping[str, float]]) -> str:

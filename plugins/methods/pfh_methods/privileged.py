@@ -137,6 +137,7 @@ def privileged_trainer(ground: Ground, sampler: Side) -> type[Any]:
     To each batch it adds: the other side's prompts, "old_per_token_logps" of the sampler, and "shaped_advantages" of
     the reward less beta times the divergence of the sampler from the other side.
     """
+    from accelerate.utils import gather_object
     from trl import GRPOTrainer
 
     options: PrivilegedOptions = ground.spec.options
@@ -162,7 +163,10 @@ def privileged_trainer(ground: Ground, sampler: Side) -> type[Any]:
             mine = self.accelerator.process_index * len(inputs)
             batch["shaped_advantages"] = group_advantages(shaped, options.generations)[mine : mine + len(inputs)]
             self._metrics["train"]["kl"].append(self.accelerator.gather(apart).mean().item())
-            ground.tally.differed(_by_token(ground, batch["completion_ids"], (sampled_logps - other_logps) * mask))
+            for differences in gather_object(
+                [_by_token(ground, batch["completion_ids"], (sampled_logps - other_logps) * mask)]
+            ):
+                ground.tally.differed(differences)
             return batch
 
         def _padded_prompts(self, chats: Sequence[Sequence[Message]]) -> dict[str, torch.Tensor]:

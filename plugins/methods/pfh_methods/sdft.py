@@ -28,6 +28,7 @@ from pfh.training import (
 )
 from pydantic import BaseModel, Field, field_validator
 
+from pfh_methods.on_domain import everywhere
 from pfh_methods.tally import Tally
 
 if TYPE_CHECKING:
@@ -153,9 +154,9 @@ def _phases(training: Phase, tally: Tally, figures: Mapping[str, float]) -> tupl
     rollouts = Phase(
         name="rollouts",
         seconds=round(min(tally.generation_seconds, training.seconds), 3),
-        tokens=tally.tokens * training.devices,
+        tokens=tally.tokens,
         devices=training.devices,
-        samples=tally.samples * training.devices,
+        samples=tally.samples,
     )
     rest = round(training.seconds - rollouts.seconds, 3)
     return rollouts, dataclasses.replace(training, seconds=rest, notes={**training.notes, **figures})
@@ -180,6 +181,7 @@ def sdft_trainer(
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from datasets import Dataset
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
     class OnDomain(SDFTTrainer):  # type: ignore[misc] # TRL is untyped here
@@ -196,21 +198,25 @@ def sdft_trainer(
             began = time.perf_counter()
             prompts, drawn = super()._generate(prompt_ids)
             completions = [up_to_stop(tokenizer, completion, stops) for completion in drawn]
-            tally.generated(time.perf_counter() - began, [len(completion) for completion in completions])
+            counts = everywhere(self.accelerator, sum(map(len, completions)), len(completions))
+            tally.generated(time.perf_counter() - began, *counts)
             return prompts, completions
 
         def _prepare_training_batch(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             batch: dict[str, Any] = super()._prepare_training_batch(inputs)
             lengths = batch["raw_completion_lengths"]
-            self.state.num_input_tokens_seen += int(batch["prompt_mask"].sum() + lengths.sum())
-            without = (lengths <= self.num_loss_tokens_to_skip).float().mean().item()
-            self._metrics["train"][_NO_LOSS].append(without)
+            without = int((lengths <= self.num_loss_tokens_to_skip).sum())
+            tokens = int(batch["prompt_mask"].sum() + lengths.sum())
+            tokens, without, count = everywhere(self.accelerator, tokens, without, len(lengths))
+            self.state.num_input_tokens_seen += tokens
+            self._metrics["train"][_NO_LOSS].append(without / count)
             return batch
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             for figure in _MISLEADING:
                 self._metrics["train"].pop(figure, None)
-            tally.write()
+            if self.accelerator.is_main_process:
+                tally.write()
             super().log(logs, start_time)
 
     model, tokenizer = load_for_training(checkpoint)
@@ -242,6 +248,10 @@ def sdft_trainer(
         shuffle_dataset=True,
         use_vllm=False,
     )
+    if is_deepspeed_zero3_enabled():
+        raise UserError(
+            "sdft keeps an average of whole weights, which DeepSpeed's zero_stage 3 takes apart: choose 2."
+        )
     rows = [
         {"prompt": list(example.problem.messages), "privileged_context": example.completion} for example in examples
     ]
@@ -272,32 +282,66 @@ def _average_teacher(model: torch.nn.Module, rate: float) -> TrainerCallback:
     """
     import torch
     from safetensors.torch import load_file, save_file
+    from torch.distributed.fsdp import FSDPModule
     from transformers import TrainerCallback
 
     class Average(TrainerCallback):  # type: ignore[misc] # transformers is untyped here
-        """Called as a model; kept up to date, saved and restored as a callback."""
+        """Called as a model; kept up to date, saved and restored as a callback.
+
+        Where the weights are shared out over several processes (FSDP), each keeps the average of its own part.
+        """
 
         def __init__(self) -> None:
-            self.weights = {name: part.detach().clone() for name, part in _trainable(model).items()}
+            self.weights = self._copy()
 
         def __call__(self, **inputs: object) -> Any:  # noqa: ANN401 - whatever the model returns
-            return torch.func.functional_call(model, self.weights, args=(), kwargs=inputs)
+            if not isinstance(model, FSDPModule):
+                return torch.func.functional_call(model, self.weights, args=(), kwargs=inputs)
+            # A function of other weights would pass by what puts the parts together: exchange the parts.
+            student = self._copy()
+            self._put(self.weights)
+            try:
+                return model(**inputs)
+            finally:
+                self._put(student)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
-            for name, part in _trainable(model).items():
-                self.weights[name].lerp_(part.detach(), rate)
+            for name, part in self._parts().items():
+                self.weights[name].lerp_(part, rate)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
-            save_file(self.weights, self._file(args, state))
+            if args.should_save or isinstance(model, FSDPModule):
+                save_file(self.weights, self._file(args, state))
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401
+            self.weights = self._copy()
             if state.global_step:
                 self.weights = load_file(self._file(args, state), device=str(next(iter(self.weights.values())).device))
 
+        def _parts(self) -> dict[str, torch.Tensor]:
+            for module in model.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()  # After a pass some layers are still put together.
+            return {name: own_part(weights) for name, weights in _trainable(model).items()}
+
+        def _copy(self) -> dict[str, torch.Tensor]:
+            return {name: part.clone() for name, part in self._parts().items()}
+
+        def _put(self, weights: Mapping[str, torch.Tensor]) -> None:
+            for name, part in self._parts().items():
+                part.copy_(weights[name])
+
         def _file(self, args: Any, state: Any) -> Path:  # noqa: ANN401
-            return Path(args.output_dir) / f"checkpoint-{state.global_step}" / _AVERAGE
+            name = f"teacher-{args.process_index}.safetensors" if isinstance(model, FSDPModule) else _AVERAGE
+            return Path(args.output_dir) / f"checkpoint-{state.global_step}" / name
 
     return Average()
+
+
+def own_part(weights: torch.Tensor) -> torch.Tensor:
+    """Return the part of `weights` that this process holds, in place: all of them unless they are shared out."""
+    mine = weights.detach()
+    return mine.to_local() if hasattr(mine, "to_local") else mine
 
 
 def _trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

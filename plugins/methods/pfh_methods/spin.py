@@ -126,7 +126,7 @@ def _play(
         account=spec.account,
         rounds=options.iterations - iteration + 1,
     )
-    path = save_trained(trained.trainer, folder / "merged", merge=True)
+    path = save_trained(trained.trainer, folder / "merged", merge_into=player)
     phase, curves = trained.phase, trained.curves
     del trained  # Its memory is needed to draw the next answers.
     free_memory()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
 @dataclass
 class Tally:
-    """Seconds and counts of the rollouts of one process."""
+    """Counts of the rollouts of all processes, and the seconds that they took the first one."""
 
     generation_seconds: float = 0.0
     scoring_seconds: float = 0.0
@@ -29,11 +29,11 @@ class Tally:
     def _keep_in(self, path: Path) -> None:
         self._path, self._told = path, (self.generation_seconds, self.scoring_seconds)
 
-    def generated(self, seconds: float, lengths: Sequence[int]) -> None:
-        """Count completions of `lengths` tokens that took `seconds` to generate."""
+    def generated(self, seconds: float, tokens: int, samples: int) -> None:
+        """Count `samples` completions of together `tokens` that took `seconds` to generate."""
         self.generation_seconds += seconds
-        self.tokens += sum(lengths)
-        self.samples += len(lengths)
+        self.tokens += tokens
+        self.samples += samples
 
     def scored(self, seconds: float) -> None:
         """Count `seconds` of the verifier."""

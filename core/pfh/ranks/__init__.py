@@ -1,0 +1,1 @@
+"""One training in several processes, its ranks: `accelerate launch` starts them, this process waits for them."""
