@@ -249,9 +249,7 @@ def sdft_trainer(
         use_vllm=False,
     )
     if is_deepspeed_zero3_enabled():
-        raise UserError(
-            "sdft keeps an average of whole weights, which DeepSpeed's zero_stage 3 takes apart: choose 2."
-        )
+        raise UserError("sdft keeps an average of whole weights, which DeepSpeed's zero_stage 3 takes apart: choose 2.")
     rows = [
         {"prompt": list(example.problem.messages), "privileged_context": example.completion} for example in examples
     ]
