@@ -1,6 +1,7 @@
 """Every method from the same start, on the same problems, within the same budget: what each gained, lost and cost.
 
     python benchmarks/all_methods.py [--methods dpo,grpo] [--budget 8updates] [--problems 24] [--limit 10]
+                                       [--completions 8]
 
 Each method is a `pfh run` of its own on the domain `reasoning`, with the families target, safety and forgetting. They
 share the start, its evaluation and what rollouts they have in common through the store, and a killed benchmark goes on
@@ -33,6 +34,9 @@ METHODS = (
     "opsd",
 )
 TAUGHT = ("sf-sft", "cf-sft")
+ONLINE = ("grpo", "reinforce", "pi-distill", "opsd")
+BATCH = 8
+"""Completions that the online methods train on at once, by their own defaults."""
 
 
 def main() -> None:
@@ -41,6 +45,12 @@ def main() -> None:
     parser.add_argument("--budget", default="8updates")
     parser.add_argument("--problems", default="24")
     parser.add_argument("--limit", default="10")
+    parser.add_argument(
+        "--completions",
+        type=int,
+        default=BATCH,
+        help=f"of an update of the online methods, a multiple of {BATCH}; their own default of 32 takes minutes here",
+    )
     parser.add_argument("--model", help="the start; unset: the embedded SAFE start")
     parser.add_argument("--teacher", help="of sf-sft and cf-sft; unset: the embedded model as it comes")
     parser.add_argument("--output", type=Path, default=Path("pfh-results/all-methods"))
@@ -67,6 +77,8 @@ def command(method: str, folder: Path, arguments: argparse.Namespace) -> list[st
     words += ["--output", str(folder)]
     if arguments.model:
         words += ["--model", arguments.model, "--safe"]
+    if method in ONLINE:
+        words += ["-o", f"gradient_accumulation={arguments.completions // BATCH}"]
     if method in TAUGHT:
         words += ["-o", f"teacher={arguments.teacher or embedded()}", "-o", "allow_family_mismatch=true"]
     return words

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pfh.budget import Account, Budget
 from pfh.domain import Problem, Rollout, Verdict
 from pfh.engine import Sampling
 from pfh.errors import StepFailedError, UserError
@@ -169,6 +170,28 @@ def test_each_iteration_plays_against_the_last_and_mixes_in_its_pairs(tiny_llama
     assert len(set(source.seen)) == 3
     assert (result.path / "config.json").exists()
     assert (result.path / "chat_template.jinja").exists()
+
+
+@pytest.mark.parametrize(
+    ("budget", "updates"),
+    [("2 updates", [1, 1]), ("6 updates", [1, 1, 2, 2]), ("10 samples", [1, 1]), ("600 tokens", [1, 1, 1])],
+)
+def test_rounds_share_a_budget_and_end_with_it(budget, updates, tiny_llama_path, tmp_path):
+    source = players("sea", "tea", "pea", "key")
+    spec = spec_for(tiny_llama_path, tmp_path, source, iterations=4)
+    result = spin.train(dataclasses.replace(spec, account=Account(Budget.parse(budget))))
+    assert [phase.updates for phase in result.phases] == updates
+    ended = [note for note in result.notes if "its budget was spent" in note]
+    assert len(ended) == (len(updates) < 4)
+
+
+def test_a_round_that_overdraws_its_part_keeps_what_the_rounds_before_learned(tiny_llama_path, tmp_path):
+    whole = spin.train(spec_for(tiny_llama_path, tmp_path / "whole", players("sea"), iterations=1))
+    update = whole.phases[0].tokens / whole.phases[0].updates
+    spec = spec_for(tiny_llama_path, tmp_path / "part", players("sea", "tea"), iterations=2)
+    budget = Budget(amount=round(2.5 * update), unit="tokens")
+    result = spin.train(dataclasses.replace(spec, account=Account(budget)))
+    assert [phase.updates for phase in result.phases] == [2, 1]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -70,6 +70,11 @@ class Account:
             return float("inf")
         return max(0.0, self.budget.amount - spent(self.phases, self.budget.unit))
 
+    def lasts(self, update_samples: int) -> bool:
+        """Say whether what is left lasts for an update of so many samples, as far as that is known beforehand."""
+        needed = {"updates": 1, "samples": update_samples}.get(self.budget.unit, 0) if self.budget else 0
+        return self.left > 0 and self.left >= needed
+
 
 def spent(phases: Sequence[Phase], unit: Unit) -> float:
     """Return what `phases` spent of a budget in `unit`: device seconds of all of them, or counts of training."""

@@ -515,6 +515,9 @@ class _Allowance:
     """Wall-clock."""
     tokens: float | None = None
     updates: int | None = None
+    overdraft: float = math.inf
+    """Seconds or tokens that the first update must not take: the whole budget of a stage that has trained nothing yet.
+    A round that overdraws only its own part ends."""
 
     @classmethod
     def of(cls, account: Account, rounds: int, effective: int, name: str) -> _Allowance:
@@ -525,33 +528,35 @@ class _Allowance:
         """
         if account.budget is None:
             return cls()
-        unit, share = account.budget.unit, account.left / rounds
-        if unit == "seconds":
-            allowance = cls(seconds=share / processes())
-        elif unit == "tokens":
-            allowance = cls(tokens=share)
-        else:
-            allowance = cls(updates=int(share / (effective if unit == "samples" else 1)))
-        if share <= 0 or allowance.updates == 0:
+        unit, left = account.budget.unit, account.left
+        if not account.lasts(effective):
             takes = f"; an update takes {effective}" if unit == "samples" else ""
             raise StepFailedError(
-                f"The budget of {account.budget} leaves {share:,.6g} for {name}, less than one update{takes}: raise "
-                "--budget, or lower what the method spends; the rollouts are kept."
+                f"The budget of {account.budget} leaves {left:,.6g} for {name}, less than one update{takes}: raise "
+                "--budget, or lower what the method spends; what was measured and drawn is kept."
             )
-        return allowance
+        if unit in ("updates", "samples"):
+            # A round whose part is less than an update makes one, and later rounds go without.
+            return cls(updates=max(1, int(left / rounds / (effective if unit == "samples" else 1))))
+        left /= processes() if unit == "seconds" else 1
+        overdraft = math.inf if any(phase.updates for phase in account.phases) else left
+        if unit == "seconds":
+            return cls(seconds=left / rounds, overdraft=overdraft)
+        return cls(tokens=left / rounds, overdraft=overdraft)
 
     def is_spent(self, seconds: float, tokens: int, update: int, name: str) -> bool:
         """Say whether training must end after `update`, having taken `seconds` and `tokens` so far.
 
         Raises:
-            StepFailedError: the first update alone took more.
+            StepFailedError: the first update of the stage alone took more than all of the budget.
         """
         for unit, limit, taken in (("seconds", self.seconds, seconds), ("tokens", self.tokens, tokens)):
             if limit is not None and taken >= limit:
-                if update == 1 and taken > limit:
+                if update == 1 and taken > self.overdraft:
                     raise StepFailedError(
-                        f"The budget leaves {limit:,.6g} {unit} for {name}, and one update took {taken:,.6g}: raise "
-                        "--budget, or lower batch_size or gradient_accumulation."
+                        f"The budget leaves {self.overdraft:,.6g} {unit} for {name}, and one update took {taken:,.6g}: "
+                        "raise --budget, or lower batch_size or gradient_accumulation; what was measured and drawn is "
+                        "kept."
                     )
                 return True
         return False

@@ -61,11 +61,17 @@ def train(spec: TrainingSpec) -> TrainingResult:
     player, before = spec.checkpoint, tuple[Pair, ...]()
     phases: list[Phase] = []
     curves: list[dict[str, float]] = []
+
+    def spent() -> bool:
+        return bool(phases) and not spec.account.lasts(options.batch_size * options.gradient_accumulation)
+
     for iteration in range(1, options.iterations + 1):
-        if phases and not spec.account.left:
+        # Drawing answers takes time too.
+        own = () if spent() else spec.rollouts(samples=1, checkpoint=player, problems=problems)
+        if spent():
             notes.append(f"SPIN ended before iteration {iteration}: its budget was spent.")
             break
-        pairs = self_play(examples, spec.rollouts(samples=1, checkpoint=player, problems=problems))
+        pairs = self_play(examples, own)
         if not pairs:
             notes.append(f"SPIN ended before iteration {iteration}: the model's own answers were the ground truth.")
             break
