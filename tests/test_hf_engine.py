@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pfh.engine import GenerationRequest, Sampling, ScoringRequest
+from pfh.engine import GenerationRequest, Intervention, Sampling, ScoringRequest
 from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint
 from pfh.specs import EngineSpec
@@ -291,6 +291,41 @@ def test_an_adapter_is_merged_as_peft_applies_it_and_restored_bit_by_bit(tmp_pat
     assert restored.keys() == pristine.keys()
     assert all(torch.equal(restored[name], pristine[name]) for name in pristine)
     assert engine._model is model  # swapped, not reloaded
+
+
+def test_a_base_is_loaded_again_where_its_touched_weights_are_too_large_to_keep(tmp_path, tiny_llama_path, monkeypatch):
+    monkeypatch.setattr("pfh_backends.hf.adapters.KEPT_BYTES", 0)
+    engine = open_engine(tiny_llama_path)
+    base, before = engine.checkpoint, engine.hidden_states(QUESTIONS, [2])
+    adapter = tiny_adapter(tiny_llama_path, tmp_path / "adapter")
+    engine.use(base.with_adapter(adapter, name="tuned", fingerprint="tuned"))
+    assert np.abs(engine.hidden_states(QUESTIONS, [2])[0] - before[0]).max() > 0.01
+    engine.use(base)
+    for again, first in zip(engine.hidden_states(QUESTIONS, [2]), before, strict=True):
+        np.testing.assert_array_equal(again, first)
+
+
+def test_what_does_not_fit_into_memory_is_read_from_the_disk_and_answers_alike(tmp_path, tiny_llama_path, monkeypatch):
+    sharded = tiny_llama(tmp_path / "sharded", num_hidden_layers=4)
+    AutoModelForCausalLM.from_pretrained(sharded).save_pretrained(sharded, max_shard_size="60KB")
+    (sharded / "model.safetensors").unlink()
+    whole = open_engine(sharded)
+    monkeypatch.setattr("pfh_backends.hf.loading._free_memory", lambda: 200_000)
+    engine = open_engine(sharded)
+    assert {"cpu", "disk"} <= set(engine._model.hf_device_map.values())
+    resident = sum(each.nbytes for each in engine._model.parameters() if each.device.type != "meta")
+    assert 0 < resident <= 0.8 * 200_000
+    np.testing.assert_array_equal(
+        engine.hidden_states(QUESTIONS, range(5))[0], whole.hidden_states(QUESTIONS, range(5))[0]
+    )
+    ablation = Intervention(kind="ablate", direction=np.ones(32, dtype=np.float32))
+    with whole.intervened([ablation]), engine.intervened([ablation]):
+        np.testing.assert_array_equal(engine.next_token_logprobs(QUESTIONS), whole.next_token_logprobs(QUESTIONS))
+    sampling = Sampling(max_new_tokens=6)
+    assert engine.generate(ask(*QUESTIONS), sampling) == whole.generate(ask(*QUESTIONS), sampling)
+    adapter = tiny_adapter(sharded, tmp_path / "adapter")
+    with pytest.raises(StepFailedError, match="--dtype bfloat16"):
+        engine.use(engine.checkpoint.with_adapter(adapter, name="tuned", fingerprint="tuned"))
 
 
 def test_adapters_follow_one_another_over_one_base_in_bfloat16(tmp_path, tiny_llama_path):

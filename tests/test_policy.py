@@ -23,7 +23,7 @@ from pfh.statistics import compare_evaluations
 from pfh.store import Store
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import policy
-from pfh_evals.policy import analysis, calibration, divergence, formats, words
+from pfh_evals.policy import calibration, divergence, formats, intervals, words
 from pfh_evals.policy.prompts import Prompt
 from pydantic import ValidationError
 
@@ -421,7 +421,7 @@ def test_the_jackknife_of_a_mean_is_the_t_interval():
 
     x, y = np.random.default_rng(0).standard_normal((2, 12))
     expected = ttest_rel(y, x).confidence_interval(0.95)
-    found = analysis.jackknife(12, lambda kept: float(x[kept].mean()), lambda kept: float(y[kept].mean()))
+    found = intervals.jackknife(12, lambda kept: float(x[kept].mean()), lambda kept: float(y[kept].mean()))
     assert found == pytest.approx((expected.low, expected.high))
 
 

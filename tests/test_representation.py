@@ -244,6 +244,38 @@ def test_the_largest_directions_are_found_without_the_others():
     assert spectra.mean_angle(spectra.top_directions(matrix, 3), expected) == pytest.approx(0, abs=1e-4)
 
 
+def test_a_tall_matrix_is_read_by_blocks_of_rows_and_has_the_spectrum_of_the_whole():
+    generator = np.random.default_rng(0)
+    for matrix in (generator.standard_normal((90, 6)) * [9, 5, 3, 2, 1, 0.5], np.outer(np.arange(90.0), np.ones(6))):
+        dense = spectra.of_dense(matrix, 3)
+        tall = spectra.of_tall(lambda matrix=matrix: iter(np.array_split(matrix, 20)), 3)
+        np.testing.assert_allclose(tall.values, dense.values, atol=1e-9 * dense.values[0])
+        assert tall.left.shape == dense.left.shape
+        assert spectra.mean_angle(tall.left, dense.left) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_largest_matrix_of_a_sharded_pair_is_never_in_memory_as_a_whole(tmp_path):
+    """It has 16 MB in double precision; both models have it twice."""
+    import tracemalloc
+
+    pair = []
+    for seed in (0, 1):
+        tiny_llama(tmp_path / str(seed), seed=seed, vocab_size=64_000, tie_word_embeddings=False)
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / str(seed))
+        model.save_pretrained(tmp_path / str(seed), max_shard_size="5MB")
+        (tmp_path / str(seed) / "model.safetensors").unlink(missing_ok=True)
+        assert len(list((tmp_path / str(seed)).glob("*.safetensors"))) > 2
+        pair.append(checkpoint_of(tmp_path / str(seed)))
+    opened = deltas.pair(*pair)
+    list(deltas.measure(replace(opened, names=opened.names[:1]), top=2))  # imports what it needs
+    tracemalloc.start()
+    rows = list(deltas.measure(opened, top=2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {row.matrix for row in rows if row.norm} >= {"model.embed_tokens.weight", "lm_head.weight"}
+    assert peak < 8e6
+
+
 def merged_copy(base, adapter, folder):
     """Save the base with the adapter merged in, in float32."""
     from peft import PeftModel

@@ -16,11 +16,11 @@ from pfh.measure import MeasureSpec
 from pfh.plugins import Plugins
 from pfh.progress import Progress
 from pfh.results import FamilyRecord, RunResults, StageRecord
-from pfh.run import EvalChoice, RunOutcome, write_outputs
+from pfh.run import EvalChoice, RunOutcome, family_record, write_outputs
 from pfh.seeds import compare_seeds, with_noise_floor
 from pfh.session import Session
 from pfh.sides import Side, StoredFamily, measured, open_side
-from pfh.specs import Analysis, AnalysisSpec
+from pfh.specs import Analysis, AnalysisSpec, LongTable
 from pfh.statistics import compare_evaluations
 from pfh.store import Store
 from pfh.verdict import headline
@@ -74,6 +74,7 @@ class _Compared:
 
     stage: StageRecord
     pairs: Mapping[str, list[tuple[Benchmark, Benchmark]]]
+    long_tables: Mapping[str, tuple[LongTable, ...]]
     notes: tuple[str, ...]
 
 
@@ -118,7 +119,8 @@ def compare(
     )
     folder = output or Path("pfh-results") / measure.folder_name("compare", opened, spec)
     pairs = {(number, name): rows for number, each in enumerate(compared) for name, rows in each.pairs.items()}
-    write_outputs(folder, results, pairs)
+    tables = {(number, name): rows for number, each in enumerate(compared) for name, rows in each.long_tables.items()}
+    write_outputs(folder, results, pairs, tables)
     rows = [(family.family, row) for stage in stages for family in stage.families for row in family.comparisons]
     return RunOutcome(results=results, folder=folder, exit_code=measure.exit_code(spec, rows))
 
@@ -191,16 +193,26 @@ def _against_first(
     matches = [matched(sides[0], sides[place], allow_mismatch=spec.allow_mismatch) for sides in by_seed]
     before, after = by_seed[0][0], matches[0][0]
     families = [name for name in before.families if name in after.families]
-    records = []
+    records: list[FamilyRecord] = []
+    long_tables = {}
     for name in families:
         pairs = [
             (sides[0].families[name], match[0].families[name]) for sides, match in zip(by_seed, matches, strict=True)
         ]
         repeated = again.families[name].evaluation if again else None
-        records.append(_family(name, pairs, repeated, plugins, options.get(f"evals:{name}"), spec.seed))
+        others = {
+            each: (before.families[each].evaluation, after.families[each].evaluation)
+            for each in families
+            if each != name
+        }
+        record, long_tables[name] = _family(
+            name, pairs, repeated, others, plugins, options.get(f"evals:{name}"), spec.seed
+        )
+        records.append(record)
     return _Compared(
         stage=StageRecord(method="", before=before.model, after=after.model, families=tuple(records)),
         pairs={name: _paired(before.families[name].evaluation, after.families[name].evaluation) for name in families},
+        long_tables=long_tables,
         notes=tuple(note for _, told in matches for note in told),
     )
 
@@ -209,10 +221,11 @@ def _family(
     name: str,
     pairs: Sequence[tuple[StoredFamily, StoredFamily]],
     again: Evaluation | None,
+    others: Mapping[str, tuple[Evaluation, Evaluation]],
     plugins: Plugins,
     options: BaseModel | None,
     seed: int,
-) -> FamilyRecord:
+) -> tuple[FamilyRecord, tuple[LongTable, ...]]:
     """Compare one family before and after, one pair a seed, and let its plugin say more if there is one."""
     before, after = pairs[0]
     if len(pairs) > 1:
@@ -226,17 +239,11 @@ def _family(
         chosen = options or _stored_options(name, before, plugins)
         analysis = plugins.analyze(
             name,
-            AnalysisSpec(before=before.evaluation, after=after.evaluation, comparisons=rows, options=chosen),
+            AnalysisSpec(
+                before=before.evaluation, after=after.evaluation, comparisons=rows, options=chosen, others=others
+            ),
         )
-    return FamilyRecord(
-        family=name,
-        comparisons=rows,
-        tables=analysis.tables,
-        plots=analysis.plots,
-        findings=analysis.findings,
-        before_artifact=before.key,
-        after_artifact=after.key,
-    )
+    return family_record(name, rows, analysis, before.key, after.key), analysis.long_tables
 
 
 def _stored_options(family: str, stored: StoredFamily, plugins: Plugins) -> BaseModel | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +17,15 @@ from pfh.contamination import check_stages
 from pfh.drift import add_drift
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.evaluation import Benchmark, Evaluation
+from pfh.long_tables import LongTables, write_long_tables
 from pfh.plugins import Plugins
 from pfh.progress import Progress
 from pfh.ranks.configuration import Configuration, read_configuration, refuse_being_launched
 from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.session import Session
-from pfh.specs import AnalysisSpec, DomainSpec, Reference
+from pfh.specs import Analysis, AnalysisSpec, DomainSpec, LongTable, Reference
 from pfh.starts.embedded import EMBEDDED_NAME
-from pfh.statistics import compare_evaluations
+from pfh.statistics import Comparison, compare_evaluations
 from pfh.store import Store, artifact_key
 from pfh.turns import refuse_conversations
 from pfh.verdict import headline
@@ -149,6 +150,7 @@ def execute(
         verifier = steps.self_test(session, ground)
         before = _measure(spec, session, start, ground, options)
         stages: list[StageRecord] = []
+        long_tables: dict[tuple[int, str], tuple[LongTable, ...]] = {}
         pairs: dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]] = {}
         checkpoint = start
         for method in spec.methods:
@@ -166,7 +168,9 @@ def execute(
             after = _measure(spec, session, checkpoint, ground, options, _references(start, before))
             for family in before:
                 pairs[len(stages), family] = _paired(before[family][1], after[family][1])
-            stages.append(_stage(spec, plugins, method, start, trained, before, after, options))
+            compared = {name: _compared(plugins, name, before, after, options, spec.seed) for name in before}
+            long_tables |= {(len(stages), family): found for family, (_, found) in compared.items()}
+            stages.append(_stage(spec, method, start, trained, [record for record, _ in compared.values()], options))
     finally:
         session.release()
     followed = add_drift(stages, pairs, seed=spec.seed)
@@ -183,13 +187,15 @@ def execute(
         stages=checked,
     )
     folder = output or Path("pfh-results") / _folder_name(spec, start)
-    write_outputs(folder, results, pairs)
+    write_outputs(folder, results, pairs, long_tables)
     _write_models(folder, results, spec.problems)
     return RunOutcome(results=results, folder=folder, exit_code=_exit_code(spec, results))
 
 
-def write_outputs(folder: Path, results: RunResults, pairs: PairedBenchmarks) -> None:
-    """Write results.json and report.html into `folder`.
+def write_outputs(
+    folder: Path, results: RunResults, pairs: PairedBenchmarks, long_tables: LongTables | None = None
+) -> None:
+    """Write results.json, report.html and the long tables into `folder`.
 
     Raises:
         UserError: the folder cannot be written.
@@ -200,6 +206,7 @@ def write_outputs(folder: Path, results: RunResults, pairs: PairedBenchmarks) ->
         folder.mkdir(parents=True, exist_ok=True)
         write_results(folder / "results.json", results)
         write_report(folder / "report.html", results, pairs)
+        write_long_tables(folder, results, long_tables or {})
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --output.") from error
 
@@ -281,12 +288,10 @@ def _references(start: Checkpoint, before: Measured) -> dict[str, Reference]:
 
 def _stage(
     spec: RunSpec,
-    plugins: Plugins,
     method: str,
     start: Checkpoint,
     trained: steps.Trained,
-    before: Measured,
-    after: Measured,
+    families: Sequence[FamilyRecord],
     options: Mapping[str, BaseModel | None],
 ) -> StageRecord:
     chosen = options[f"methods:{method}"]
@@ -300,43 +305,46 @@ def _stage(
         ledger=trained.phases,
         curves=trained.curves,
         notes=trained.notes,
-        families=tuple(
-            compare_family(plugins, family, before[family], after[family], options[f"evals:{family}"], spec.seed)
-            for family in before
-        ),
+        families=tuple(families),
     )
 
 
-def compare_family(
+def _compared(
     plugins: Plugins,
     family: str,
-    before: tuple[str, Evaluation],
-    after: tuple[str, Evaluation],
-    options: BaseModel | None,
+    before: Measured,
+    after: Measured,
+    options: Mapping[str, BaseModel | None],
     seed: int,
-) -> FamilyRecord:
-    """Compare one family before and after, and let its plugin say more.
-
-    Args:
-        plugins: to find the family's `analyze`.
-        family: the eval's name.
-        before: key in the store, and the evaluation.
-        after: likewise.
-        options: the eval's options.
-        seed: of the bootstrap.
-    """
-    comparisons = compare_evaluations(before[1], after[1], seed=seed)
+) -> tuple[FamilyRecord, tuple[LongTable, ...]]:
+    """Compare one family before and after, and let its plugin say more."""
+    (before_key, start), (after_key, tuned) = before[family], after[family]
+    comparisons = compare_evaluations(start, tuned, seed=seed)
     analysis = plugins.analyze(
-        family, AnalysisSpec(before=before[1], after=after[1], comparisons=comparisons, options=options)
+        family,
+        AnalysisSpec(
+            before=start,
+            after=tuned,
+            comparisons=comparisons,
+            options=options[f"evals:{family}"],
+            others={name: (before[name][1], after[name][1]) for name in before if name != family},
+        ),
     )
+    return family_record(family, comparisons, analysis, before_key, after_key), analysis.long_tables
+
+
+def family_record(
+    family: str, comparisons: tuple[Comparison, ...], analysis: Analysis, before_artifact: str, after_artifact: str
+) -> FamilyRecord:
+    """Return what the results hold of one family."""
     return FamilyRecord(
         family=family,
         comparisons=comparisons,
         tables=analysis.tables,
         plots=analysis.plots,
         findings=analysis.findings,
-        before_artifact=before[0],
-        after_artifact=after[0],
+        before_artifact=before_artifact,
+        after_artifact=after_artifact,
     )
 
 

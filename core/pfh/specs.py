@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -186,6 +187,8 @@ class AnalysisSpec:
     """One a benchmark, in the order of `before`, p-values adjusted over the family; none for a comparative one."""
     options: Any
     """An instance of the eval's options model."""
+    others: Mapping[str, tuple[Evaluation, Evaluation]] = field(default_factory=dict)
+    """The other families of the same comparison: family to its evaluations before and after."""
 
 
 Cell = str | float | int | None
@@ -218,6 +221,31 @@ class Plot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LongTable:
+    """Single values, one a row, for notebooks: kept as Parquet beside the results, and not shown in the report."""
+
+    name: str
+    """Of the file, in lower case: letters, digits and hyphens."""
+    columns: Mapping[str, Sequence[Cell]]
+    """Name to values, all of one length; a missing number is None, never NaN."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9-]+", self.name):
+            raise ValueError(f"the long table {self.name!r} is named with other than lower-case letters, digits and -")
+        if len({len(values) for values in self.columns.values()}) > 1:
+            raise ValueError(f"the columns of the long table {self.name} differ in length")
+
+    @classmethod
+    def of_rows(cls, name: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> LongTable:
+        """Return the table with these rows, a cell a column in each."""
+        values: dict[str, list[Cell]] = {column: [] for column in columns}
+        for row in rows:
+            for column, cell in zip(columns, row, strict=True):
+                values[column].append(cell)
+        return cls(name=name, columns=values)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """What a family adds to the report."""
 
@@ -225,6 +253,8 @@ class Analysis:
     plots: tuple[Plot, ...] = ()
     findings: tuple[str, ...] = ()
     """Whole sentences, the most important first."""
+    long_tables: tuple[LongTable, ...] = ()
+    """What tables and plots are made of, written beside the results."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Adapters merged into the resident weights, and taken out again without a trace.
 
 An unmerged LoRA makes decoding almost twice as slow; a merged one costs nothing. Subtracting it again would leave
-rounding behind, so the touched matrices are kept on the CPU and put back bit by bit.
+rounding behind, so the touched matrices are kept on the CPU and put back bit by bit; where they are too large for that,
+the base is loaded again.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pfh.errors import UserError
+from pfh.errors import StepFailedError, UserError
 from pfh.loading import quiet, reason
+
+from pfh_backends.hf.loading import on_disk
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from pfh.models import Checkpoint
     from transformers import PreTrainedModel
 
+KEPT_BYTES = 4 << 30
+"""So much is kept at most: a LoRA on every matrix of a 7B model touches about as many bytes as the model has."""
 _PREFIX = "base_model.model."
 
 
@@ -27,8 +32,8 @@ _PREFIX = "base_model.model."
 class MergedAdapter:
     """What the model was before an adapter was merged into it."""
 
-    parameters: dict[str, torch.Tensor]
-    """CPU copies of the touched parameters, by name."""
+    parameters: dict[str, torch.Tensor] | None
+    """CPU copies of the touched parameters, by name; None where they are too large."""
     modules: dict[str, torch.nn.Module]
     """Modules that the adapter replaced with trained copies (`modules_to_save`), by name."""
     tied: bool
@@ -40,11 +45,17 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
 
     Raises:
         UserError: it is no LoRA adapter, does not fit the model, or cannot be merged. The model must then be reloaded.
+        StepFailedError: the model's weights are on the disk.
     """
     from peft import PeftConfig, PeftModel
     from safetensors import SafetensorError
 
     assert checkpoint.adapter is not None
+    if on_disk(model):
+        raise StepFailedError(
+            f"{checkpoint.path} does not fit into memory, and the adapter {checkpoint.name} cannot be merged into "
+            "weights on the disk: use --dtype bfloat16, or merge the adapter into its base."
+        )
     tied = bool(model.config.get_text_config().tie_word_embeddings)
     try:
         with quiet(), warnings.catch_warnings():
@@ -57,8 +68,11 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
                 stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
                 raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
             _refuse_tied_targets(model, adapted, checkpoint.name)
+            size = sum(tensor.nbytes for _, tensor in _touched(adapted))
             merged = MergedAdapter(
-                parameters={name: tensor.to("cpu", copy=True) for name, tensor in _touched(adapted)},
+                parameters={name: tensor.to("cpu", copy=True) for name, tensor in _touched(adapted)}
+                if size <= KEPT_BYTES
+                else None,
                 modules=dict(_replaced(adapted)),
                 tied=tied,
             )
@@ -71,13 +85,16 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
     return merged
 
 
-def restore(model: PreTrainedModel, merged: MergedAdapter) -> None:
-    """Put `model` back as it was before `merge`, bit by bit."""
+def restore(model: PreTrainedModel, merged: MergedAdapter) -> bool:
+    """Put `model` back as it was before `merge`, bit by bit; return False where it must be loaded again."""
+    if merged.parameters is None:
+        return False
     for name, module in merged.modules.items():
         model.set_submodule(name, module)
     for name, tensor in merged.parameters.items():
         model.get_parameter(name).data.copy_(tensor)
     model.config.get_text_config().tie_word_embeddings = merged.tied
+    return True
 
 
 def _refuse_unmergeable(config: PeftConfig, name: str) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pfh.models import Checkpoint
     from pfh.specs import EngineSpec
+    from transformers import PreTrainedModel
 
 GROWTH = 128
 """Tokens that a row is expected to grow by, when generation requests are grouped."""
@@ -54,10 +55,12 @@ class HfEngine:
         self._device = pick_device()
         self._dtype = pick_dtype(spec.dtype, self._device)
         self._batch_tokens = spec.batch_tokens
+        self._progress = spec.progress
         self._checkpoint = spec.checkpoint
         self._base: tuple[Path, str | None] | None = None
         self._merged: adapters.MergedAdapter | None = None
         self._interventions = ""
+        self._model: PreTrainedModel
         self.use(spec.checkpoint)
 
     @property
@@ -89,13 +92,12 @@ class HfEngine:
         base = (checkpoint.path, checkpoint.gguf_file)
         if self._base is not None and checkpoint == self._checkpoint:
             return
-        if self._base != base:
+        kept = self._base == base and (self._merged is None or adapters.restore(self._model, self._merged))
+        if not kept:
             self.close()
-            self._model = load_model(checkpoint, self._dtype, self._device)
+            self._model = load_model(checkpoint, self._dtype, self._device, self._progress)
             self._plain_cache = keeps_plain_cache(self._model)
             self._scorer = Scorer(self._model, self._budget, plain_cache=self._plain_cache)
-        elif self._merged is not None:
-            adapters.restore(self._model, self._merged)
         self._base = self._merged = None
         self._tokenizer = load_tokenizer(checkpoint)
         if checkpoint.adapter is not None:

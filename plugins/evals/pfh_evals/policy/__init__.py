@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, UserError
 from pfh.evaluation import Benchmark, Evaluation
@@ -14,9 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pfh_evals.policy import calibration, divergence
 from pfh_evals.policy.analysis import analyze_policy
-from pfh_evals.policy.completions import Answers, draw, measured
+from pfh_evals.policy.completions import Answers, draw, embed, measured
 from pfh_evals.policy.measures import CALIBRATION, DIVERGENCE, EMBEDDING, REFUSAL, Measure, select
 from pfh_evals.policy.prompts import gather
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Options(BaseModel):
@@ -69,9 +74,10 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         chosen = tuple(measure for measure in chosen if measure.name != EMBEDDING)
     rows = {measure.name: _row(measure, spec, judge, no_judge) for measure in chosen}
     written = [each for each in chosen if each.name not in CALIBRATION and rows[each.name].status == "MEASURED"]
-    rows |= _of_completions(spec, written, rows, judge)
+    completed, arrays = _of_completions(spec, written, rows, judge)
+    rows |= completed
     rows |= _of_questions(spec, [rows[measure.name] for measure in chosen if measure.name in CALIBRATION])
-    return Evaluation(family="policy", benchmarks=tuple(rows.values()))
+    return Evaluation(family="policy", benchmarks=tuple(rows.values()), arrays=arrays)
 
 
 @hookimpl
@@ -116,15 +122,22 @@ def _row(measure: Measure, spec: EvaluationSpec, judge: Judge | None, no_judge: 
 
 def _of_completions(
     spec: EvaluationSpec, written: Sequence[Measure], rows: dict[str, Benchmark], judge: Judge | None
-) -> dict[str, Benchmark]:
-    """Fill the benchmarks of the generation pass; the first of them keeps every completion."""
+) -> tuple[dict[str, Benchmark], dict[str, NDArray[Any]]]:
+    """Fill the benchmarks of the generation pass; the first of them keeps every completion.
+
+    The array "embeddings" has the vector of each prompt's first completion, where there is one.
+    """
     if not written:
-        return {}
+        return {}, {}
     try:
         prompts, source = gather(spec)
     except DataUnavailableError as error:
-        return {each.name: replace(rows[each.name], status="NOT_RUN", reason=str(error)) for each in written}
+        return {each.name: replace(rows[each.name], status="NOT_RUN", reason=str(error)) for each in written}, {}
     answers = draw(spec, prompts)
+    wanted = any(each.name == EMBEDDING for each in written)
+    vectors: dict[str, NDArray[np.float32]] = {}
+    if wanted and isinstance(judge, Embeds):
+        vectors = embed(answers, judge, spec)
     found = {}
     for measure in written:
         row = replace(rows[measure.name], source=source)
@@ -132,9 +145,10 @@ def _of_completions(
             row = _diverged(spec, row, answers)
         else:
             keep = measure is written[0]
-            row = _unless_empty(replace(row, samples=measured(measure, answers, judge, spec, keep=keep)))
+            row = _unless_empty(replace(row, samples=measured(measure, answers, judge, vectors, spec, keep=keep)))
         found[measure.name] = row
-    return found
+    firsts = [vectors[each.prompt.id][0] for each in answers] if vectors else []
+    return found, {"embeddings": np.stack(firsts)} if firsts else {}
 
 
 def _unless_empty(row: Benchmark) -> Benchmark:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pfh.engine import ScoringRequest
 from pfh.samples import Sample, sample_id
+from pfh.statistics import paired_samples
 from pfh.subset import spread
 
 from pfh_evals.policy.measures import ACCURACY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pfh.evaluation import Evaluation
     from pfh.specs import EvaluationSpec
 
 QUESTIONS = Path(__file__).with_name("questions.json")
@@ -33,6 +35,24 @@ class Bin:
     confidence: float | None
     """Mean over the bin's items; None for an empty bin."""
     accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """One multiple-choice question, as one model answered it."""
+
+    question: str
+    category: str
+    confidence: float
+    """Probability of the chosen option, the likeliest."""
+    right: bool
+    brier: float
+    benchmark: str = ""
+    """Of the family forgetting; empty for the family's own questions."""
+
+
+Pairs = list[tuple[Answered, Answered]]
+"""The same questions before and after."""
 
 
 def ask(spec: EvaluationSpec, name: str) -> tuple[Sample, ...]:
@@ -70,7 +90,12 @@ def ask(spec: EvaluationSpec, name: str) -> tuple[Sample, ...]:
                 target=row["options"][correct],
                 score=float(right) if name == ACCURACY else brier(shares, correct),
                 choices=len(row["options"]),
-                extra={"user_prompt": row["question"], "confidence": float(shares[chosen]), "right": right},
+                extra={
+                    "user_prompt": row["question"],
+                    "confidence": float(shares[chosen]),
+                    "right": right,
+                    "brier": brier(shares, correct),
+                },
             )
         )
     return tuple(samples)
@@ -91,16 +116,15 @@ def brier(shares: NDArray[np.float64], correct: int) -> float:
 
 def bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[Bin]:
     """Return `BINS` equal-width bins of the chosen option's probability, each open below and closed above."""
-    edges = np.linspace(0, 1, BINS + 1)
-    place = np.digitize(confidence, edges[1:-1], right=True)
+    place = _places(confidence)
     found = []
     for number in range(BINS):
         inside = place == number
         count = int(inside.sum())
         found.append(
             Bin(
-                low=float(edges[number]),
-                high=float(edges[number + 1]),
+                low=number / BINS,
+                high=(number + 1) / BINS,
                 count=count,
                 confidence=float(confidence[inside].mean()) if count else None,
                 accuracy=float(right[inside].mean()) if count else None,
@@ -111,19 +135,69 @@ def bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[Bin]
 
 def expected_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Return the expected calibration error (Guo et al. 2017, arXiv 1706.04599, equation 3) over `BINS` bins."""
-    gaps = [
-        each.count * abs(each.accuracy - each.confidence)
-        for each in bins(confidence, right)
-        if each.accuracy is not None and each.confidence is not None
-    ]
-    return sum(gaps) / len(confidence)
+    gaps = np.bincount(_places(confidence), weights=right - confidence, minlength=BINS)  # bin size times its gap
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
-def columns(samples: Sequence[Sample]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the confidence in the chosen option and whether it was right, of each of `samples`."""
+def _places(confidence: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
+
+
+def own(pairs: Sequence[tuple[Sample, Sample]]) -> Pairs:
+    """Return the family's own questions, from samples of one of its benchmarks."""
+    return [(_own(before), _own(after)) for before, after in pairs]
+
+
+def of_forgetting(before: Evaluation, after: Evaluation) -> Pairs:
+    """Return the multiple-choice questions of the family forgetting that one option is right for.
+
+    Its samples hold the options and their log-likelihoods; questions with several right options are left out.
+    """
+    later = {row.name: row for row in after.benchmarks}
+    found: Pairs = []
+    for row in before.benchmarks:
+        other = later.get(row.name)
+        if other is not None and row.version == other.version:
+            both = ((_scored(x), _scored(y)) for x, y in paired_samples(row, other))
+            found += [(x, y) for x, y in both if x is not None and y is not None]
+    return found
+
+
+def columns(answers: Sequence[Answered]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the confidence in the chosen option and whether it was right, of each of `answers`."""
     return (
-        np.array([sample.extra["confidence"] for sample in samples], dtype=float),
-        np.array([sample.extra["right"] for sample in samples], dtype=bool),
+        np.array([each.confidence for each in answers], dtype=float),
+        np.array([each.right for each in answers], dtype=bool),
+    )
+
+
+def _own(sample: Sample) -> Answered:
+    return Answered(
+        question=sample.extra["user_prompt"],
+        category=sample.category,
+        confidence=sample.extra["confidence"],
+        right=sample.extra["right"],
+        brier=sample.extra["brier"],
+    )
+
+
+def _scored(sample: Sample) -> Answered | None:
+    """Return a sample with options and their log-likelihoods; None for any other."""
+    options, logprobs = list(sample.extra.get("options", ())), sample.extra.get("logprobs", ())
+    if len(options) < 2 or len(options) != len(logprobs) or options.count(sample.target) != 1:
+        return None
+    scores = np.array(logprobs, dtype=float)
+    if not np.all(np.isfinite(scores)):
+        return None
+    shares, correct = softmax(scores), options.index(sample.target)
+    chosen = int(shares.argmax())
+    return Answered(
+        question=str(sample.extra.get("user_prompt", sample.prompt)),
+        category=sample.category,
+        confidence=float(shares[chosen]),
+        right=chosen == correct,
+        brier=brier(shares, correct),
+        benchmark=sample.benchmark,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from pfh_evals.policy.prompts import Prompt
 from pfh_evals.policy.words import embedding_distance
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from pfh.specs import EvaluationSpec
 
 JUDGING_BATCH = 64
@@ -59,16 +61,31 @@ def draw(spec: EvaluationSpec, prompts: Sequence[Prompt]) -> list[Answers]:
 
 
 def measured(
-    measure: Measure, answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec, *, keep: bool
+    measure: Measure,
+    answers: Sequence[Answers],
+    judge: Judge | None,
+    vectors: Mapping[str, NDArray[np.float32]],
+    spec: EvaluationSpec,
+    *,
+    keep: bool,
 ) -> tuple[Sample, ...]:
-    """Return a sample a prompt, scored by `measure`; `keep` every completion in it, or the first only."""
+    """Return a sample a prompt, scored by `measure`; `keep` every completion in it, or the first only.
+
+    `vectors` are those of `embed`, for the measure that needs them.
+    """
     refused = _refusals(answers, judge, spec) if measure.name == REFUSAL else {}
-    vectors = _distances(answers, judge, spec) if measure.name == EMBEDDING else {}
     samples = []
-    for each in answers:
+    for row, each in enumerate(answers):
         values = refused.get(each.prompt.id) or _values(measure, each)
-        score = vectors.get(each.prompt.id) if measure.name == EMBEDDING else _score(measure, each, values)
-        extra = {"user_prompt": each.prompt.text, **({"values": values} if values else {})}
+        score = (
+            embedding_distance(vectors[each.prompt.id]) if measure.name == EMBEDDING else _score(measure, each, values)
+        )
+        extra = {
+            "user_prompt": each.prompt.text,
+            "prompt_id": each.prompt.id,
+            **({"values": values} if values else {}),
+            **({"row": row} if measure.name == EMBEDDING else {}),  # of the array "embeddings"
+        }
         samples.append(
             Sample(
                 id=sample_id(measure.name, "1", {"prompt": each.prompt.id}),
@@ -84,6 +101,16 @@ def measured(
     return tuple(samples)
 
 
+def embed(answers: Sequence[Answers], judge: Embeds, spec: EvaluationSpec) -> dict[str, NDArray[np.float32]]:
+    """Return the unit vectors of each prompt's completions, shape (samples, width), by the prompt's id."""
+    found = {}
+    with spec.progress.task("embedding completions", len(answers)) as bar:
+        for each in answers:
+            found[each.prompt.id] = judge.embed(each.texts)
+            bar.advance(1)
+    return found
+
+
 def stored_completions(evaluation: Evaluation) -> list[Sample]:
     """Return the samples that keep every completion of their prompt; [] where the evaluation drew none."""
     for benchmark in evaluation.benchmarks:
@@ -95,31 +122,30 @@ def stored_completions(evaluation: Evaluation) -> list[Sample]:
 
 def _kept(answers: Answers) -> dict[str, object]:
     return {
-        "prompt_id": answers.prompt.id,
         "completions": answers.texts,
         "ended": [not completion.truncated for completion in answers.completions],
     }
 
 
-def _values(measure: Measure, answers: Answers) -> list[float]:
-    """Return the scores of the single completions that have one."""
+def _values(measure: Measure, answers: Answers) -> list[float | None]:
+    """Return the scores of the single completions, None for one that has none."""
     if measure.each is None:
         return []
-    found = (measure.each(answers.prompt, completion) for completion in answers.completions)
-    return [float(value) for value in found if value is not None]
+    return [measure.each(answers.prompt, completion) for completion in answers.completions]
 
 
-def _score(measure: Measure, answers: Answers, values: Sequence[float]) -> float | None:
+def _score(measure: Measure, answers: Answers, values: Sequence[float | None]) -> float | None:
     if measure.together is not None:
         return measure.together(answers.texts)
-    return sum(values) / len(values) if values and measure.name != DIVERGENCE else None
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and measure.name != DIVERGENCE else None
 
 
-def _refusals(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec) -> dict[str, list[float]]:
+def _refusals(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec) -> dict[str, list[float | None]]:
     assert judge is not None
     prompts = [each.prompt.text for each in answers for _ in each.completions]
     texts = [text for each in answers for text in each.texts]
-    labels: list[float] = []
+    labels: list[float | None] = []
     with spec.progress.task(f"judging by {judge.name}", len(texts)) as bar:
         for start in range(0, len(texts), JUDGING_BATCH):
             batch = slice(start, start + JUDGING_BATCH)
@@ -128,17 +154,7 @@ def _refusals(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationS
     return _by_prompt(answers, labels)
 
 
-def _distances(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec) -> dict[str, float | None]:
-    assert isinstance(judge, Embeds)
-    with spec.progress.task("embedding completions", len(answers)) as bar:
-        found = {}
-        for each in answers:
-            found[each.prompt.id] = embedding_distance(judge.embed(each.texts))
-            bar.advance(1)
-    return found
-
-
-def _by_prompt(answers: Sequence[Answers], values: Sequence[float]) -> dict[str, list[float]]:
+def _by_prompt(answers: Sequence[Answers], values: Sequence[float | None]) -> dict[str, list[float | None]]:
     found, start = {}, 0
     for each in answers:
         found[each.prompt.id] = list(values[start : start + len(each.completions)])

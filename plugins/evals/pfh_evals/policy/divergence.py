@@ -153,6 +153,7 @@ def _sample(spec: EvaluationSpec, path: Walk, start: Distributions, tuned: Distr
             "user_prompt": prompt.text,
             "prompt_id": prompt.id,
             "writer": path.writer,
+            "number": path.number,
             "start_to_tuned": [float(value) for value in forward],
             "tuned_to_start": [float(value) for value in backward],
             "largest": [

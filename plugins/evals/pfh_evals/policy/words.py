@@ -62,6 +62,23 @@ def self_bleu(texts: Sequence[str]) -> float | None:
     return sum(scores) / len(scores) / 100
 
 
+def pairwise_bleu(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return BLEU-4 of every text against every other, the mean of both directions, in [0, 1].
+
+    Returns:
+        Shape (texts, texts), symmetric, with a diagonal of 1.
+    """
+    import numpy as np
+    from sacrebleu import sentence_bleu
+
+    scores = np.eye(len(texts))
+    for place, text in enumerate(texts):
+        for other, reference in enumerate(texts):
+            if other != place:
+                scores[place, other] = sentence_bleu(text, [reference]).score / 100
+    return (scores + scores.T) / 2
+
+
 def embedding_distance(vectors: NDArray[np.floating[Any]]) -> float | None:
     """Return the mean cosine distance over all pairs of unit vectors, shape (texts, width); None for less than two."""
     count = len(vectors)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pfh.evaluation import Benchmark, Evaluation
-from pfh.specs import Analysis, AnalysisSpec, Cell, Plot, Table
+from pfh.specs import Analysis, AnalysisSpec, Cell, LongTable, Plot, Table
 from pfh.statistics import CONFIDENCE, RESAMPLES
 
-from pfh_evals.representation import plots, similarity
+from pfh_evals.representation import long_tables, plots, similarity
 from pfh_evals.representation.refusal import CONDITIONS, KINDS
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Part:
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
     findings: tuple[str, ...] = ()
+    long_tables: tuple[LongTable, ...] = ()
 
 
 def analyze_drift(spec: AnalysisSpec) -> Analysis:
@@ -37,6 +38,7 @@ def analyze_drift(spec: AnalysisSpec) -> Analysis:
         tables=tuple(table for part in parts for table in part.tables),
         plots=tuple(plot for part in parts for plot in part.plots),
         findings=tuple(finding for part in parts for finding in part.findings),
+        long_tables=tuple(table for part in parts for table in part.long_tables),
     )
 
 
@@ -75,7 +77,12 @@ def _cka(spec: AnalysisSpec) -> Part:
         "the same for every prompt.",
     )
     shown = (plots.similarity_curve(same, same_plain), plots.similarity_map(debiased))
-    return Part(tables=(table,), plots=shown, findings=_cka_findings(same, len(before), len(after)))
+    return Part(
+        tables=(table,),
+        plots=shown,
+        findings=_cka_findings(same, len(before), len(after)),
+        long_tables=(long_tables.of_cka(before, after),),
+    )
 
 
 def _cka_findings(same: NDArray[np.float64], before: int, after: int) -> tuple[str, ...]:
@@ -109,7 +116,12 @@ def _probes(spec: AnalysisSpec) -> Part:
         "fails after, where a retrained one succeeds, says that the knowledge is there in another form. Control: the "
         "same with random labels; only what a probe has above it was in the activations.",
     )
-    return Part(tables=(table,), plots=(plots.probe_curve(before, moved, after),), findings=_probe_findings(spec))
+    return Part(
+        tables=(table,),
+        plots=(plots.probe_curve(before, moved, after),),
+        findings=_probe_findings(spec),
+        long_tables=(long_tables.of_probes(spec, moved),),
+    )
 
 
 def _probe_findings(spec: AnalysisSpec) -> tuple[str, ...]:
@@ -136,7 +148,10 @@ def _deltas(spec: AnalysisSpec) -> Part:
     _, only_one, no_matrix = (int(number) for number in spec.after.arrays["deltas/counts"])
     left_out = f" {only_one} more are in one model only or of another shape." if only_one else ""
     if not changed:
-        return Part(findings=(f"None of the {len(rows)} weight matrices changed.{left_out}",))
+        return Part(
+            findings=(f"None of the {len(rows)} weight matrices changed.{left_out}",),
+            long_tables=long_tables.of_deltas(pair[1]),
+        )
     note = (
         "Relative norm: Frobenius norm of the change over that of the matrix before. Effective rank: exp of the "
         "entropy of the normalised singular values; stable rank: squared Frobenius norm over the squared largest "
@@ -164,7 +179,12 @@ def _deltas(spec: AnalysisSpec) -> Part:
         f"their norm on average; most of all {largest[0]['matrix']} ({largest[0]['relative_norm'] or 0:.2%}). The "
         f"changes have an effective rank of {np.median(_known(changed, 'effective_rank')):.1f} (median)."
     )
-    return Part(tables=tables, plots=(plots.delta_map(changed), plots.spectra(largest)), findings=(finding,))
+    return Part(
+        tables=tables,
+        plots=(plots.delta_map(changed), plots.spectra(largest)),
+        findings=(finding,),
+        long_tables=long_tables.of_deltas(pair[1]),
+    )
 
 
 _DELTA_COLUMNS = ("relative norm", "effective rank", "stable rank", "energy in the top", "angle")
@@ -220,6 +240,7 @@ def _refusal(spec: AnalysisSpec) -> Part:
         tables=(table, scores),
         plots=(plots.projection_histogram(before.arrays, after.arrays),),
         findings=(_attenuation(before, after, cosines[1]), _recovery(before, after)),
+        long_tables=long_tables.of_refusal(spec),
     )
 
 

@@ -1,4 +1,4 @@
-"""How far training moved each weight matrix, and along how many directions: one matrix in memory at a time."""
+"""How far training moved each weight matrix, and along how many directions: one matrix in memory at a time, or less."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pfh.models import Checkpoint
 
+BLOCK = 2**17
+"""Numbers of a tall matrix that are read at once, at least."""
 _LAYER = re.compile(r"\.(\d+)\.")
 
 
@@ -94,9 +96,8 @@ def _measure_one(pair: Pair, name: str, top: int) -> Delta:
     spectrum = _spectrum(pair, name, top)
     if spectrum is None or spectrum.values[0] == 0:
         return unchanged
-    matrix = pair.before.whole(name)
     values, norm = spectrum.values, float(np.linalg.norm(spectrum.values))
-    size = float(np.linalg.norm(matrix))
+    size, directions = _size_and_directions(pair.before, name, top)
     return replace(
         unchanged,
         norm=norm,
@@ -104,7 +105,7 @@ def _measure_one(pair: Pair, name: str, top: int) -> Delta:
         effective_rank=spectra.effective_rank(values),
         stable_rank=spectra.stable_rank(values),
         energy=spectra.energy(values, top),
-        angle=spectra.mean_angle(spectrum.left, spectra.top_directions(matrix, top)) if size else None,
+        angle=spectra.mean_angle(spectrum.left, directions) if size else None,
         singular_values=tuple(float(value) for value in values[: spectra.KEPT]),
     )
 
@@ -113,8 +114,42 @@ def _spectrum(pair: Pair, name: str, top: int) -> spectra.Spectrum | None:
     """Return the spectrum of one delta, by factors where only adapters differ; None where nothing differs."""
     if pair.same_base and name not in pair.before.replaced and name not in pair.after.replaced:
         return _of_adapters(pair, name, top)
-    delta: NDArray[np.float64] = pair.after.whole(name) - pair.before.whole(name)
-    return spectra.of_dense(delta, top) if np.any(delta) else None
+
+    def delta() -> Iterator[NDArray[np.float64]]:
+        for rows in _blocks(pair.before, name):
+            change = pair.after.rows(name, *rows)
+            change -= pair.before.rows(name, *rows)
+            yield change
+
+    if not any(np.any(block) for block in delta()):
+        return None
+    return spectra.of_tall(delta, top) if _is_tall(pair.before, name) else spectra.of_dense(next(delta()), top)
+
+
+def _size_and_directions(weights: Weights, name: str, top: int) -> tuple[float, NDArray[np.float64]]:
+    """Return the Frobenius norm of a matrix and its top left singular directions."""
+
+    def blocks() -> Iterator[NDArray[np.float64]]:
+        return (weights.rows(name, *rows) for rows in _blocks(weights, name))
+
+    if _is_tall(weights, name):
+        spectrum = spectra.of_tall(blocks, top)
+        return float(np.linalg.norm(spectrum.values)), spectrum.left
+    matrix = next(blocks())
+    return float(np.linalg.norm(matrix)), spectra.top_directions(matrix, top)
+
+
+def _is_tall(weights: Weights, name: str) -> bool:
+    rows, columns = weights.shapes[name]
+    return rows > spectra.TALL * columns
+
+
+def _blocks(weights: Weights, name: str) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the one behind the last of each block: of one block where the matrix is not tall."""
+    rows, columns = weights.shapes[name]
+    size = max(2 * columns, BLOCK // columns) if _is_tall(weights, name) else rows
+    for start in range(0, rows, size):
+        yield start, min(start + size, rows)
 
 
 def _of_adapters(pair: Pair, name: str, top: int) -> spectra.Spectrum | None:

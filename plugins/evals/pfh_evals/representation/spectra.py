@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,16 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TALL = 4
+"""A matrix with so many times more rows than columns, such as an embedding, is never in memory as a whole."""
 KEPT = 64
 """So many singular values of a matrix are kept for plots."""
 NEGLIGIBLE = 1e-10
 """A singular value at most this share of the largest is rounding."""
+
+
+Blocks = Callable[[], "Iterator[NDArray[np.float64]]"]
+"""Reads a matrix from its first row to its last, some rows at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,21 @@ def of_dense(matrix: NDArray[np.float64], top: int) -> Spectrum:
     """Return the spectrum of `matrix`, with at most `top` left singular vectors."""
     values = np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
     return _spectrum(values, top_directions(matrix, top), top)
+
+
+def of_tall(blocks: Blocks, top: int) -> Spectrum:
+    """Return the spectrum of a matrix of far more rows than columns, of which one block of rows is in memory at once.
+
+    The triangular factor of its QR decomposition has its singular values, and grows by a block at a time.
+    """
+    parts = blocks()
+    core = next(parts)
+    for block in parts:
+        core = np.asarray(np.linalg.qr(np.vstack([core, block]), mode="r"))
+    _, values, right = np.linalg.svd(core, full_matrices=False)
+    found = min(top, int(np.count_nonzero(values > NEGLIGIBLE * values[0])))
+    left = np.vstack([block @ right[:found].T for block in blocks()]) / values[:found]
+    return _spectrum(values, left, top)
 
 
 def top_directions(matrix: NDArray[np.float64], top: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The weight matrices of a checkpoint, read one at a time from its safetensors, and the factors of its adapter."""
+"""The weight matrices of a checkpoint, read a few rows at a time from its safetensors, and its adapter's factors."""
 
 from __future__ import annotations
 
@@ -43,9 +43,19 @@ class Weights:
     replaced: Mapping[str, Path]
     """Matrices that the adapter holds whole, and the file that they are in."""
 
-    def base(self, name: str) -> NDArray[np.float64]:
-        """Read one matrix without the adapter."""
-        return _read(self.files[name], name)
+    def rows(self, name: str, start: int, stop: int) -> NDArray[np.float64]:
+        """Read some rows of one matrix, with the adapter.
+
+        Raises:
+            UnreadableWeightsError: they hold numbers that are not finite.
+        """
+        rows = slice(start, stop)
+        if name in self.replaced:
+            return _read(self.replaced[name], _PEFT + name, rows)
+        matrix = _read(self.files[name], name, rows)
+        if factors := self.factors.get(name):
+            matrix += factors.left[rows] @ factors.right
+        return matrix
 
     def whole(self, name: str) -> NDArray[np.float64]:
         """Read one matrix with the adapter.
@@ -53,11 +63,7 @@ class Weights:
         Raises:
             UnreadableWeightsError: it holds numbers that are not finite.
         """
-        if name in self.replaced:
-            return _read(self.replaced[name], _PEFT + name)
-        matrix = self.base(name)
-        factors = self.factors.get(name)
-        return matrix if factors is None else matrix + factors.left @ factors.right
+        return self.rows(name, 0, self.shapes[name][0])
 
 
 def open_weights(checkpoint: Checkpoint) -> Weights:
@@ -92,11 +98,11 @@ def _shapes(file: Path) -> dict[str, list[int]]:
     return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
 
 
-def _read(file: Path, name: str) -> NDArray[np.float64]:
+def _read(file: Path, name: str, rows: slice = slice(None)) -> NDArray[np.float64]:
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as stored:  # numpy has no bfloat16
-        matrix = np.asarray(stored.get_tensor(name).double().numpy(), dtype=np.float64)
+        matrix = np.array(stored.get_slice(name)[rows].double().numpy(), dtype=np.float64)
     if not np.all(np.isfinite(matrix)):
         raise UnreadableWeightsError(f"{name} in {file} holds numbers that are not finite")
     return matrix
