@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM
 from tests.plugin_dists import install
 from tests.test_run import COIN
 from tests.test_run import OPTIONS as TRAINING
-from tests.tiny import tiny_adapter, tiny_llama, tiny_model, tiny_tokenizer
+from tests.tiny import PLANTED, tiny_adapter, tiny_llama, tiny_model, tiny_refuser, tiny_tokenizer
 
 OPTIONS = representation.Options(refusal_train=8, refusal_validation=4)
 
@@ -336,40 +336,10 @@ def test_weights_that_cannot_be_compared_say_why(tiny_llama_path, tmp_path):
 
 # The refusal direction
 
-PLANTED = 5
-"""The coordinate of the residual stream that carries it."""
-
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """Return the folder of a model that refuses requests with a Z in them.
-
-    Z's embedding alone has a part along one coordinate. The first block's attention, which looks at all tokens alike,
-    carries its mean to every later token, and the output head makes "I" of it. The other blocks write nothing.
-    """
-    folder = tiny_llama(
-        tmp_path_factory.mktemp("planted"), num_hidden_layers=5, num_key_value_heads=4, tie_word_embeddings=False
-    )
-    from transformers import AutoTokenizer
-
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    with torch.no_grad():
-        for block in model.model.layers:
-            for part in (block.self_attn.o_proj, block.mlp.down_proj):
-                part.weight.zero_()
-        first = model.model.layers[0].self_attn
-        for part in (first.q_proj, first.k_proj, first.v_proj):
-            part.weight.zero_()
-        first.v_proj.weight[0, PLANTED] = 1.0
-        first.o_proj.weight[PLANTED, 0] = 300.0
-        embedding = model.model.embed_tokens.weight
-        embedding[:, PLANTED] = 0.0
-        embedding[tokenizer.encode("Z")[0], PLANTED] = 1.0
-        model.lm_head.weight.mul_(0.05)
-        model.lm_head.weight[:, PLANTED] = 0.0
-        model.lm_head.weight[tokenizer.encode("I")[0], PLANTED] = 6.0
-    model.save_pretrained(folder)
-    return folder
+    return tiny_refuser(tmp_path_factory.mktemp("planted"))
 
 
 def requests_of(kinds=("ZZ", "aa"), n=12):

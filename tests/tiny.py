@@ -10,6 +10,8 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL_TOKENS = ("<pad>", "<|im_start|>", "<|im_end|>")
+PLANTED = 5
+"""The coordinate of the residual stream that carries the refusals of `tiny_refuser`."""
 MERGES = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("Ġ", "a"), ("e", "r"), ("o", "n"), ("Ġ", "w")]
 
 
@@ -70,6 +72,37 @@ def tiny_model(
 def tiny_llama(folder: Path, seed: int = 0, chat_template: str | None = CHATML, **changes: Any) -> Path:
     """Save a random two-layer Llama and its tokenizer in `folder`, and return the folder."""
     return tiny_model(folder, "llama", seed=seed, chat_template=chat_template, **changes)
+
+
+def tiny_refuser(folder: Path, strength: float = 1.0) -> Path:
+    """Save a model that refuses requests with a Z in them, and return the folder; `strength` scales the cause.
+
+    Z's embedding alone has a part along the coordinate `PLANTED`. The first block's attention, which looks at all
+    tokens alike, carries its mean to every later token, and the output head makes "I" of it. The other blocks write
+    nothing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tiny_llama(folder, num_hidden_layers=5, num_key_value_heads=4, tie_word_embeddings=False)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), tiny_tokenizer()
+    with torch.no_grad():
+        for block in model.model.layers:
+            for part in (block.self_attn.o_proj, block.mlp.down_proj):
+                part.weight.zero_()
+        first = model.model.layers[0].self_attn
+        for part in (first.q_proj, first.k_proj, first.v_proj):
+            part.weight.zero_()
+        first.v_proj.weight[0, PLANTED] = 1.0
+        first.o_proj.weight[PLANTED, 0] = 300.0 * strength
+        embedding = model.model.embed_tokens.weight
+        embedding[:, PLANTED] = 0.0
+        embedding[tokenizer.encode("Z")[0], PLANTED] = 1.0
+        model.lm_head.weight.mul_(0.05)
+        model.lm_head.weight[:, PLANTED] = 0.0
+        model.lm_head.weight[tokenizer.encode("I")[0], PLANTED] = 6.0
+    model.save_pretrained(folder)
+    return folder
 
 
 def tiny_adapter(base: Path, folder: Path, seed: int = 1, **changes: Any) -> Path:

@@ -15,6 +15,10 @@ FIRST_CURVES = ("loss", "reward", "rewards/accuracies", "rewards/margins", "eval
 NO_CURVES = frozenset({"step", "epoch"})
 
 
+POINTS = "percentage points"
+"""Unit of the differences of binary metrics."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ForestRow:
     """One benchmark's difference and its interval."""
@@ -34,6 +38,11 @@ class Forest:
     zero: float
     ticks: tuple[tuple[float, str], ...]
     """(Position, label)."""
+
+    @property
+    def alone(self) -> bool:
+        """Say whether it holds one benchmark, in a unit of its own."""
+        return len(self.rows) == 1 and self.unit != POINTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +73,7 @@ def forests(comparisons: Sequence[Comparison]) -> tuple[Forest, ...]:
     groups: dict[str, list[Comparison]] = {}
     for row in comparisons:
         if row.delta is not None:
-            groups.setdefault("percentage points" if figures.is_binary(row) else row.metric, []).append(row)
+            groups.setdefault(POINTS if figures.is_binary(row) else row.metric, []).append(row)
     return tuple(_forest(unit, rows) for unit, rows in groups.items())
 
 

@@ -218,7 +218,7 @@ def _places(samples: Sequence[Sample]) -> Table:
     found.sort(key=lambda each: -each[0]["both"])
     return Table(
         title="Where the two policies disagree most",
-        columns=("prompt", "completion of", "token", "written so far", "then", "start expects", "tuned expects", "KL"),
+        columns=("prompt", "written by", "token", "written so far", "then", "start expects", "tuned expects", "KL"),
         rows=tuple(_place_row(place, sample) for place, sample in found[:LISTED]),
         note="The most likely next token of each model, with its probability. KL: the sum of both directions. "
         "Token 1 is the first of the completion.",

@@ -32,10 +32,12 @@ def jackknife(prompts: int, before: Figure, after: Figure) -> tuple[float, float
 
 
 def jackknife_cells(prompts: int, before: Figure, after: Figure) -> tuple[Cell, ...]:
-    """Return the figure before, after, and the change with its interval."""
+    """Return the figure before and after, and the change; with an interval where some prompt changed."""
     every = list(range(prompts))
     first, second = before(every), after(every)
-    return (*rounded([first, second]), change(second - first, *jackknife(prompts, before, after)))
+    low, high = jackknife(prompts, before, after)
+    told = change(second - first, low, high) if high > low else f"{second - first:+.3f}"
+    return (*rounded([first, second]), told)
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -58,7 +58,7 @@ def diversity(name: str, pairs: Sequence[tuple[Sample, Sample]]) -> Plot:
         }
         for side, (label, colour) in enumerate(SIDES)
     ]
-    meaning = "more varied" if name.startswith("distinct") else "less varied"
+    meaning = "less varied" if name == "self-bleu" else "more varied"
     return Plot(
         title=f"Diversity by category: {name}",
         figure={"data": data, "layout": {**_layout("", name), "barmode": "group"}},

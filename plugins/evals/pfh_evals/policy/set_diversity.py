@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST = 100
 """So many prompts, evenly spread, are compared pair by pair."""
 ALL = "all prompts"
+Prompt = tuple[str, list[str], list[str]]
+"""Category, completions before, completions after."""
 Matrices = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 """A figure of every pair of prompts, before and after: symmetric, shape (prompts, prompts)."""
 
@@ -31,7 +33,8 @@ def diversity_of_the_set(spec: AnalysisSpec) -> Analysis:
     names = ("distinct-2", "self-bleu", EMBEDDING)
     shown = [plots.diversity(name, pairs) for name in names if (pairs := pairs_of(spec, name))]
     rows = [*_distinct_rows(spec), *_bleu_rows(spec), *_embedding_rows(spec)]
-    rows.sort(key=lambda row: row[0] != ALL)
+    order = list(dict.fromkeys(row[0] for row in rows))
+    rows.sort(key=lambda row: order.index(row[0]))
     table = Table(
         title="Diversity over the whole set",
         columns=("prompts", "measure", "before", "after", "change"),
@@ -45,14 +48,14 @@ def diversity_of_the_set(spec: AnalysisSpec) -> Analysis:
 
 
 def _distinct_rows(spec: AnalysisSpec) -> Iterator[tuple[Cell, ...]]:
-    found = completions_of(spec)
+    for n in (1, 2, 3):
+        found = [each for each in completions_of(spec) if None not in (distinct(each[1], n), distinct(each[2], n))]
 
-    def figure(members: Sequence[int], side: int, n: int) -> Figure:
-        return lambda kept: distinct([text for place in kept for text in found[members[place]][side]], n) or 0.0
+        def figure(members: Sequence[int], side: int, n: int = n, found: Sequence[Prompt] = found) -> Figure:
+            return lambda kept: distinct([text for place in kept for text in found[members[place]][side]], n) or 0.0
 
-    for category, members in _groups([category for category, _, _ in found]):
-        for n in (1, 2, 3):
-            cells = jackknife_cells(len(members), figure(members, 1, n), figure(members, 2, n))
+        for category, members in _groups([category for category, _, _ in found]):
+            cells = jackknife_cells(len(members), figure(members, 1), figure(members, 2))
             yield (category, f"distinct-{n}", *cells)
 
 

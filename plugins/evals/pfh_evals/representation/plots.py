@@ -126,24 +126,28 @@ def projection_histogram(before: Arrays, after: Arrays) -> Plot:
     values = np.concatenate([arrays[f"refusal/projections {kind}"] for arrays in (before, after) for kind in KINDS])
     low, high = float(values.min()), float(values.max())
     bins = {"start": low, "end": high + 1e-9, "size": max(high - low, 1e-9) / BINS}
-    data = []
-    for side, colour, arrays in (("before", GREY, before), ("after", BLUE, after)):
-        for kind in KINDS:
-            fill = colour if kind == "harmful" else "rgba(0,0,0,0)"
-            data.append(
-                {
-                    "type": "histogram",
-                    "name": f"{kind}, {side}",
-                    "x": [float(value) for value in arrays[f"refusal/projections {kind}"]],
-                    "xbins": bins,
-                    "opacity": 0.6 if kind == "harmful" else 0.9,
-                    "marker": {"color": fill, "line": {"color": colour, "width": 2}},
-                }
-            )
+    data = [
+        {
+            "type": "histogram",
+            "name": kind,
+            "legendgroup": kind,
+            "showlegend": not number,
+            "x": [float(value) for value in arrays[f"refusal/projections {kind}"]],
+            "xbins": bins,
+            "yaxis": f"y{number + 1}" if number else "y",
+            "opacity": 0.7,
+            "marker": {"color": colour},
+        }
+        for number, arrays in enumerate((before, after))
+        for kind, colour in zip(KINDS, (ORANGE, BLUE), strict=True)
+    ]
+    layout = _layout("projection", "requests, before")
+    layout["yaxis"]["domain"], layout["xaxis"]["anchor"] = [0.54, 1], "y2"
+    layout["yaxis2"] = {"title": {"text": "requests, after"}, "domain": [0, 0.46], "matches": "y"}
     return Plot(
         title="Projections of held-out requests on the start's refusal direction",
-        figure={"data": data, "layout": {**_layout("projection", "requests"), "barmode": "overlay"}},
-        note="Filled: harmful requests; outlined: harmless ones. The nearer the two are, the weaker the direction.",
+        figure={"data": data, "layout": {**layout, "height": 460, "barmode": "overlay"}},
+        note="Above before, below after. The nearer harmful and harmless requests are, the weaker the direction.",
     )
 
 
