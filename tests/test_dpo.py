@@ -146,7 +146,7 @@ def test_it_learns_and_the_ledger_counts(tiny_llama_path, tmp_path):
     assert (phase.updates, phase.samples) == (9, 36)
     assert phase.tokens > 36 * 2
     assert phase.seconds > 0
-    assert phase.notes["prompts_with_a_pair"] == 12
+    assert phase.notes["effective_prompts"] == 12
     assert [row["step"] for row in result.curves] == list(range(1, 10))
     assert (result.path / "adapter_config.json").exists()
     assert result.notes[0].startswith("12 of 12 prompts gave 12 preference pairs")

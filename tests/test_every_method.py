@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pfh.budget import Account, Budget
 from pfh.domain import Rollout
 from pfh.models import Checkpoint
 from pfh.plugins import Plugins
@@ -54,8 +56,8 @@ def train(request: pytest.FixtureRequest, tiny_llama_path: Path, tmp_path_factor
     folder = tmp_path_factory.mktemp(method)
     done: dict[str, TrainingResult] = {}
 
-    def run(take: str = "", **changes: str) -> TrainingResult:
-        told = f"{changes}{take}"
+    def run(take: str = "", account: Account | None = None, **changes: str) -> TrainingResult:
+        told = f"{changes}{take}{account}"
         if told not in done:
             options = {name: str(value) for name, value in (SMALL | OPTIONS[method] | changes).items()}
             done[told] = plugins.train(
@@ -68,6 +70,7 @@ def train(request: pytest.FixtureRequest, tiny_llama_path: Path, tmp_path_factor
                     seed=0,
                     output_dir=folder / str(len(done)),
                     options=plugins.options("methods", method, options),
+                    account=account or Account(),
                     teacher=teacher(OPTIONS[method].get("teacher"), folder),
                 ),
             )
@@ -137,6 +140,23 @@ def test_one_seed_gives_one_result_whether_activations_are_kept_or_computed_agai
     assert computed_again
     assert same(weights(first.path), weights(second.path))
     assert untimed(first.curves) == untimed(second.curves)
+
+
+@pytest.mark.parametrize("unit", ["updates", "samples", "tokens", "seconds"])
+def test_a_budget_in_any_unit_ends_it(train, unit, monkeypatch):
+    if unit == "seconds":
+        ticks = itertools.count()
+        monkeypatch.setattr("pfh.training.time.monotonic", lambda: float(next(ticks)))
+    unlimited = train(adapter="lora").phases[-1]
+    amount = {"updates": 1, "samples": 15, "tokens": unlimited.tokens, "seconds": 12}[unit]
+    limited = train(adapter="lora", max_steps="1000", account=Account(Budget(amount=amount, unit=unit)))
+    phase = limited.phases[-1]
+    assert phase.samples == phase.updates * 8
+    if unit == "tokens":  # no two methods' updates take the same, nor two of one that writes its own completions
+        assert amount <= phase.tokens < 2 * amount
+    else:
+        assert phase.updates == {"updates": 1, "samples": 1, "seconds": phase.updates}[unit]
+        assert 1 <= phase.updates < 12
 
 
 def test_bfloat16_rounds_the_computation_and_leaves_the_weights_whole(train):

@@ -143,6 +143,9 @@ def test_one_seed_gives_one_result_and_the_ledger_counts(tiny_llama_path, tmp_pa
     assert rollouts.seconds == pytest.approx(
         sum(rollouts.notes[f"{part}_seconds"] for part in ("generation", "scoring")), abs=2e-3
     )
+    shares = [row["frac_reward_zero_std"] for row in runs[0].curves]
+    assert (training.notes["prompts"], training.notes["effective_prompts"] > 0) == (8, min(shares) < 1)
+    assert f"Of 8 prompts that were put to it, {training.notes['effective_prompts']} had" in runs[0].notes[0]
     row = runs[0].curves[-1]
     wanted = {"reward", "frac_reward_zero_std", "entropy", "completions/mean_length", "truncated", "repeated_text"}
     assert row.keys() >= wanted | {"loss", "learning_rate", "step"}

@@ -230,6 +230,16 @@ def test_a_finished_training_is_told_again_without_training(tiny_llama_path, tmp
     assert (again.phases[0], again.phases[1].updates) == (first.phases[0], 4)
 
 
+def test_problems_with_nothing_to_show_are_left_out(tiny_llama_path, tmp_path):
+    spec = training_spec(opsd, tiny_llama_path, tmp_path, count=12, epochs=1, batch_size=16)
+    asked = tuple(
+        dataclasses.replace(problem, answer="a" if place % 3 else "") for place, problem in enumerate(spec.problems)
+    )
+    result = opsd.train(dataclasses.replace(spec, problems=asked))
+    assert result.notes[0] == "4 problems have no solution to show to the teacher and were left out."
+    assert result.phases[-1].notes["effective_prompts"] == 8
+
+
 def test_the_teacher_sees_the_solution_at_the_end_of_the_same_chat():
     class WithGold(Letters):
         def gold(self, problem):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         LaunchResult,
         LaunchSpec,
         PlanSpec,
+        StageSpec,
         Table,
         TrainingResult,
         TrainingSpec,
@@ -72,6 +73,28 @@ def train(spec: TrainingSpec) -> TrainingResult | None:
         ...     return TrainingResult(path=weights, phases=(phase,))
         >>> train(fakes.training_spec(Path(tempfile.mkdtemp()))).phases[0].samples
         8
+    """
+
+
+@hookspec
+def check(spec: StageSpec) -> None:
+    """Refuse a stage that `train` could not train, before anything is measured (group `pfh.methods`).
+
+    Raise a `UserError` that says what to change. Without it `train` refuses when its turn comes, after the start was
+    measured. Layers for an adapter and a budget of less than one update are looked at by the core.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.errors import UserError
+        >>> @hookimpl
+        ... def check(spec):
+        ...     if len(spec.problems) < 4:
+        ...         raise UserError(f"4 problems make an update and there are {len(spec.problems)}: give more.")
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> check(fakes.training_spec(Path(tempfile.mkdtemp()), problems=2))
+        Traceback (most recent call last):
+        pfh.errors.UserError: 4 problems make an update and there are 2: give more.
     """
 
 

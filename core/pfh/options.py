@@ -54,6 +54,8 @@ def _holds_list(annotation: Any) -> bool:  # noqa: ANN401
 
 
 def _explain(detail: ErrorDetails, owner: str) -> str:
-    option = ".".join(str(part) for part in detail["loc"]) or "options"
     problem = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:  # Options that do not fit together.
+        return f"{owner}: {problem}"
+    option = ".".join(str(part) for part in detail["loc"])
     return f"{owner}: option {option} got {detail['input']!r}: {problem[:1].lower()}{problem[1:]}"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         JudgeSpec,
         LaunchSpec,
         PlanSpec,
+        StageSpec,
         TrainingSpec,
     )
 
@@ -115,6 +116,14 @@ class Plugins:
         """Run a method."""
         result: TrainingResult = self._need(TrainingResult, "methods", name, "train", spec)
         return result
+
+    def check_stage(self, name: str, spec: StageSpec) -> None:
+        """Let a method refuse a stage that it could not train.
+
+        Raises:
+            UserError: it does.
+        """
+        self._call(self.load("methods", name), "check", {"spec": spec})
 
     def open_domain(self, name: str, spec: DomainSpec) -> Domain:
         """Open a domain."""

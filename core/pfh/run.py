@@ -21,13 +21,13 @@ from pfh.long_tables import LongTables, write_long_tables
 from pfh.plugins import Plugins
 from pfh.progress import Progress
 from pfh.ranks.configuration import Configuration, read_configuration, refuse_being_launched
+from pfh.refusals import check_stage
 from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.session import Session
 from pfh.specs import Analysis, AnalysisSpec, DomainSpec, LongTable, Reference
 from pfh.starts.embedded import EMBEDDED_NAME
 from pfh.statistics import Comparison, compare_evaluations
 from pfh.store import Store, artifact_key
-from pfh.turns import refuse_conversations
 from pfh.verdict import headline
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ def execute(
         progress.say(f"start: {label}")
         ground = _ground(spec, session, options)
         for method in spec.methods:
-            refuse_conversations(ground.domain, method, options[f"methods:{method}"])
-            steps.named_teacher(session, options[f"methods:{method}"])  # A missing one is refused before hours of work.
+            check_stage(session, start, ground, method, options=options[f"methods:{method}"], budget=spec.budget)
         verifier = steps.self_test(session, ground)
         before = _measure(spec, session, start, ground, options)
         stages: list[StageRecord] = []

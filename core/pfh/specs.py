@@ -90,18 +90,14 @@ class Generation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSpec:
-    """One post-training stage."""
+class StageSpec:
+    """What is known of a post-training stage before anything is measured."""
 
     checkpoint: Checkpoint
     """Where training starts; never changed."""
     domain: Domain
     problems: Sequence[Problem]
     """The training problems that every method of this run shares."""
-    rollouts: RolloutSource
-    seed: int
-    output_dir: Path
-    """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
     options: Any
     """An instance of the method's options model."""
     account: Account = field(default_factory=Account)
@@ -109,6 +105,16 @@ class TrainingSpec:
     progress: Progress = field(default_factory=Silent)
     teacher: Checkpoint | None = None
     """The model that a method's option called `teacher` names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec(StageSpec):
+    """One post-training stage: all of `StageSpec`, and what training needs."""
+
+    rollouts: RolloutSource
+    seed: int
+    output_dir: Path
+    """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
 
 
 @dataclass(frozen=True, kw_only=True)

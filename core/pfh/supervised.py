@@ -11,10 +11,10 @@ from pydantic import Field
 
 from pfh.domain import Domain, Problem
 from pfh.engine import Message
-from pfh.errors import StepFailedError, UserError
+from pfh.errors import UserError
 from pfh.models import Checkpoint
 from pfh.selftest import FORMS
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pfh.training import (
     load_for_training,
     lora_config,
@@ -76,7 +76,7 @@ def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
     """Return the run's problems with their verified ground truth; problems without one are left out.
 
     Raises:
-        StepFailedError: no problem has any.
+        UserError: no problem has any.
     """
     examples = []
     with spec.progress.task("verifying the ground truth", total=len(spec.problems)) as bar:
@@ -86,12 +86,26 @@ def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
                 examples.append(Example(problem=problem, completion=text))
             bar.advance()
     if not examples:
-        raise StepFailedError(
-            f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems "
-            "comes with a solution or an answer that the domain's own verifier accepts as a completion. Choose another "
-            "domain, or a method that learns from rollouts, such as dpo or grpo."
-        )
+        raise _no_ground_truth(spec)
     return tuple(examples)
+
+
+def require_ground_truth(spec: StageSpec) -> None:
+    """Look for one problem with a verified ground truth.
+
+    Raises:
+        UserError: no problem has any.
+    """
+    if not any(verified_reference(spec.domain, problem) is not None for problem in spec.problems):
+        raise _no_ground_truth(spec)
+
+
+def _no_ground_truth(spec: StageSpec) -> UserError:
+    return UserError(
+        f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems comes "
+        "with a solution or an answer that the domain's own verifier accepts as a completion. Choose another domain, "
+        "or a method that learns from rollouts, such as dpo or grpo."
+    )
 
 
 def verified_reference(domain: Domain, problem: Problem) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from pfh.domain import Rollout
 from pfh.errors import StepFailedError, UserError
 from pfh.models import Checkpoint, family
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pfh.supervised import Example, SupervisedOptions, train_on
 
 Relation = Literal["same", "other"]
@@ -82,10 +82,7 @@ def imitate(spec: TrainingSpec, relation: Relation) -> TrainingResult:
         StepFailedError: the verifier accepts nothing.
     """
     options: TeacherOptions = spec.options
-    teacher = spec.teacher
-    if teacher is None:
-        raise UserError("No teacher was given: name one with -o teacher=, a hub id or a path.")
-    families = check_family(spec.checkpoint, teacher, relation, allowed=options.allow_family_mismatch)
+    teacher, families = check_teacher(spec, relation)
     kept = accepted(spec.rollouts(samples=options.samples, checkpoint=teacher), options.completions_per_prompt)
     spec.progress.say(kept.summary)
     if not kept.examples:
@@ -95,6 +92,18 @@ def imitate(spec: TrainingSpec, relation: Relation) -> TrainingResult:
             f"{options.samples}; the rollouts are kept."
         )
     return train_on(spec, kept.examples, notes=(families, kept.summary), figures=kept.figures)
+
+
+def check_teacher(spec: StageSpec, relation: Relation) -> tuple[Checkpoint, str]:
+    """Return the teacher, and a sentence on its family and the student's.
+
+    Raises:
+        UserError: there is no teacher, or it is of the wrong family.
+    """
+    if spec.teacher is None:
+        raise UserError("No teacher was given: name one with -o teacher=, a hub id or a path.")
+    allowed = spec.options.allow_family_mismatch
+    return spec.teacher, check_family(spec.checkpoint, spec.teacher, relation, allowed=allowed)
 
 
 def check_family(student: Checkpoint, teacher: Checkpoint, relation: Relation, *, allowed: bool) -> str:

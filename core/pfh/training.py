@@ -141,7 +141,7 @@ def lora_config(
     from peft import LoraConfig
 
     if model is not None:
-        _check_targets(options.lora_targets, model)
+        check_targets(options.lora_targets, model)
 
     return LoraConfig(
         r=options.lora_rank,
@@ -153,8 +153,12 @@ def lora_config(
     )
 
 
-def _check_targets(targets: tuple[str, ...], model: PreTrainedModel) -> None:
-    """Refuse a name that cannot have an adapter: peft leaves it out without a word when another one is there."""
+def check_targets(targets: tuple[str, ...], model: PreTrainedModel) -> None:
+    """Refuse a name that cannot have an adapter: peft leaves it out without a word when another one is there.
+
+    Raises:
+        UserError: `model`, whose weights are not looked at, has no linear layer of that name.
+    """
     from torch.nn import Linear
 
     head = model.get_output_embeddings()

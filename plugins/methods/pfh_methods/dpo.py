@@ -79,7 +79,7 @@ class Pairing:
         return {
             "pairs": len(self.pairs),
             "prompts": self.prompts,
-            "prompts_with_a_pair": self.paired,
+            "effective_prompts": self.paired,
             "share_without_a_pair": 1 - self.paired / prompts,
             "share_all_right": self.all_right / prompts,
             "share_all_wrong": self.all_wrong / prompts,

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError
-from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import SupervisedOptions, ground_truth, left_out, train_on
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.supervised import SupervisedOptions, ground_truth, left_out, require_ground_truth, train_on
 from pfh.teaching import accepted
 from pydantic import BaseModel, Field
 
@@ -31,11 +31,22 @@ def options() -> type[BaseModel]:
 
 
 @hookimpl
+def check(spec: StageSpec) -> None:
+    """Refuse a domain without ground truth.
+
+    Raises:
+        UserError: no problem has a solution or an answer that the verifier accepts.
+    """
+    require_ground_truth(spec)
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
     """Fine-tune on each problem's worked solution, or on its answer where there is none.
 
     Raises:
-        StepFailedError: the domain has no ground truth, or the model to match solves no problem.
+        UserError: the domain has no ground truth.
+        StepFailedError: the model to match solves no problem.
     """
     options: Options = spec.options
     examples = ground_truth(spec)

@@ -117,6 +117,8 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
     seconds of an update: generation, scoring (the verifier), and the rest (the update itself). With `kl_from_start`, a
     loss without a reference and an adapter, the divergence from the start model is measured now and then.
     """
+    from accelerate.utils import gather_object
+
     stops, tokenizer, tally = ground.stops, ground.tokenizer, ground.tally
 
     class OnDomain(trainer):  # type: ignore[misc]
@@ -143,10 +145,15 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
                 self.state.num_input_tokens_seen += (self.num_iterations - 1) * (prompt_tokens + tokens)
             return (ids, logprobs) if isinstance(drawn, tuple) else ids
 
-        def _calculate_rewards(self, *arguments: object, **named: object) -> torch.Tensor:
+        def _calculate_rewards(
+            self, inputs: Sequence[Mapping[str, Any]], *arguments: object, **named: object
+        ) -> torch.Tensor:
             began = time.perf_counter()
-            rewards: torch.Tensor = super()._calculate_rewards(*arguments, **named)
+            rewards: torch.Tensor = super()._calculate_rewards(inputs, *arguments, **named)
             self.rewards = rewards[:, 0]
+            groups = self.rewards.view(-1, self.num_generations)
+            asked = gather_object([row["problem"] for row in inputs])[:: self.num_generations]
+            tally.rewarded(asked, (groups.amax(dim=1) > groups.amin(dim=1)).tolist())
             tally.scored(time.perf_counter() - began)
             return rewards
 

@@ -14,7 +14,7 @@ from pfh.domain import Problem
 from pfh.engine import Message
 from pfh.errors import StepFailedError, UserError
 from pfh.ledger import Phase
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pfh.tokens import encode_text
 from pfh.training import TrainingOptions, load_for_training, save_trained, train_resumably, trainer_arguments
 from pydantic import Field, model_validator
@@ -73,6 +73,17 @@ Chats = Callable[[Problem], Mapping[str, Sequence[Message]]]
 """The chats that a trainer puts for a problem: "prompt" is the problem's own."""
 
 
+def check_online(spec: StageSpec, method: str) -> None:
+    """Refuse what is known beforehand to end an online training.
+
+    Raises:
+        UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
+    """
+    if spec.options.use_vllm:
+        _require_vllm(method)
+    _require_prompts(spec, method, len(spec.problems))
+
+
 def own_chat(problem: Problem) -> Mapping[str, Sequence[Message]]:
     """Return the chat of `problem` as it is put to the model when it is measured."""
     return {"prompt": problem.messages}
@@ -118,10 +129,10 @@ def train_online(
     left_out = len(spec.problems) - len(trained.trainer.trained_on.dataset)
     result = TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
-        phases=_phases(trained.phase, drawn, tally, options.inner_epochs),
+        phases=_phases(trained.phase, drawn, tally, spec, only_reward=only_reward),
         curves=trained.curves,
         notes=(
-            _outcome(drawn),
+            _outcome(drawn, tally),
             *(
                 [f"{left_out} of {len(spec.problems)} prompts were left out: longer than max_length."]
                 if left_out
@@ -214,16 +225,21 @@ def _rows(spec: TrainingSpec, method: str, tokenizer: PreTrainedTokenizerBase, c
         put = chats(problem)
         if max(len(encode_text(tokenizer, templates.render(tokenizer, chat))) for chat in put.values()) <= room:
             rows.append({**{name: list(chat) for name, chat in put.items()}, "problem": place})
-    if len(rows) < options.prompts_per_update:
-        raise UserError(
-            f"{method} takes {options.prompts_per_update} prompts an update and has {len(rows)} (of "
-            f"{len(spec.problems)}, whose prompt may take {room} tokens): give more --problems, lower batch_size or "
-            "gradient_accumulation, or raise max_length."
-        )
+    _require_prompts(spec, method, len(rows))
     return rows
 
 
-def _length_limit(spec: TrainingSpec) -> int:
+def _require_prompts(spec: StageSpec, method: str, prompts: int) -> None:
+    needed, room = spec.options.prompts_per_update, spec.options.max_length - _length_limit(spec)
+    if prompts < needed:
+        raise UserError(
+            f"{method} takes {needed} prompts an update and has {prompts} (of {len(spec.problems)}, whose prompt may "
+            f"take {room} tokens): give more --problems, lower batch_size or gradient_accumulation, or raise "
+            "max_length."
+        )
+
+
+def _length_limit(spec: StageSpec) -> int:
     return int(spec.options.max_new_tokens or spec.domain.sampling.max_new_tokens)
 
 
@@ -250,7 +266,7 @@ def _require_variance(curves: Sequence[Mapping[str, float]], method: str) -> Non
 
 
 def _phases(
-    training: Phase, curves: Sequence[Mapping[str, float]], tally: Tally, inner_epochs: int
+    training: Phase, curves: Sequence[Mapping[str, float]], tally: Tally, spec: TrainingSpec, *, only_reward: bool
 ) -> tuple[Phase, Phase]:
     rollouts = Phase(
         name="rollouts",
@@ -265,15 +281,20 @@ def _phases(
         },
     )
     rest = round(max(training.seconds - rollouts.seconds, 0.0), 3)
-    return rollouts, dataclasses.replace(training, seconds=rest, samples=tally.samples * inner_epochs)
+    effective = tally.told_apart if only_reward else tally.asked
+    figures = {"prompts": len(spec.problems), "effective_prompts": len(effective)}
+    notes = {**training.notes, **figures}
+    updated = training.updates * spec.options.batch_size * spec.options.gradient_accumulation
+    return rollouts, dataclasses.replace(training, seconds=rest, samples=updated, notes=notes)
 
 
-def _outcome(curves: Sequence[Mapping[str, float]]) -> str:
+def _outcome(curves: Sequence[Mapping[str, float]], tally: Tally) -> str:
     part = max(len(curves) // 4, 1)
     return (
         f"Mean reward of the rollouts: {_mean(curves[:part], 'reward'):.2f} in the first quarter of {len(curves)} "
         f"batches, {_mean(curves[-part:], 'reward'):.2f} in the last; in {_mean(curves, 'frac_reward_zero_std'):.0%} "
-        "of the groups all completions earned the same."
+        f"of the groups all completions earned the same. Of {len(tally.asked)} prompts that were put to it, "
+        f"{len(tally.told_apart)} had completions with different rewards."
     )
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
 from pfh_methods.grpo import PINNED
 from pfh_methods.on_domain import Ground, reward_function
 from pfh_methods.privileged import (
     PrivilegedOptions,
+    check_privileged,
     clipped,
     leaks,
     privileged_trainer,
@@ -34,6 +35,16 @@ class Options(PrivilegedOptions):
 def options() -> type[BaseModel]:
     """Return the options of the method."""
     return Options
+
+
+@hookimpl
+def check(spec: StageSpec) -> None:
+    """Refuse problems without a solution, too few of them, and vLLM where it cannot run.
+
+    Raises:
+        UserError: that is so.
+    """
+    check_privileged(spec, "pi-distill")
 
 
 @hookimpl

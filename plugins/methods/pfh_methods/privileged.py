@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pfh.domain import Domain, HasGold, Problem
 from pfh.engine import Message
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.errors import UserError
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pfh.text import printable
 from pydantic import Field
 
 from pfh_methods.on_domain import on_domain
-from pfh_methods.online import Build, Chats, OnlineOptions, train_online
+from pfh_methods.online import Build, Chats, OnlineOptions, check_online, train_online
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +65,40 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
         StepFailedError: beta is 0 and no reward ever differed from another of its group, or training broke off.
     """
+    informed = _informed(spec, method)
+    left_out = len(spec.problems) - len(informed)
+    spec = dataclasses.replace(spec, problems=informed)
     result, trainer = train_online(spec, method, build, two_chats(spec), only_reward=spec.options.beta == 0)
-    notes = (*result.notes, _student_leaks(trainer), *tokens_apart(trainer.trained_on.tally.differences))
+    lacking = f"{left_out} problems have no {spec.options.information} to show to the teacher and were left out."
+    notes = (
+        *([lacking] if left_out else []),
+        *result.notes,
+        _student_leaks(trainer),
+        *tokens_apart(trainer.trained_on.tally.differences),
+    )
     return dataclasses.replace(result, notes=notes)
+
+
+def check_privileged(spec: StageSpec, method: str) -> None:
+    """Refuse what is known beforehand to end such a training.
+
+    Raises:
+        UserError: no problem has a solution, fewer have one than an update needs, or vLLM cannot run here.
+    """
+    check_online(dataclasses.replace(spec, problems=_informed(spec, method)), method)
+
+
+def _informed(spec: StageSpec, method: str) -> tuple[Problem, ...]:
+    """Return the problems that have something to show to the teacher."""
+    wanted = spec.options.information
+    informed = tuple(problem for problem in spec.problems if _information(problem, spec.domain, wanted))
+    if not informed:
+        raise UserError(
+            f"{method} shows the teacher each problem's solution, and none of the {len(spec.problems)} problems of the "
+            f"domain {spec.domain.name} has a solution or an answer: choose another domain, or a method that learns "
+            "from rewards alone, such as grpo."
+        )
+    return informed
 
 
 def two_chats(spec: TrainingSpec) -> Chats:

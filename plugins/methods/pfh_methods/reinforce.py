@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field, model_validator
 
 from pfh_methods.on_domain import Ground, on_domain, reward_function
-from pfh_methods.online import OnlineOptions, reference_arguments, train_online
+from pfh_methods.online import OnlineOptions, check_online, reference_arguments, train_online
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +37,16 @@ class Options(OnlineOptions):
 def options() -> type[BaseModel]:
     """Return the options of the method."""
     return Options
+
+
+@hookimpl
+def check(spec: StageSpec) -> None:
+    """Refuse fewer problems than an update takes, and vLLM where it cannot run.
+
+    Raises:
+        UserError: that is so.
+    """
+    check_online(spec, "reinforce")
 
 
 @hookimpl

@@ -15,8 +15,16 @@ from pfh import hookimpl, templates
 from pfh.errors import StepFailedError, UserError
 from pfh.ledger import Phase
 from pfh.models import Checkpoint
-from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import Example, check_demonstration, demonstrated, ground_truth, left_out, require_room
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.supervised import (
+    Example,
+    check_demonstration,
+    demonstrated,
+    ground_truth,
+    left_out,
+    require_ground_truth,
+    require_room,
+)
 from pfh.tokens import decode_tokens, first_stop
 from pfh.training import (
     TrainingOptions,
@@ -87,12 +95,23 @@ def options() -> type[BaseModel]:
 
 
 @hookimpl
+def check(spec: StageSpec) -> None:
+    """Refuse a domain without ground truth, and fewer problems than an update takes.
+
+    Raises:
+        UserError: it is such a domain, or there are so few.
+    """
+    _require_prompts(spec.options, len(spec.problems))
+    require_ground_truth(spec)
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
     """Distil the model's own demonstration-guided distribution into it, on completions that it writes without one.
 
     Raises:
-        UserError: fewer problems than an update takes.
-        StepFailedError: the domain has no ground truth, or no completion was long enough to teach anything.
+        UserError: the domain has no ground truth, or fewer problems with it than an update takes.
+        StepFailedError: no completion was long enough to teach anything.
     """
     options: Options = spec.options
     examples = ground_truth(spec)

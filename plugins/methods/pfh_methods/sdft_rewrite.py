@@ -11,7 +11,7 @@ from typing import Literal
 
 from pfh import hookimpl
 from pfh.domain import Problem, Rollout
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pfh.supervised import (
     Example,
     SupervisedOptions,
@@ -19,6 +19,7 @@ from pfh.supervised import (
     demonstrated,
     ground_truth,
     left_out,
+    require_ground_truth,
     train_on,
 )
 from pydantic import BaseModel, Field, field_validator
@@ -82,11 +83,21 @@ def options() -> type[BaseModel]:
 
 
 @hookimpl
+def check(spec: StageSpec) -> None:
+    """Refuse a domain without ground truth.
+
+    Raises:
+        UserError: no problem has a solution or an answer that the verifier accepts.
+    """
+    require_ground_truth(spec)
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
     """Ask the model to rewrite the ground truth, and fine-tune on the rewrites (Yang et al. 2024, arXiv 2402.13669).
 
     Raises:
-        StepFailedError: the domain has no ground truth.
+        UserError: the domain has no ground truth.
     """
     options: Options = spec.options
     examples = ground_truth(spec)

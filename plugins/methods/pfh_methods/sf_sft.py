@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pfh import hookimpl
-from pfh.specs import TrainingResult, TrainingSpec
-from pfh.teaching import TeacherOptions, imitate
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.teaching import TeacherOptions, check_teacher, imitate
 from pydantic import BaseModel
 
 
@@ -12,6 +12,16 @@ from pydantic import BaseModel
 def options() -> type[BaseModel]:
     """Return the options of the method."""
     return TeacherOptions
+
+
+@hookimpl
+def check(spec: StageSpec) -> None:
+    """Refuse a teacher of the wrong family.
+
+    Raises:
+        UserError: it is, or there is none.
+    """
+    check_teacher(spec, "same")
 
 
 @hookimpl

@@ -12,8 +12,8 @@ from pfh.errors import StepFailedError
 from pfh.ledger import Phase
 from pfh.models import Checkpoint, resolve
 from pfh.preferences import Pair, preference_trainer
-from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import Example, ground_truth, left_out
+from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.supervised import Example, ground_truth, left_out, require_ground_truth
 from pfh.training import (
     TrainingOptions,
     free_memory,
@@ -48,11 +48,22 @@ def options() -> type[BaseModel]:
 
 
 @hookimpl
+def check(spec: StageSpec) -> None:
+    """Refuse a domain without ground truth.
+
+    Raises:
+        UserError: no problem has a solution or an answer that the verifier accepts.
+    """
+    require_ground_truth(spec)
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
     """Teach the model to tell ground truth from its own answers, round by round; it leaves all weights, merged.
 
     Raises:
-        StepFailedError: the domain has no ground truth, or the model's own answers are the ground truth already.
+        UserError: the domain has no ground truth.
+        StepFailedError: the model's own answers are the ground truth already.
     """
     options: Options = spec.options
     examples = ground_truth(spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,10 @@ class Tally:
     scoring_seconds: float = 0.0
     tokens: int = 0
     samples: int = 0
+    asked: list[int] = field(default_factory=list)
+    """Places of the problems that were put to the model."""
+    told_apart: list[int] = field(default_factory=list)
+    """Those of which a group of completions earned different rewards."""
     differences: dict[str, float] = field(default_factory=dict)
     """Summed log-ratio of the two prompts' policies by token, where a method reads completions after two prompts."""
 
@@ -38,6 +42,13 @@ class Tally:
     def scored(self, seconds: float) -> None:
         """Count `seconds` of the verifier."""
         self.scoring_seconds += seconds
+
+    def rewarded(self, problems: Sequence[int], different: Sequence[bool]) -> None:
+        """Count a group of completions for each of `problems`, and whether their rewards were different."""
+        self.asked = sorted({*self.asked, *problems})
+        self.told_apart = sorted(
+            {*self.told_apart, *(problem for problem, apart in zip(problems, different, strict=True) if apart)}
+        )
 
     def differed(self, differences: Mapping[str, float]) -> None:
         """Add log-ratios by token."""
