@@ -1,8 +1,10 @@
 """Several runs side by side."""
 
+import dataclasses
+
 import pytest
 from pfh import fakes
-from pfh.across import family_change, summarize
+from pfh.across import Matching, family_change, matching, summarize
 from pfh.ledger import Phase
 from pfh.results import FamilyRecord
 
@@ -46,6 +48,49 @@ def test_costs_are_summed_over_stages_and_devices():
     summary = summarize(results().model_copy(update={"stages": stages}))
     assert summary.method == "GT-SFT then DPO"
     assert (summary.device_seconds, summary.tokens, summary.updates, summary.samples) == (100, 800, 8, 32)
+
+
+def run_of(notes=(), **changes):
+    stage = results().stages[0]
+    told = {"prompts": changes.pop("prompts", 16), "effective_prompts": changes.pop("effective", 16)}
+    training = {"name": "training", "seconds": 60.0, "tokens": 1000, "updates": 4, "samples": 16} | changes
+    phases = (Phase(name="rollouts", seconds=0.0), Phase(**training, notes=told))
+    stage = stage.model_copy(update={"ledger": phases, "notes": tuple(notes)})
+    return summarize(results().model_copy(update={"stages": (stage,), "domain": "reasoning"}))
+
+
+def test_what_was_matched_is_told_from_what_was_not():
+    runs = [run_of(), run_of(tokens=1049, effective=9, seconds=90.0), run_of(tokens=1020, samples=32)]
+    assert [(runs[1].effective_prompts, runs[1].prompts), runs[1].domain] == [(9, 16), "reasoning"]
+    found = {match.name: (match.matched, match.said) for match in matching(runs)}
+    assert found == {
+        "start": (True, "start"),
+        "domain": (True, "reasoning"),
+        "seed": (True, "0"),
+        "prompts given": (True, "16"),
+        "effective prompts": (False, "9 to 16"),
+        "updates": (True, "4"),
+        "samples": (False, "16 to 32"),
+        "tokens": (True, "1,000 to 1,049"),
+        "device time": (False, "1 min 0 s to 1 min 30 s"),
+    }
+
+
+def test_starts_of_one_name_are_told_apart_by_their_weights():
+    runs = [run_of(), dataclasses.replace(run_of(), start_fingerprint="other")]
+    assert matching(runs)[0] == Matching(name="start", matched=False, said="start f, start other")
+
+
+def test_methods_that_do_not_count_their_prompts_are_left_out_of_the_match():
+    runs = [run_of(), dataclasses.replace(run_of(), prompts=None, effective_prompts=None)]
+    assert "16" in {match.name: match.said for match in matching(runs)}["prompts given"]
+    alone = [runs[1]]
+    assert "prompts given" not in {match.name for match in matching(alone)}
+
+
+def test_what_a_method_warned_of_is_kept():
+    run = run_of(notes=["Mean reward: 1.", "Warning: completions grew."])
+    assert run.warnings == ("Warning: completions grew.",)
 
 
 def test_results_without_a_stage_have_no_line():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pfh import figures
-from pfh.across import FamilyChange, RunSummary
+from pfh.across import MATCHED_WITHIN, FamilyChange, Matching, RunSummary, matching
 from pfh.text import printable
 from rich import box
 from rich.console import Console
@@ -15,7 +15,8 @@ from rich.text import Text
 LEGEND = (
     "A family's figure is the mean change, in percentage points and towards the good, of its benchmarks that score "
     "samples 0 or 1, against the start, with its 95% interval; below it, how many of the family's benchmarks got worse "
-    "and better by the adjusted test. It sums up, and hides which: see each run's own report."
+    "and better by the adjusted test. It sums up, and hides which: see each run's own report. Prompts are those that "
+    "could teach something, of all that were given."
 )
 
 
@@ -26,19 +27,44 @@ def print_summaries(summaries: Sequence[RunSummary], console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("method", *(["start"] if several_starts else [])):
         table.add_column(name)
-    for name in (*families, "device time", "tokens", "updates", "samples", "budget"):
+    for name in (*families, "prompts", "device time", "tokens", "updates", "samples", "budget"):
         table.add_column(name, justify="right")
     for summary in summaries:
         changes = {change.family: change for change in summary.families}
         cells = [summary.method, *([summary.start] if several_starts else [])]
         cells += [_change(changes.get(family)) for family in families]
-        cells += [figures.seconds(summary.device_seconds), f"{summary.tokens:,}"]
+        cells += [_prompts(summary), figures.seconds(summary.device_seconds), f"{summary.tokens:,}"]
         cells += [f"{summary.updates:,}", f"{summary.samples:,}", _budget(summary)]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
-    if not several_starts and summaries:
-        console.print(Text(printable(f"All start from {summaries[0].start}.", lines=False), style="dim"))
+    for summary in summaries:
+        for warning in summary.warnings:
+            console.print(Text(printable(f"{summary.method}: {warning}", lines=False), style="yellow"))
+    if len(summaries) > 1:
+        for line in _matches(matching(summaries)):
+            console.print(Text(printable(line, lines=False)))
+    elif summaries:
+        console.print(Text(printable(f"It starts from {summaries[0].start}.", lines=False), style="dim"))
     console.print(Text(LEGEND, style="dim"))
+
+
+def _matches(found: Sequence[Matching]) -> list[str]:
+    """Say in what the runs agree, and in what they do not."""
+    groups = {
+        f"Matched (within {MATCHED_WITHIN:.0%})": [match for match in found if match.matched],
+        "Not matched": [match for match in found if not match.matched],
+    }
+    return [
+        f"{title}: {'; '.join(f'{match.name} {match.said}' for match in matches)}."
+        for title, matches in groups.items()
+        if matches
+    ]
+
+
+def _prompts(summary: RunSummary) -> str:
+    if summary.effective_prompts is None:
+        return figures.ABSENT
+    return f"{summary.effective_prompts:,} of {summary.prompts:,}"
 
 
 def _change(family: FamilyChange | None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pfh import figures
 from pfh.results import FamilyRecord, RunResults, StageRecord
 from pfh.statistics import Comparison
 from pfh.verdict import stage_name
@@ -56,6 +57,34 @@ class RunSummary:
     """The budget of a stage; empty without one."""
     budget_spent: float | None
     """Share of it that the last stage spent; None without a budget."""
+    start_fingerprint: str = ""
+    """Of the start model's weights."""
+    domain: str = ""
+    """Where the training problems come from."""
+    seed: int = 0
+    """Of the problems, the rollouts and the training."""
+    prompts: int | None = None
+    """Training problems of the last stage; None where its method does not say."""
+    effective_prompts: int | None = None
+    """Those of them that could teach something, such as prompts that gave a preference pair."""
+    warnings: tuple[str, ...] = ()
+    """What the methods warned of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """Whether runs agree in one thing that should not differ where methods are compared."""
+
+    name: str
+    """Such as "updates"."""
+    matched: bool
+    """Whether all runs agree."""
+    said: str
+    """In what they agree; where they do not, the least and the greatest, or all names."""
+
+
+MATCHED_WITHIN = 0.05
+"""Greatest difference, as a share of the greater, of amounts that count as the same."""
 
 
 def summarize(results: RunResults) -> RunSummary:
@@ -80,7 +109,55 @@ def summarize(results: RunResults) -> RunSummary:
         samples=sum(phase.samples for phase in trained),
         budget=last.budget,
         budget_spent=last.budget_spent,
+        start_fingerprint=last.before.fingerprint,
+        domain=results.domain,
+        seed=results.seed,
+        prompts=_first_note(last, "prompts"),
+        effective_prompts=_first_note(last, "effective_prompts"),
+        warnings=tuple(note for stage in results.stages for note in stage.notes if note.startswith("Warning:")),
     )
+
+
+def matching(summaries: Sequence[RunSummary]) -> tuple[Matching, ...]:
+    """Return in what several runs agree, and in what not: what must agree, what the budget was in, what it cost."""
+    amounts: dict[str, list[int | None]] = {
+        "prompts given": [summary.prompts for summary in summaries],
+        "effective prompts": [summary.effective_prompts for summary in summaries],
+        "updates": [summary.updates for summary in summaries],
+        "samples": [summary.samples for summary in summaries],
+        "tokens": [summary.tokens for summary in summaries],
+    }
+    starts = {summary.start_fingerprint: summary.start for summary in summaries}
+    same_name = len(starts) > len(set(starts.values()))
+    return (
+        _names("start", [f"{name} {key[:24]}" if same_name else name for key, name in starts.items()]),
+        _names("domain", [summary.domain for summary in summaries]),
+        _names("seed", [str(summary.seed) for summary in summaries]),
+        *(
+            _amounts(name, known)
+            for name, all_ in amounts.items()
+            if (known := [one for one in all_ if one is not None])
+        ),
+        _amounts("device time", [summary.device_seconds for summary in summaries], figures.seconds),
+    )
+
+
+def _names(name: str, values: Sequence[str]) -> Matching:
+    different = list(dict.fromkeys(values))
+    return Matching(name=name, matched=len(different) == 1, said=", ".join(different))
+
+
+def _amounts(name: str, values: Sequence[float], written: Callable[[float], str] = "{:,}".format) -> Matching:
+    least, greatest = min(values), max(values)
+    matched = greatest - least <= MATCHED_WITHIN * greatest
+    # Agreement is said as it is, not rounded to one of the two.
+    said = written(greatest) if written(least) == written(greatest) else f"{written(least)} to {written(greatest)}"
+    return Matching(name=name, matched=matched, said=said)
+
+
+def _first_note(stage: StageRecord, name: str) -> int | None:
+    found = [phase.notes[name] for phase in stage.ledger if name in phase.notes]
+    return int(found[0]) if found else None
 
 
 def family_change(family: FamilyRecord) -> FamilyChange:

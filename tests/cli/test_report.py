@@ -81,7 +81,8 @@ def test_runs_are_summed_up_a_line_each(call, folder: Path):
 
     assert table.returncode == 0, table.stderr
     assert table.stdout.count("DPO") == 2
-    assert "All start from" in table.stdout
+    assert "Matched (within 5%): start start; domain " in table.stdout
+    assert "Not matched" not in table.stdout
     assert [line["method"] for line in json.loads(as_json.stdout)] == ["DPO", "DPO"]
 
 
