@@ -476,14 +476,14 @@ def test_a_run_draws_conversations_from_a_domain_that_holds_them(domain):
     assert [len(one.messages) for one in Plugins().generate("math", spec).rollouts] == [3, 3]
 
 
-def test_of_the_built_in_methods_only_those_that_imitate_take_conversations():
+def test_of_the_built_in_methods_grpo_and_those_that_imitate_take_conversations():
     plugins = Plugins()
     taking = {
         name
         for name in plugins.catalogue.names("methods")
         if getattr(plugins.options_model("methods", name), "conversations", False)
     }
-    assert taking == {"gt-sft", "sf-sft", "cf-sft"}
+    assert taking == {"gt-sft", "sf-sft", "cf-sft", "grpo"}
 
 
 def test_imitation_learns_what_the_teacher_wrote_and_not_what_it_was_answered():

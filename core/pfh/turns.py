@@ -67,7 +67,7 @@ def refuse_conversations(domain: Domain, method: str, options: object) -> None:
     if isinstance(domain, Converses) and not getattr(options, "conversations", False):
         raise UserError(
             f"{method} learns from single completions, and the domain {domain.name} holds conversations with a tool: "
-            "leave out its option tool, or take a method that imitates (gt-sft, sf-sft, cf-sft)."
+            "leave out its option tool, or take grpo or a method that imitates (gt-sft, sf-sft, cf-sft)."
         )
 
 

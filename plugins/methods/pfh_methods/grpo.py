@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh import hookimpl
+from pfh.domain import Converses
 from pfh.specs import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
+from pfh_methods.conversations import conversations
 from pfh_methods.on_domain import Ground, on_domain, reward_function
 from pfh_methods.online import OnlineOptions, check_online, reference_arguments, train_online
 
@@ -33,6 +36,9 @@ class Options(OnlineOptions):
 
     All weights are usually trained with adapter=full learning_rate=1e-6; a LoRA adapter needs larger steps.
     """
+
+    conversations: ClassVar[bool] = True
+    """It learns from conversations too (`pfh.turns.refuse_conversations`)."""
 
     beta: float = Field(0.0, ge=0, description="strength of the pull towards the start model; 0 keeps no reference")
     loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field(
@@ -74,8 +80,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
 def grpo_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
     """Return TRL's trainer with the loss of Shao et al. 2024 (arXiv 2402.03300, equation 3).
 
-    With loss="dapo" its mean runs over the tokens of the update (Yu et al. 2025, arXiv 2503.14476, equation 8).
+    With loss="dapo" its mean runs over the tokens of the update (Yu et al. 2025, arXiv 2503.14476, equation 8). In a
+    conversation only what the model wrote carries loss.
     """
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func
     from trl import GRPOConfig, GRPOTrainer
 
     options: Options = ground.spec.options
@@ -86,4 +94,10 @@ def grpo_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
         loss_type=options.loss,
         scale_rewards=options.scale_rewards,
     )
-    return on_domain(GRPOTrainer, ground)(reward_funcs=reward_function(ground), args=config, **ground.shared_arguments)
+    domain = ground.spec.domain
+    return on_domain(GRPOTrainer, ground)(
+        reward_funcs=reward_function(ground),
+        args=config,
+        rollout_func=conversations(ground, domain) if isinstance(domain, Converses) else None,
+        **ground.shared_arguments,
+    )

@@ -82,7 +82,7 @@ def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = Non
     """Return the reward as TRL calls it: the domain's verdict on each completion.
 
     Into the curves go the shares of completions without an answer, of those cut off at the length limit and of repeated
-    text, and the means of `measures`.
+    text, and the means of `measures`. Of a conversation the last completion is judged (`pfh_methods.conversations`).
     """
     problems, domain = ground.spec.problems, ground.spec.domain
 
@@ -90,10 +90,12 @@ def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = Non
         completion_ids: Sequence[Sequence[int]],
         problem: Sequence[int],
         log_metric: Callable[[str, float], None],
+        last: Sequence[Sequence[int]] | None = None,
+        turns: Sequence[int] | None = None,
         **_: object,
     ) -> list[float]:
         asked = [problems[place] for place in problem]
-        completions = [ground.read(one, ids) for one, ids in zip(asked, completion_ids, strict=True)]
+        completions = [ground.read(one, ids) for one, ids in zip(asked, last or completion_ids, strict=True)]
         texts = [completion.text for completion in completions]
         verdicts = verify_each(domain, asked, texts)
         figures = {
@@ -101,6 +103,8 @@ def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = Non
             "truncated": [float(completion.truncated) for completion in completions],
             "repeated_text": [repeated_share(text) for text in texts],
         }
+        if turns is not None:
+            figures["turns"] = [float(number) for number in turns]
         for name, measure in (measures or {}).items():
             figures[name] = [measure(one, text) for one, text in zip(asked, texts, strict=True)]
         for name, values in figures.items():
@@ -123,7 +127,16 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
 
     class OnDomain(trainer):  # type: ignore[misc]
         trained_on = ground
+        asked: Sequence[int] = ()
+        """Places of the problems of the latest batch of this process, a completion each."""
         _clock: float | None = None
+
+        def _generate(self, *arguments: object, **named: object) -> object:
+            before = self.state.num_input_tokens_seen
+            drawn = super()._generate(*arguments, **named)
+            # TRL counts the tokens of the first of the updates that are made on them.
+            self.state.num_input_tokens_seen += (self.num_iterations - 1) * (self.state.num_input_tokens_seen - before)
+            return drawn
 
         def _generate_single_turn(
             self, prompt_ids: Sequence[Sequence[int]], *arguments: object, **named: object
@@ -138,11 +151,8 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
             if logprobs is not None:
                 logprobs = [one[:length] for one, length in zip(logprobs, lengths, strict=True)]
             if self.model.training:
-                counts = (len(lengths), sum(lengths), sum(map(len, prompt_ids)))
-                samples, tokens, prompt_tokens = everywhere(self.accelerator, *counts)
-                tally.generated(time.perf_counter() - began, tokens, samples)
-                # TRL counts the tokens of the first of the updates that are made on them.
-                self.state.num_input_tokens_seen += (self.num_iterations - 1) * (prompt_tokens + tokens)
+                (tokens,) = everywhere(self.accelerator, sum(lengths))
+                tally.generated(time.perf_counter() - began, tokens)
             return (ids, logprobs) if isinstance(drawn, tuple) else ids
 
         def _calculate_rewards(
@@ -154,10 +164,11 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
             groups = self.rewards.view(-1, self.num_generations)
             asked = gather_object([row["problem"] for row in inputs])[:: self.num_generations]
             tally.rewarded(asked, (groups.amax(dim=1) > groups.amin(dim=1)).tolist())
-            tally.scored(time.perf_counter() - began)
+            tally.scored(time.perf_counter() - began, samples=len(self.rewards))
             return rewards
 
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            self.asked = [row["problem"] for row in inputs]
             batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
             due = self.state.global_step % (KL_EVERY * self.num_iterations) == 0
             if due and kl_from_start and self.beta == 0 and ground.spec.options.adapter == "lora":
@@ -188,7 +199,7 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
             """Return the mean over the tokens of log pi - log pi_start: the start is the model without its adapter."""
             import torch
 
-            size, mask = self.args.per_device_train_batch_size, batch["completion_mask"]
+            size, mask = self.args.per_device_train_batch_size, batch["completion_mask"] * batch.get("tool_mask", 1)
             with torch.no_grad():
                 now, _ = self.completion_logps(self.model, batch, batch_size=size)
                 with self.accelerator.unwrap_model(self.model).disable_adapter():

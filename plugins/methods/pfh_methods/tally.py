@@ -33,15 +33,16 @@ class Tally:
     def _keep_in(self, path: Path) -> None:
         self._path, self._told = path, (self.generation_seconds, self.scoring_seconds)
 
-    def generated(self, seconds: float, tokens: int, samples: int) -> None:
-        """Count `samples` completions of together `tokens` that took `seconds` to generate."""
+    def generated(self, seconds: float, tokens: int, samples: int = 0) -> None:
+        """Count `tokens` that took `seconds` to generate, and the `samples` that are complete with them."""
         self.generation_seconds += seconds
         self.tokens += tokens
         self.samples += samples
 
-    def scored(self, seconds: float) -> None:
-        """Count `seconds` of the verifier."""
+    def scored(self, seconds: float, samples: int) -> None:
+        """Count `samples` that the verifier judged in `seconds`."""
         self.scoring_seconds += seconds
+        self.samples += samples
 
     def rewarded(self, problems: Sequence[int], different: Sequence[bool]) -> None:
         """Count a group of completions for each of `problems`, and whether their rewards were different."""
