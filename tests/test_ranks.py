@@ -69,6 +69,8 @@ def options():
 def train(spec):
     rank, ill = os.environ["RANK"], spec.options.ill
     (spec.output_dir / f"process-{rank}").write_text(str(os.getpid()))
+    while len(list(spec.output_dir.glob("process-*"))) < 2:
+        time.sleep(0.05)
     with spec.progress.task("ailing", total=1) as bar:
         if ill == "refuses" and rank == "1":
             raise UserError("This start will not do.")
@@ -79,8 +81,9 @@ def train(spec):
         if ill == "tires" and rank == "1" and not (spec.output_dir / "tired").exists():
             (spec.output_dir / "tired").touch()
             raise StartAgainError("one more try")
-        if ill != "tires" or not (spec.output_dir / "tired").exists() or rank == "9":
+        if ill != "tires":
             spec.progress.say("waiting")
+        if ill != "tires" or not (spec.output_dir / "tired").exists():
             time.sleep(600)
         bar.advance()
     folder = spec.output_dir / "trained"

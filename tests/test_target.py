@@ -79,9 +79,12 @@ def mean(benchmark: Benchmark) -> float:
     return sum(sample.score for sample in benchmark.samples) / len(benchmark.samples)
 
 
-def analyze(before: Evaluation, after: Evaluation):
+def analyze(before: Evaluation, after: Evaluation, rewards: Sequence[float] = ()):
     comparisons = compare_evaluations(before, after)
-    return target.analyze(AnalysisSpec(before=before, after=after, comparisons=comparisons, options=None))
+    curves = tuple({"step": float(step), "reward": reward} for step, reward in enumerate(rewards))
+    return target.analyze(
+        AnalysisSpec(before=before, after=after, comparisons=comparisons, options=None, curves=curves)
+    )
 
 
 def test_every_held_out_set_is_a_benchmark_and_what_cannot_be_had_is_not_run() -> None:
@@ -215,6 +218,22 @@ def test_the_report_says_how_many_answers_were_missing_or_cut_off() -> None:
         "On the 12 problems of odd the accuracy went from 0.33 to 0.33, no evidence of change ("
     )
     assert analysis.findings[0].endswith("): 1 were lost, 1 of them for want of an answer, and 1 gained.")
+
+
+def test_a_reward_that_rose_while_held_out_accuracy_fell_is_warned_of() -> None:
+    able, unable = evaluate(holdouts=("odd",)), evaluate(Recorder(lambda number, index: False), holdouts=("odd",))
+    rising, falling = [0.2, 0.3, 0.6, 0.7], [0.7, 0.6, 0.3, 0.2]
+
+    warning = analyze(able, unable, rising).findings[0]
+    assert warning.startswith("Warning: in training the mean reward rose from 0.20 to 0.70, while the accuracy on held")
+    assert "odd (from 1.00 to 0.00)" in warning
+    for before, after, rewards in (
+        (able, unable, falling),
+        (unable, able, rising),
+        (able, able, rising),
+        (able, unable, ()),
+    ):
+        assert not analyze(before, after, rewards).findings[0].startswith("Warning")
 
 
 def test_the_figures_of_one_set_share_a_row() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -129,16 +129,25 @@ def _duration(seconds: float) -> str:
 
 
 def _rich_progress() -> RichProgress:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
 
-    return RichProgress(
+    class WithNotes(RichProgress):
+        """Bars, and below them the notes that are too long to stand beside them."""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from super().get_renderables()
+            for task in self.tasks:
+                if task.fields["note"]:
+                    yield Text(task.fields["note"], style="dim", no_wrap=True, overflow="ellipsis")
+
+    return WithNotes(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False, style="dim"),
         console=Console(stderr=True, highlight=False),
         transient=True,
     )

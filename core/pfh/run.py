@@ -167,7 +167,9 @@ def execute(
             after = _measure(spec, session, checkpoint, ground, options, _references(start, before))
             for family in before:
                 pairs[len(stages), family] = _paired(before[family][1], after[family][1])
-            compared = {name: _compared(plugins, name, before, after, options, spec.seed) for name in before}
+            compared = {
+                name: _compared(plugins, name, before, after, options, spec.seed, trained.curves) for name in before
+            }
             long_tables |= {(len(stages), family): found for family, (_, found) in compared.items()}
             stages.append(_stage(spec, method, start, trained, [record for record, _ in compared.values()], options))
     finally:
@@ -315,6 +317,7 @@ def _compared(
     after: Measured,
     options: Mapping[str, BaseModel | None],
     seed: int,
+    curves: tuple[dict[str, float], ...],
 ) -> tuple[FamilyRecord, tuple[LongTable, ...]]:
     """Compare one family before and after, and let its plugin say more."""
     (before_key, start), (after_key, tuned) = before[family], after[family]
@@ -327,6 +330,7 @@ def _compared(
             comparisons=comparisons,
             options=options[f"evals:{family}"],
             others={name: (before[name][1], after[name][1]) for name in before if name != family},
+            curves=curves,
         ),
     )
     return family_record(family, comparisons, analysis, before_key, after_key), analysis.long_tables

@@ -195,6 +195,8 @@ class AnalysisSpec:
     """An instance of the eval's options model."""
     others: Mapping[str, tuple[Evaluation, Evaluation]] = field(default_factory=dict)
     """The other families of the same comparison: family to its evaluations before and after."""
+    curves: tuple[Mapping[str, float], ...] = ()
+    """What the training that lies between them logged, a row an update; none where no training is known of."""
 
 
 Cell = str | float | int | None

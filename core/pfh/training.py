@@ -15,14 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pfh.best import load_best, watch_for_best
 from pfh.budget import Account
 from pfh.errors import StartAgainError, StepFailedError, UserError, did_you_mean
 from pfh.ledger import Phase
+from pfh.live import live_line
 from pfh.models import Checkpoint
 from pfh.progress import Progress
+from pfh.trackers import NONE, check_tracker
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -81,7 +83,14 @@ class TrainingOptions(BaseModel):
         "auto", description="what training computes in; weights stay float32; auto: bfloat16 on CUDA, float32 elsewhere"
     )
     save_steps: int = Field(10, ge=1, description="updates between checkpoints: the most that a killed run repeats")
-    report_to: str = Field("none", description="tracker that TRL logs to, such as tensorboard or wandb")
+    report_to: str = Field(
+        NONE, description="tracker that training logs to: trackio, wandb, mlflow, tensorboard, or none"
+    )
+
+    @field_validator("report_to")
+    @classmethod
+    def _can_report(cls, tracker: str) -> str:
+        return check_tracker(tracker)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -501,7 +510,7 @@ def _watch(
                         f"{logs[figure]}. Lower learning_rate (it was {args.learning_rate:g}) or max_grad_norm."
                     )
             if "loss" in logs:
-                self.bar.note(", ".join(f"{name} {logs[name]:.4g}" for name in ("loss", "reward") if name in logs))
+                self.bar.note(live_line(state.log_history))
 
         def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
             accelerator.wait_for_everyone()  # Each process writes a part of a checkpoint.

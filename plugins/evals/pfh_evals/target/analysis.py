@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from pfh import figures
 from pfh.evaluation import Benchmark
@@ -11,6 +12,8 @@ from pfh.specs import Analysis, AnalysisSpec, Cell, Table
 from pfh.statistics import CONFIDENCE, Comparison, paired_samples
 
 Pairs = Sequence[tuple[Sample, Sample]]
+REWARD_ROSE = 0.05
+"""Difference of the mean rewards in the last and the first quarter of a training from which it counts as a rise."""
 
 
 def analyze_task(spec: AnalysisSpec) -> Analysis:
@@ -28,7 +31,25 @@ def analyze_task(spec: AnalysisSpec) -> Analysis:
     tables = [_answers_table({holdout: pairs[name] for holdout, name in sets.items()})]
     if any("f1" in sample.extra for name in sets.values() for pair in pairs[name] for sample in pair):
         tables.append(_f1_table({holdout: pairs[name] for holdout, name in sets.items()}))
-    return Analysis(tables=tuple(tables), findings=tuple(_finding(measured[name], pairs[name]) for name in pairs))
+    findings = [_finding(measured[name], pairs[name]) for name in pairs]
+    return Analysis(tables=tuple(tables), findings=(*_signs_of_hacking(spec), *findings))
+
+
+def _signs_of_hacking(spec: AnalysisSpec) -> tuple[str, ...]:
+    """Return a warning where the reward rose in training while the held-out score fell beyond noise."""
+    rewards = [row["reward"] for row in spec.curves if "reward" in row]
+    part = len(rewards) // 4
+    if part == 0:
+        return ()
+    first, last = fmean(rewards[:part]), fmean(rewards[-part:])
+    fallen = [row for row in spec.comparisons if row.verdict == "worse"]
+    if last - first < REWARD_ROSE or not fallen:
+        return ()
+    sets = ", ".join(f"{row.benchmark} (from {row.before:.2f} to {row.after:.2f})" for row in fallen)
+    return (
+        f"Warning: in training the mean reward rose from {first:.2f} to {last:.2f}, while the {fallen[0].metric} on "
+        f"held-out problems fell: {sets}. The model may have learned to earn the reward without solving the task.",
+    )
 
 
 def _held_out_sets(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
