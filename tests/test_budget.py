@@ -5,7 +5,7 @@ from pfh.budget import Account, Budget, spent
 from pfh.errors import StepFailedError, UserError
 from pfh.ledger import Phase
 from pfh.progress import Silent
-from pfh.training import TrainingOptions, train_resumably
+from pfh.training import TrainingOptions, _samples, train_resumably
 
 from tests.test_training import adapter_of, run, same, trainer_for
 
@@ -79,7 +79,8 @@ def test_updates_and_samples_take_the_place_of_epochs(tiny_llama_path, tmp_path,
     trained, account = trained_within(tiny_llama_path, tmp_path / "out", budget, epochs=1)
     assert trained.phase.updates == updates
     assert account.phases == [trained.phase]
-    assert trained.curves[-1]["learning_rate"] < 1e-2  # the schedule ran its course
+    if updates > 1:  # the schedule ran its course
+        assert trained.curves[-1]["learning_rate"] < 1e-2
 
 
 def test_training_ends_where_the_tokens_are_spent(tiny_llama_path, tmp_path):
@@ -124,3 +125,16 @@ def test_a_budget_as_large_as_the_epochs_changes_nothing(tiny_llama_path, tmp_pa
     free = run(tiny_llama_path, tmp_path / "free", epochs=2)[0]
     kept, _ = trained_within(tiny_llama_path, tmp_path / "kept", "4 updates", epochs=1)
     assert same(adapter_of(free), adapter_of(kept))
+
+
+def test_a_training_of_one_update_teaches_whatever_its_warm_up(tiny_llama_path, tmp_path):
+    trained, _ = trained_within(tiny_llama_path, tmp_path / "out", "1 update", epochs=1, warmup=0.5)
+    assert [row["learning_rate"] for row in trained.curves] == [1e-2]
+    assert any(value.any() for name, value in adapter_of(trained).items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "samples"), [(1 / 3, 4), (2 / 3, 8), (1.0, 10), (1 + 1 / 3, 14), (2.9999999, 30), (3.0, 30)]
+)
+def test_samples_are_those_of_the_updates_also_in_an_epoch_that_was_not_ended(epochs, samples):
+    assert _samples(epochs, examples=10, per_update=4) == samples

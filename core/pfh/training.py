@@ -409,6 +409,7 @@ def _attempt(
             trainer = build(spent.batch_size, share // spent.batch_size)
             trainer.args._n_gpu = trainer.args.n_gpu
         spent.agree(trainer.accelerator)
+        _teach_in_one_update(trainer)
         if allowance.updates is not None:
             trainer.args.max_steps = allowance.updates
         state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
@@ -437,10 +438,29 @@ def _attempt(
             tokens=spent.tokens,
             updates=spent.updates,
             devices=trainer.accelerator.num_processes,
-            samples=round(spent.epochs * len(trainer.train_dataset)),
+            samples=_samples(spent.epochs, len(trainer.train_dataset), share * trainer.accelerator.num_processes),
             notes=({"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {}) | kept,
         ),
     )
+
+
+def _teach_in_one_update(trainer: Trainer) -> None:
+    """Leave the warm-up out of a training of one update, which would be all of it: with a learning rate of 0."""
+    create = trainer.create_scheduler
+
+    def create_scheduler(num_training_steps: int, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - torch's
+        if num_training_steps == 1:
+            trainer.args.warmup_steps = 0
+        return create(num_training_steps, *arguments, **named)
+
+    trainer.create_scheduler = create_scheduler
+
+
+def _samples(epochs: float, examples: int, per_update: int) -> int:
+    """Return how many examples `epochs` passes took: an epoch that was begun, by its updates."""
+    whole = int(epochs)
+    updates = round((epochs - whole) * math.ceil(examples / per_update))
+    return whole * examples + min(updates * per_update, examples)
 
 
 def _watch(
