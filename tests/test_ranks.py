@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -310,6 +311,17 @@ def test_examples_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UserError, match=r"4 examples an update.*multiple of 3"):
         train_resumably(None, output_dir=tmp_path, batch_size=4, gradient_accumulation=1, progress=Silent())
+
+
+def test_a_run_is_refused_before_anything_is_measured_if_its_updates_cannot_be_shared_out(two):
+    from pfh.run import EvalChoice, RunSpec, validate
+
+    odd = {"methods:gt-sft": {"batch_size": "3"}}
+    spec = RunSpec(methods=("gt-sft",), evals=(EvalChoice(family="safety"),), options=odd, accelerate=str(two.path))
+    with pytest.raises(UserError, match=r"gt-sft takes 3 examples an update"):
+        validate(spec, Plugins())
+    even = {"methods:gt-sft": {"batch_size": "3", "gradient_accumulation": "2"}}
+    assert validate(dataclasses.replace(spec, options=even), Plugins())
 
 
 def test_one_process_uses_one_of_the_gpus_that_it_sees(tiny_llama_path, tmp_path, monkeypatch):

@@ -112,8 +112,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
         if number < 1:
             raise UserError(f"{name} must be at least 1, got {number}.")
     refuse_being_launched()
-    if spec.accelerate is not None:
-        read_configuration(Path(spec.accelerate))
+    ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     plugins.load("backends", spec.backend)
     plugins.load_wrappers()
     keys = [f"methods:{name}" for name in spec.methods]
@@ -125,6 +124,13 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     for key in spec.options:
         if key not in filled:
             raise UserError(f"Options were given for {key}, which this run does not use; it uses {', '.join(filled)}.")
+    if ranks is not None:
+        from pfh.training import TrainingOptions, share_out
+
+        for name in spec.methods:
+            chosen = filled[f"methods:{name}"]
+            if isinstance(chosen, TrainingOptions):
+                share_out(chosen.batch_size * chosen.gradient_accumulation, ranks.processes, name)
     return filled
 
 

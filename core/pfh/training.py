@@ -273,7 +273,7 @@ def train_resumably(
 
     output_dir.mkdir(parents=True, exist_ok=True)
     effective = batch_size * gradient_accumulation
-    share = _share(effective, name)
+    share = share_out(effective, processes(), name)
     spent = _Spent.read(output_dir / _SPENT)
     spent.batch_size = _fitting(_smaller(output_dir) or spent.batch_size or batch_size, share)
     allowance = _Allowance.of(account or Account(), rounds, effective, name)
@@ -319,18 +319,18 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _share(effective: int, name: str) -> int:
-    """Return how many examples of an update each process takes.
+def share_out(effective: int, count: int, name: str) -> int:
+    """Return how many of the `effective` examples of an update each of `count` processes takes.
 
     Raises:
         UserError: they do not divide.
     """
-    if effective % processes():
+    if effective % count:
         raise UserError(
-            f"{name} takes {effective} examples an update (batch_size x gradient_accumulation), which {processes()} "
-            f"processes cannot share out evenly: make it a multiple of {processes()}."
+            f"{name} takes {effective} examples an update (batch_size x gradient_accumulation), which {count} "
+            f"processes cannot share out evenly: make it a multiple of {count}."
         )
-    return effective // processes()
+    return effective // count
 
 
 def _fitting(most: int, share: int) -> int:
