@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from pfh.data import Dataset, HubData
+from pfh.data import Dataset
 from pfh.engine import Completion, GenerationRequest, Sampling, Score, ScoringRequest
 from pfh.errors import DataUnavailableError, StepFailedError, UserError
 from pfh.evaluation import Benchmark, Evaluation
@@ -27,6 +28,8 @@ from pfh_evals.forgetting.battery import BATTERY, CATEGORIES, category_of, prese
 from pfh_evals.forgetting.builtin import EXAMPLES, GENERATORS, PROBLEMS, builtin_configurations
 from pfh_evals.forgetting.code_eval import SandboxedCodeEval
 from pydantic import ValidationError
+
+from tests.tiny import tiny_llama
 
 needs_sandbox = pytest.mark.skipif(bool(available()), reason="programs cannot be confined here")
 
@@ -434,32 +437,48 @@ def test_samples_and_accuracies_are_those_of_lm_eval(tiny_llama_path: Path, tmp_
         assert any(texts)
 
 
-@pytest.mark.real_model
-def test_the_real_model_scores_the_mirror_as_under_lm_eval(embedded_checkpoint: Checkpoint, tmp_path: Path) -> None:
+@pytest.fixture
+def agreement(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the benchmark that compares both item by item."""
     if not os.environ.get("PFH_DATA_MIRROR"):
         pytest.skip("PFH_DATA_MIRROR is not set")
-    from datasets import Dataset as Rows
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    return importlib.import_module("agreement")
 
-    names, data = ("arc_challenge", "winogrande"), HubData()
-    engine = HfEngine(EngineSpec(checkpoint=embedded_checkpoint, dtype="float32"))
-    asked = dataclasses.replace(spec_for(*names, engine=engine, limit=6), data=data)
-    ours = {benchmark.name: benchmark for benchmark in forgetting.evaluate(asked).benchmarks}
-    sources = {
-        "arc_challenge": data.load("allenai/ai2_arc", "ARC-Challenge", "test"),
-        "winogrande": data.load("allenai/winogrande", "winogrande_xl", "validation"),
-    }
-    tasks = []
-    for name in names:
-        (configuration,) = forgetting.TaskFinder().configurations(name)
-        rows = Rows.from_list([dict(row) for row in sources[name].rows])
-        split = "test" if name == "arc_challenge" else "validation"
-        own = {"training_split": None, "custom_dataset": lambda rows=rows, split=split, **_: {split: rows}}
-        if name == "arc_challenge":
-            own["validation_split"] = None
-        tasks.append(configuration | own)
-    theirs = lm_eval_results(f"pretrained={embedded_checkpoint.path},dtype=float32", tasks, chat=False, limit=6)
-    for name in names:
-        assert_same(ours[name], theirs, name)
+
+def test_ten_tasks_of_the_mirror_agree_with_lm_eval_item_by_item(agreement: Any, tmp_path: Path) -> None:
+    model = agreement.named(tiny_llama(tmp_path / "tiny", max_position_embeddings=1024))  # MMLU's prompts are longer
+    measured = list(agreement.measure(model, Path(os.environ["PFH_DATA_MIRROR"]), limit=3))
+    assert [(task.name, found) for task, found in measured if not found.agrees or found.items != 3] == []
+    assert len(measured) == 10
+
+
+@pytest.mark.real_model
+def test_the_real_model_scores_the_mirror_as_under_lm_eval(agreement: Any, embedded_checkpoint: Checkpoint) -> None:
+    tasks = [task for task in agreement.TASKS if task.name in ("arc_challenge", "winogrande")]
+    mirror = Path(os.environ["PFH_DATA_MIRROR"])
+    measured = list(agreement.measure(embedded_checkpoint, mirror, limit=6, tasks=tasks))
+    assert [found.agrees for _, found in measured] == [True, True], measured
+
+
+def test_a_difference_from_lm_eval_would_be_seen(agreement: Any) -> None:
+    samples = [
+        Sample(
+            id=str(number),
+            benchmark="b",
+            prompt="p",
+            completion="c",
+            score=1.0,
+            extra={"metrics": {"acc,none": 1.0}, "logprobs": [-1.0, -2.0]},
+        )
+        for number in range(3)
+    ]
+    same = {"filter": "none", "metrics": ["acc"], "acc": 1.0, "filtered_resps": [(-1.0, True), (-2.0, False)]}
+    other = same | {"acc": 0.0, "filtered_resps": [(-2.5, True), (-2.0, False)]}
+    assert agreement.compared(samples, [same] * 3).agrees
+    found = agreement.compared(samples, [same, other, same])
+    assert found == agreement.Found(items=3, predictions=1, scores=1, apart=1.5)
+    assert not found.agrees
 
 
 # --- before and after
@@ -574,7 +593,7 @@ def checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(name="tiny", path=folder, fingerprint="tiny")
 
 
-def lm_eval_results(model: str, tasks: Sequence[Any], chat: bool, limit: int | None = None) -> Any:
+def lm_eval_results(model: str, tasks: Sequence[Any], chat: bool) -> Any:
     """Run lm-eval's own backend and evaluator."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
@@ -585,7 +604,6 @@ def lm_eval_results(model: str, tasks: Sequence[Any], chat: bool, limit: int | N
         tasks=list(tasks),
         batch_size=4,
         device="cpu",
-        limit=limit,
         bootstrap_iters=0,
         log_samples=True,
         apply_chat_template=chat,
