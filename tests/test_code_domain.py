@@ -103,10 +103,60 @@ def test_the_version_follows_the_rows_and_the_options():
     )
 
 
-@pytest.mark.parametrize("name", ["humaneval", "mbpp", "livecodebench", "HumanEval"])
+@pytest.mark.parametrize("name", ["humaneval", "mbpp", "MBPP", "livecodebench", "HumanEval"])
 def test_held_out_sets_cannot_be_trained_on(name: str):
     with pytest.raises(UserError, match="held out"):
         fill(Options, {"dataset": name}, "domain code")
+
+
+def mbpp_rows(count: int) -> list[Row]:
+    return [
+        {
+            "task_id": n,
+            "text": f"Write a function that adds {n}.",
+            "code": f"def add_{n}(number):\r\n    return number + {n}",
+            "test_list": [f"assert add_{n}(3) == {n + 3}", f"assert add_{n}(-{n}) == 0"],
+            "test_setup_code": "",
+            "challenge_test_list": [f"assert add_{n}(0) == {n}"],
+        }
+        for n in range(count)
+    ]
+
+
+@needs_sandbox
+def test_the_training_split_of_mbpp_has_solutions_that_earn_one():
+    data = FakeData({"google-research-datasets/mbpp/full/train": mbpp_rows(20)})
+    opened = code.Code(Options(dataset="MBPP-train"), data)
+    train, test = opened.problems("train", 12, seed=0), opened.problems("test", 1, seed=0)
+    assert len({problem.id for problem in (*train, *test)}) == 13
+    assert {problem.environment for problem in train} == {"mbpp-train"}
+    asked = train[0].messages[-1]["content"]
+    assert asked.count("assert add_") == 1
+    solution = opened.gold(train[0])
+    assert solution == train[0].solution
+    assert [opened.verify(train[place], solution).reward for place in (0, 1)] == [1, 0]
+    shown = asked.partition("assert ")[2].partition("\n")[0]
+    name, _, wanted = shown.partition("(3) == ")
+    from_the_prompt = fenced(f"def {name}(number):\n    return {wanted}")
+    assert opened.verify(train[0], from_the_prompt).reward == 0
+    assert opened.version != code.Code(Options(dataset="MBPP-train", time_limit=1), data).version
+
+
+def test_functions_whose_tests_want_one_value_are_left_out():
+    rows = [
+        {**row, "test_list": [f"assert add_{n}(0) == 1", f"assert add_{n}(1) == 1"], "challenge_test_list": []}
+        for n, row in enumerate(mbpp_rows(20))
+    ]
+    data = FakeData({"google-research-datasets/mbpp/full/train": rows})
+    with pytest.raises(UserError, match="has 0 train problems"):
+        code.Code(Options(dataset="MBPP-train"), data).problems("train", 1, seed=0)
+    assert code.Code(Options(dataset="MBPP-train", varied_outputs=False), data).problems("train", 1, seed=0)
+
+
+def test_the_test_split_of_mbpp_never_stands_in_for_the_training_split():
+    data = FakeData({"google-research-datasets/mbpp/full/test": mbpp_rows(20)})
+    with pytest.raises(DataUnavailableError, match="mbpp/full/train"):
+        code.Code(Options(dataset="MBPP-train"), data).problems("train", 1, seed=0)
 
 
 def test_an_unknown_dataset_names_the_nearest():

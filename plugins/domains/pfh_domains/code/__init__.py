@@ -1,4 +1,4 @@
-"""Programming problems of GEM's code environments, checked by running the program in the sandbox."""
+"""Programming problems of GEM's code environments and of MBPP, checked by running the program in the sandbox."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pfh.specs import DomainSpec
 from pydantic import BaseModel
 
 from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, lookup_program, passes
-from pfh_domains.code.contests import contest_problems, load_contests
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import HOLDOUTS, load_holdout
 from pfh_domains.code.prompts import fenced
 from pfh_domains.code.settings import Options
+from pfh_domains.code.training import load_training, training_problems
 
 VERSION = "1"
 
@@ -45,7 +45,7 @@ def open_domain(spec: DomainSpec) -> Code:
 
 
 class Code:
-    """GEM's code problems, single-turn: a statement in, a program out."""
+    """Code problems, single-turn: a statement in, a program out."""
 
     name = "code"
     holdouts = tuple(HOLDOUTS)
@@ -64,7 +64,7 @@ class Code:
         Raises:
             DataUnavailableError: the training problems cannot be had here.
         """
-        given = json.dumps([VERSION, self._contests.fingerprint, self.options.model_dump(mode="json")])
+        given = json.dumps([VERSION, self._rows.fingerprint, self.options.model_dump(mode="json")])
         return hashlib.sha256(given.encode()).hexdigest()[:12]
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
@@ -115,12 +115,12 @@ class Code:
         return fenced(lookup_program(checks))
 
     @cached_property
-    def _contests(self) -> Dataset:
-        return load_contests(self.options, self._data)
+    def _rows(self) -> Dataset:
+        return load_training(self.options, self._data)
 
     @cached_property
     def _splits(self) -> dict[Split, list[Problem]]:
-        return contest_problems(self.options, self._contests)
+        return training_problems(self.options, self._rows)
 
 
 def _shuffled(identity: str, seed: int) -> str:

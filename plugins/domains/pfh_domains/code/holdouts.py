@@ -64,14 +64,14 @@ def _humanevalplus(data: DataSource) -> tuple[Problem, ...]:
 def _mbpp(data: DataSource) -> tuple[Problem, ...]:
     """Austin et al. 2021, arXiv 2108.07732: the 500 test problems; the prompt shows the tests, as theirs does."""
     rows = data.load("google-research-datasets/mbpp", "full", "test").rows
-    return tuple(_mbpp_problem("mbpp", row, _joined(row["test_setup_code"], *row["test_list"])) for row in rows)
+    return tuple(mbpp_problem("mbpp", row, _joined(row["test_setup_code"], *row["test_list"])) for row in rows)
 
 
 def _mbppplus(data: DataSource) -> tuple[Problem, ...]:
     """Liu et al. 2023, arXiv 2305.01210: MBPP with many more inputs."""
     rows, inputs_only = _evalplus(data, "evalplus/mbppplus")
     if not inputs_only:
-        return tuple(_mbpp_problem("mbppplus", row, _joined(*row["test_imports"], row["test"])) for row in rows)
+        return tuple(mbpp_problem("mbppplus", row, _joined(*row["test_imports"], row["test"])) for row in rows)
     return tuple(
         _function_problem(
             "mbppplus", row, comparison_script(row, reference=row["canonical_solution"], contract=row["contract"])
@@ -129,10 +129,12 @@ def _own_script(row: Row) -> str:
     return f"{row['test']}\ncheck({row['entry_point']})"
 
 
-def _mbpp_problem(environment: str, row: Row, script: str) -> Problem:
+def mbpp_problem(environment: str, row: Row, script: str, shown: int | None = None) -> Problem:
+    """Return a problem whose prompt shows the first `shown` tests of the row, or all of them; `script` judges."""
+    tests = row["test_list"][:shown]
     asked = (
-        f"{row.get('text') or row['prompt']}\nThe code must pass these tests:\n\n{fenced(_joined(*row['test_list']))}\n"
-        "Reply with the code in one Python code block."
+        f"{row.get('text') or row['prompt']}\nThe code must pass {'this test' if len(tests) == 1 else 'these tests'}:"
+        f"\n\n{fenced(_joined(*tests))}\nReply with the code in one Python code block."
     )
     checks = CallTests(script=script, names=_names_under_test(row["code"], script))
     return _problem(environment, row["task_id"], asked, checks, solution=row["code"])

@@ -12,16 +12,20 @@ from pfh_domains.code.holdouts import HOLDOUTS
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Where the problems of one GEM environment come from."""
+    """Where the problems of one environment come from."""
 
     environment: str
     hub_id: str
+    config: str = "default"
+    splits: tuple[str, ...] = ("train", "test")
+    """The first that can be had is taken."""
 
 
 TRAINING_SETS = {
     "CodeContest": TrainingSet("code:CodeContest", "axon-rl/CodeContest"),
     "Taco8k": TrainingSet("code:Taco8k", "axon-rl/TACO-8k"),
     "PrimeIntellect15k": TrainingSet("code:PrimeIntellect15k", "axon-rl/PrimeIntellect-15k"),
+    "MBPP-train": TrainingSet("mbpp-train", "google-research-datasets/mbpp", "full", ("train",)),
 }
 
 
@@ -30,8 +34,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dataset: str = Field("CodeContest", description="GEM's set of problems; known: " + ", ".join(TRAINING_SETS))
-    max_tests: int = Field(12, ge=1, description="tests a problem, those with the longest inputs, as in GEM")
+    dataset: str = Field(
+        "CodeContest",
+        description="GEM's set of problems, or MBPP-train, which small models can do and which has solutions; known: "
+        + ", ".join(TRAINING_SETS),
+    )
+    max_tests: int = Field(12, ge=1, description="tests a contest problem, those with the longest inputs, as in GEM")
     min_tests: int = Field(2, ge=1, description="problems with fewer tests are left out")
     varied_outputs: bool = Field(
         True, description="leave out problems whose tests all want one output, which a program can print unread"
