@@ -13,6 +13,7 @@ from pfh import hookimpl
 from pfh.domain import Problem, Split, Verdict
 from pfh.engine import Message, Sampling
 from pfh.errors import UserError
+from pfh.settled import settle
 from pfh.specs import DomainSpec
 from pydantic import BaseModel
 
@@ -236,9 +237,12 @@ class Reasoning:
         # The generator seeds problem i with seed + i: neighbouring seeds would give the same problems, shifted.
         start = int(hashlib.sha256(f"{task}/{seed}".encode()).hexdigest()[:8], 16)
         try:
-            return reasoning_gym.create_dataset(task, size=PREPARED.get(task, 2**31), seed=start, **self.settings[task])
+            drawn = reasoning_gym.create_dataset(
+                task, size=PREPARED.get(task, 2**31), seed=start, **self.settings[task]
+            )
         except (TypeError, ValueError, AssertionError) as error:
             raise UserError(f"reasoning: the difficulty {self.settings[task]} does not suit {task}: {error}.") from None
+        return settle(drawn)
 
 
 def _entry(problem: Problem) -> dict[str, Any] | None:
