@@ -156,3 +156,27 @@ def test_broken_unicode_survives(tmp_path):
     fresh = EchoEngine()
     assert journaled(fresh, tmp_path).generate(broken, SAMPLING) == expected
     assert fresh.calls == 0
+
+
+def test_what_another_journal_asked_is_not_asked_again(tmp_path):
+    """Greedily, whatever the request is called; where completions are drawn, the id decides the draw."""
+    for place, (temperature, expected) in enumerate(((0.0, [1]), (1.0, [2, 1]))):
+        shared, sampling, engine = {}, Sampling(max_new_tokens=8, temperature=temperature), EchoEngine()
+        asked = []
+        plain = engine.generate
+
+        def generate(requests, sampling, plain=plain, asked=asked):
+            asked.append(len(requests))
+            return plain(requests, sampling)
+
+        first = JournaledEngine(engine, tmp_path / f"{place}-first", Silent(), "first", shared)
+        drawn = first.generate(requests(3), sampling)
+        engine.generate = generate
+        others = [GenerationRequest(id=f"other{i}", messages=each.messages) for i, each in enumerate(requests(3))]
+        second = JournaledEngine(engine, tmp_path / f"{place}-second", Silent(), "second", shared)
+        found = second.generate([*others[:2], *requests(4)[3:]], sampling)
+        assert [each.text for each in found] == [drawn[0].text, drawn[1].text, "word3"]
+        assert asked == expected
+        engine.generate = None  # a resumed run finds everything in its journal
+        again = JournaledEngine(engine, tmp_path / f"{place}-second", Silent(), "second", {})
+        assert again.generate([*others[:2], *requests(4)[3:]], sampling) == found

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from pfh.compare import CompareSpec, compare
+from pfh.engine import Sampling
 from pfh.errors import DataUnavailableError, UserError
 from pfh.evaluation import read_evaluation, write_evaluation
-from pfh.fakes import evaluation_spec
+from pfh.fakes import FakeEngine, evaluation_spec
 from pfh.judging import Judgement
 from pfh.models import Checkpoint
 from pfh.plugins import Plugins
@@ -329,6 +330,27 @@ def test_the_domains_problems_are_asked_too():
     assert row.source == "built in; held-out set echo of the domain echo"
     none = faked(["a b c"], "length", options=OPTIONS.model_copy(update={"domain_prompts": 0}))["length"]
     assert "domain echo" not in {sample.category for sample in none.samples}
+
+
+def test_the_family_target_draws_the_same_completions_of_a_problem():
+    from pfh.specs import GenerationSpec
+    from pfh.turns import roll_out
+
+    class Asked(FakeEngine):
+        def generate(self, requests, sampling):
+            self.ids = [request.id for request in requests]
+            return super().generate(requests, sampling)
+
+    spec = replace(evaluation_spec([], options=OPTIONS), engine=Asked(), benchmarks=("length",))
+    policy.evaluate(spec)
+    by_policy = set(spec.engine.ids)
+    problems = spec.domain.holdout(spec.domain.holdouts[0])[: OPTIONS.domain_prompts]
+    roll_out(
+        GenerationSpec(
+            domain=spec.domain, engine=spec.engine, problems=problems, samples=OPTIONS.samples, sampling=Sampling()
+        )
+    )
+    assert len(by_policy & set(spec.engine.ids)) >= OPTIONS.samples
 
 
 def test_one_sample_a_prompt_is_too_few_for_diversity():

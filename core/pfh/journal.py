@@ -42,7 +42,23 @@ class JournaledEngine:
     checkpoint and the engine's identity; so several calls share one journal, in any order.
     """
 
-    def __init__(self, engine: Engine, journal_path: Path, progress: Progress, label: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        journal_path: Path,
+        progress: Progress,
+        label: str,
+        shared: dict[str, Completion] | None = None,
+    ) -> None:
+        """Wrap `engine`.
+
+        Args:
+            engine: what answers.
+            journal_path: where groups of answers are kept.
+            progress: shows them.
+            label: what is answered, for the progress.
+            shared: completions of other journals, which are not drawn again, and those of this one.
+        """
         self.seconds = 0.0
         """Seconds that the answers given so far took, those of earlier attempts included."""
         self.prompt_tokens = 0
@@ -52,6 +68,7 @@ class JournaledEngine:
         self._progress = progress
         self._label = label
         self._groups = _read_journal(journal_path)
+        self._shared = {} if shared is None else shared
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -94,7 +111,15 @@ class JournaledEngine:
 
     def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
         """Complete every request, or find its completion in the journal."""
-        answers = self._answer(requests, lambda group: self._engine.generate(group, sampling), Completion, sampling)
+        keys = {id(request): self._shared_key(request, sampling) for request in requests}
+
+        def complete(group: list[GenerationRequest]) -> list[Completion]:
+            unknown = [request for request in group if keys[id(request)] not in self._shared]
+            fresh = iter(self._engine.generate(unknown, sampling) if unknown else ())
+            return [self._shared.get(keys[id(request)]) or next(fresh) for request in group]
+
+        answers = self._answer(requests, complete, Completion, sampling)
+        self._shared |= {keys[id(request)]: answer for request, answer in zip(requests, answers, strict=True)}
         self.prompt_tokens += sum(answer.prompt_tokens for answer in answers)
         return answers
 
@@ -144,6 +169,10 @@ class JournaledEngine:
                 self.seconds += entry["seconds"]
                 answers |= zip(group, (answer_type(**fields) for fields in entry["answers"]), strict=True)
         return [answers[index] for index in range(len(requests))]
+
+    def _shared_key(self, request: GenerationRequest, sampling: Sampling) -> str:
+        """Return what a completion depends on: where it is drawn, that is the request's id too."""
+        return self._key([request if sampling.temperature else dataclasses.replace(request, id="")], sampling)
 
     def _key(self, requests: Sequence[GenerationRequest | ScoringRequest], sampling: Sampling | None) -> str:
         asked = [dataclasses.asdict(request) for request in requests]

@@ -13,7 +13,7 @@ from pfh.specs import EngineSpec, JudgeSpec
 from pfh.store import Store
 
 if TYPE_CHECKING:
-    from pfh.engine import Engine
+    from pfh.engine import Completion, Engine
     from pfh.judging import Judge
     from pfh.models import Checkpoint
 
@@ -45,6 +45,8 @@ class Session:
         self.dtype = dtype
         self.batch_tokens = batch_tokens
         self.data = data or HubData()
+        self.completions: dict[str, Completion] = {}
+        """What the families measured so far let the models write, for those that ask the same."""
         self._engine: Engine | None = None
         self._resident = ""
         self._judges: dict[str, Judge] = {}

@@ -127,7 +127,8 @@ def evaluation(
 
     def measure(work: Path, names: tuple[str, ...]) -> Evaluation:
         label = f"{family} on {checkpoint.name}"
-        engine = JournaledEngine(session.engine(checkpoint), work / "journal.jsonl", session.progress, label)
+        journal = work / "journal.jsonl"
+        engine = JournaledEngine(session.engine(checkpoint), journal, session.progress, label, session.completions)
         spec = EvaluationSpec(
             engine=engine,
             options=options,

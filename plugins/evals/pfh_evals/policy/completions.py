@@ -39,10 +39,13 @@ class Answers:
 
 
 def draw(spec: EvaluationSpec, prompts: Sequence[Prompt]) -> list[Answers]:
-    """Let the model complete every prompt `spec.options.samples` times, all in one call."""
+    """Let the model complete every prompt `spec.options.samples` times, all in one call.
+
+    A problem's completions are the same draws as those that the family target asks for.
+    """
     options = spec.options
     requests = [
-        GenerationRequest(id=f"{prompt.id}-{number}", messages=prompt.messages)
+        GenerationRequest(id=f"{prompt.problem or prompt.id}/{number}", messages=prompt.messages)
         for prompt in prompts
         for number in range(options.samples)
     ]

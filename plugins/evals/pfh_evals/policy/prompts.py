@@ -34,6 +34,9 @@ class Prompt:
     fields: Mapping[str, str] = field(default_factory=dict)
     """Of a JSON object that it asks for: key to "str", "int", "bool" or "list[str]"."""
 
+    problem: str = ""
+    """Id of the domain's problem that it is; empty for any other prompt."""
+
     @property
     def id(self) -> str:
         """A hash of the prompt's content, the same for every measure and model."""
@@ -89,7 +92,10 @@ def _problems(spec: EvaluationSpec) -> tuple[list[Prompt], str]:
         return [], f"without the domain {domain.name}, whose problems cannot be had"
     category = f"domain {domain.name}"
     kept = [problems[place * len(problems) // count] for place in range(count)] if count < len(problems) else problems
-    prompts = [Prompt(text=each.messages[-1]["content"], messages=each.messages, category=category) for each in kept]
+    prompts = [
+        Prompt(text=each.messages[-1]["content"], messages=each.messages, category=category, problem=each.id)
+        for each in kept
+    ]
     return prompts, f"held-out set {domain.holdouts[0]} of the domain {domain.name}"
 
 
