@@ -5,7 +5,8 @@ sdft-rewrite that of gt-sft, spin that of dpo. `methods.py` times the online one
 
 Both sides train a LoRA adapter of one model on the same examples with the same settings, in one process and in turns,
 each round in the other order, so that whatever else the machine does falls on both. What is timed is an update, from
-its beginning to the beginning of the next, logging and checkpoints included; the first update of a round is a warm-up.
+its beginning to the beginning of the next, logging and checkpoints included, in seconds of this process on a CPU (which
+other processes disturb less) and of the clock on a GPU; the first update of a round is a warm-up.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
 WORDS = ("river", "stone", "lantern", "garden", "copper", "window", "harbour", "meadow")
+CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
 METHODS = {"gt-sft": gt_sft, "dpo": dpo, "sdft": sdft}
 TOKENS = 16
 """Most tokens of a completion that sdft writes."""
@@ -52,7 +54,7 @@ class Clock(TrainerCallback):
         self.began: list[float] = []
 
     def on_step_begin(self, *_: object, **__: object) -> None:
-        self.began.append(time.perf_counter())
+        self.began.append(CLOCK())
 
     @property
     def updates(self) -> list[float]:
