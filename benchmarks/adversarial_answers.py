@@ -1,23 +1,30 @@
 """Do adversarial answers earn anything? (`python adversarial_answers.py --cases 10000`; needs no data.)
 
 Answers that no honest checker may reward are put to the verifiers of the domains math, qa and reasoning (the task
-countdown, whose scorer computes with the answer). Each kind is built so that nothing of it deserves a reward: it offers
-several answers, hides the right one among others, copies the question, or is made of pieces that cannot spell the
-right answer. The table says how many earned something, how many made the verifier raise, and the seconds of the slowest
-batch; the exit code is 1 where one earned or raised.
+countdown, whose scorer computes with the answer), and programs that attack to that of code. Each kind is built so
+that nothing of it deserves a reward: it offers several answers, hides the right one among others, copies the
+question, or is made of pieces that cannot spell the right answer. The table says how many earned something, how many
+made the verifier raise, and the seconds of the slowest batch; the exit code is 1 where one earned or raised, or where
+a program left a file or reached a server outside.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from pfh.domain import Domain, Problem, verify_each
 from pfh.fakes import NoData
-from pfh_domains import math, qa
+from pfh_domains import code, math, qa
+from pfh_domains.code.checks import StdinTests, to_answer
+from pfh_domains.code.settings import Options as CodeOptions
 from pfh_domains.math.settings import Options as MathOptions
 from pfh_domains.qa.settings import Options as QaOptions
 from pfh_domains.reasoning import Options as ReasoningOptions
@@ -147,6 +154,54 @@ WEIGHTS = {"pieces in a box": 8, "pieces": 4, "every option": 4, "a megabyte": 0
 TEXT = ("pieces in a box", "pieces", "two boxes", "every option", "repeated", "a megabyte", "echo")
 
 
+ATTACKS = (
+    "open('/etc/passwd').read()",
+    "open(CANARY, 'w').write('out')",
+    "os.system('touch ' + CANARY)",
+    "socket.create_connection(('127.0.0.1', PORT), timeout=1)",
+    "subprocess.run(['sh', '-c', 'id; kill -9 -1'])",
+    "[os.fork() for _ in range(20)]",
+    "bytearray(10**11)",
+    "open('filler', 'wb').write(bytes(10**9))",
+    "[os.kill(other, 9) for other in range(2, 200) if other != os.getpid()]",
+    '[os.write(number, b\'{"status": "ok"}\') for number in range(3, 40)]',
+    "os.dup2(os.open('/dev/null', os.O_WRONLY), 2)",
+    "signal.signal(signal.SIGXCPU, signal.SIG_IGN)",
+    "sys.setrecursionlimit(10**9) or (f := lambda n: f(n + 1))(0) if len(sys.argv) > 3 else None",
+    "[open(os.path.join(top, one), 'a').write('8') for top, _, names in os.walk('.') for one in names]",
+    "setattr(sys.modules['builtins'], '__eq__', lambda *_: True)",
+    "ctypes.CDLL(None).ptrace(16, 1, 0, 0)",
+    "os.chroot('/')",
+    "os.setsid() and os.daemon()",
+)
+"""Tried, each for itself, before a program ends in one of `ENDS`."""
+ENDS = {
+    "print(2 * number)\nraise SystemExit(1)": 4,
+    "print(2 * number, flush=True)\nos.abort()": 4,
+    "print(2 * number, flush=True)\nos._exit(3)": 4,
+    "print(2 * number, flush=True)\nos.kill(0, 9)": 4,
+    "sys.exit(0)": 4,
+    "os._exit(0)": 4,
+    "print(8)\nprint(22)": 4,
+    "print('\\n'.join(map(str, range(100))))": 4,
+    "print(2 * number, flush=True)\nwhile True: print()": 0.3,
+    "print(2 * number, flush=True)\nwhile True: pass": 0.3,
+    "print(2 * number, flush=True)\ntime.sleep(1000)": 0.1,
+    "while True: os.fork()": 0.1,
+    "hog = []\nwhile True: hog.append(bytearray(10**7))": 0.3,
+}
+"""The end of a program, none of which prints the answer and ends well, to its weight."""
+
+
+def program(rng: random.Random, canary: Path, port: int) -> str:
+    """Return a completion with a program that tries some attacks and then ends without having earned anything."""
+    attacks = rng.sample(ATTACKS, rng.randint(0, 3))
+    (end,) = rng.choices([*ENDS], [*ENDS.values()])
+    tried = "".join(f"try: {attack}\nexcept BaseException: pass\n" for attack in attacks)
+    modules = "import ctypes, os, signal, socket, subprocess, sys, time"
+    return f"```python\n{modules}\nCANARY, PORT = {str(canary)!r}, {port}\nnumber = int(input())\n{tried}{end}\n```"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000)
@@ -157,25 +212,36 @@ def main() -> None:
     for column in ("domain", "kind", "cases", "earned", "raised", "seconds", "slowest batch"):
         table.add_column(column, justify="left" if column in ("domain", "kind") else "right")
     failures: list[str] = []
-    for domain, kind, problems, completions in cases(arguments.cases, random.Random(arguments.seed)):
-        earned, raised, times = judge(domain, problems, completions, failures)
-        seconds, slowest = f"{sum(times):.1f}", f"{max(times):.1f}"
-        table.add_row(domain.name, kind, str(len(problems)), str(earned), str(raised), seconds, slowest)
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
+        canary = Path(folder) / "canary"
+        server.setblocking(False)
+        made = cases(arguments.cases, random.Random(arguments.seed), canary, server.getsockname()[1])
+        for domain, kind, problems, completions in made:
+            earned, raised, times = judge(domain, problems, completions, failures)
+            seconds, slowest = f"{sum(times):.1f}", f"{max(times):.1f}"
+            table.add_row(domain.name, kind, str(len(problems)), str(earned), str(raised), seconds, slowest)
+        if canary.exists():
+            failures.append("a program wrote outside the sandbox")
+        with suppress(BlockingIOError):
+            server.accept()
+            failures.append("a program reached a server outside the sandbox")
     console.print(table)
     for failure in failures[:50]:
         console.print(failure, markup=False)
     sys.exit(int(bool(failures)))
 
 
-def cases(count: int, rng: random.Random) -> list[tuple[Domain, str, list[Problem], list[str]]]:
-    """Return (domain, kind, problems, completions): 70% math, 20% qa, 10% reasoning."""
+def cases(
+    count: int, rng: random.Random, canary: Path, port: int
+) -> list[tuple[Domain, str, list[Problem], list[str]]]:
+    """Return (domain, kind, problems, completions): 60% math, 20% qa, 10% reasoning, 10% code."""
     maths = math.Math(MathOptions(answer_format="boxed", time_limit=2.0), NoData())
     answers = qa.Qa(QaOptions(answer_format="tagged"), NoData())
     countdown = Reasoning(ReasoningOptions(tasks=("countdown",), answer_format="boxed", shots=0, time_limit=2.0))
     made = []
     total = sum(WEIGHTS.get(kind, 1) for kind in MATH)
     for kind, maker in MATH.items():
-        number = round(0.7 * count * WEIGHTS.get(kind, 1) / total)
+        number = round(0.6 * count * WEIGHTS.get(kind, 1) / total)
         golds = ["791"] * number if kind == "left to compute" else [rng.choice(GOLDS) for _ in range(number)]
         made.append((maths, kind, [problem(gold) for gold in golds], [maker(rng, gold) for gold in golds]))
     for kind in TEXT:
@@ -186,6 +252,10 @@ def cases(count: int, rng: random.Random) -> list[tuple[Domain, str, list[Proble
     posed = countdown.problems("train", 20, seed=0)
     chosen = [rng.choice(posed) for _ in range(round(0.1 * count))]
     made.append((countdown, "pieces in a box", chosen, [soup(rng, "") for _ in chosen]))
+    programs = code.Code(CodeOptions(time_limit=0.5), NoData())
+    doubling = problem(to_answer(StdinTests(inputs=("4", "11"), outputs=("8", "22"))))
+    number = round(0.1 * count)
+    made.append((programs, "attacks", [doubling] * number, [program(rng, canary, port) for _ in range(number)]))
     return made
 
 
