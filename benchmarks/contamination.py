@@ -25,7 +25,8 @@ GROUNDS = (
     ("math", {"dataset": "DeepScaleR40K"}),
     ("qa", {"dataset": "NaturalQuestions"}),
     ("qa", {"dataset": "HotpotQA"}),
-    ("code", {}),
+    ("code", {"dataset": "MBPP-train"}),
+    ("code", {"dataset": "CodeContest"}),
     ("reasoning", {}),
 )
 

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     logging.disable(logging.INFO)  # importing gem turns on logging for everything
-    domain = code.open_domain(DomainSpec(options=Options(min_tests=1), data=HubData()))
+    domain = code.open_domain(DomainSpec(options=Options(dataset="CodeContest", min_tests=1), data=HubData()))
     problems = domain.problems("train", arguments.problems, seed=0)
     gem = gem_environment(problems)
     console = Console()

@@ -48,7 +48,9 @@ def contests(count: int, tests: object = DOUBLE) -> list[Row]:
 
 
 def domain(rows: list[Row], split: str = "train", **options: object) -> code.Code:
-    return code.Code(Options(**options), FakeData({f"axon-rl/CodeContest/default/{split}": rows}))
+    return code.Code(
+        Options(dataset="CodeContest", **options), FakeData({f"axon-rl/CodeContest/default/{split}": rows})
+    )
 
 
 def doubling() -> tuple[code.Code, Problem]:

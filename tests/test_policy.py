@@ -269,6 +269,18 @@ def test_other_vocabularies_are_not_compared(tmp_path, pair):
     assert "vocabularies differ" in found.benchmarks[0].reason
 
 
+def test_lengths_in_other_tokens_are_not_compared(tmp_path, pair):
+    start, before, _, _ = pair
+    folder = tiny_llama(tmp_path / "other")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = []
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    found = measured(checkpoint_of(folder), "length", "repetition", reference=against(start, before))
+    status = {row.name: row.status for row in found.benchmarks}
+    assert status == {"length": "NOT_RUN", "truncation": "NOT_RUN", "repetition": "MEASURED", "loops": "MEASURED"}
+    assert "tokenizers differ" in found.benchmarks[0].reason
+
+
 def test_a_start_that_is_not_at_hand_has_no_divergence(pair):
     start, before, _, _ = pair
     found = measured(start, "divergence", reference=against(None, before))

@@ -21,7 +21,7 @@ from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, lookup_pro
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import HOLDOUTS, load_holdout
 from pfh_domains.code.prompts import fenced
-from pfh_domains.code.settings import Options
+from pfh_domains.code.settings import TRAINING_SETS, Options
 from pfh_domains.code.training import load_training, training_problems
 
 VERSION = "1"
@@ -53,7 +53,8 @@ class Code:
     def __init__(self, options: Options, data: DataSource) -> None:
         self.options = options
         self._data = data
-        self.sampling = Sampling(max_new_tokens=options.max_new_tokens, temperature=options.temperature, top_p=0.95)
+        limit = options.max_new_tokens or TRAINING_SETS[options.dataset].max_new_tokens
+        self.sampling = Sampling(max_new_tokens=limit, temperature=options.temperature, top_p=0.95)
         # The limit is on CPU time, which a busy machine hardly changes; the wall clock only stops those that sleep.
         self.limits = Limits(cpu_seconds=math.ceil(options.time_limit), seconds=3 * options.time_limit + 5)
 

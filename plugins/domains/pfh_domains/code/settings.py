@@ -19,13 +19,15 @@ class TrainingSet:
     config: str = "default"
     splits: tuple[str, ...] = ("train", "test")
     """The first that can be had is taken."""
+    max_new_tokens: int = 512
+    """Length limit of a completion, unless the options say otherwise."""
 
 
 TRAINING_SETS = {
     "CodeContest": TrainingSet("code:CodeContest", "axon-rl/CodeContest"),
     "Taco8k": TrainingSet("code:Taco8k", "axon-rl/TACO-8k"),
     "PrimeIntellect15k": TrainingSet("code:PrimeIntellect15k", "axon-rl/PrimeIntellect-15k"),
-    "MBPP-train": TrainingSet("mbpp-train", "google-research-datasets/mbpp", "full", ("train",)),
+    "MBPP-train": TrainingSet("mbpp-train", "google-research-datasets/mbpp", "full", ("train",), 256),
 }
 
 
@@ -35,8 +37,8 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(
-        "CodeContest",
-        description="GEM's set of problems, or MBPP-train, which small models can do and which has solutions; known: "
+        "MBPP-train",
+        description="MBPP-train, which has reference solutions and which small models can do, or GEM's; known: "
         + ", ".join(TRAINING_SETS),
     )
     max_tests: int = Field(12, ge=1, description="tests a contest problem, those with the longest inputs, as in GEM")
@@ -46,7 +48,9 @@ class Options(BaseModel):
     )
     max_prompt_chars: int = Field(4000, ge=1, description="problems with a longer statement are left out")
     time_limit: float = Field(10.0, gt=0, description="CPU seconds of one run, or of all tests that call functions")
-    max_new_tokens: int = Field(512, ge=1, description="length limit of a completion")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="length limit of a completion; unset: 256 for MBPP-train, 512 for contests"
+    )
     temperature: float = Field(0.8, ge=0, description="softmax temperature of the rollouts")
 
     @field_validator("dataset")

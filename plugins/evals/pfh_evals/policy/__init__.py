@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pfh_evals.policy import calibration, divergence
 from pfh_evals.policy.analysis import analyze_policy
-from pfh_evals.policy.completions import Answers, draw, embed, measured
-from pfh_evals.policy.measures import CALIBRATION, DIVERGENCE, EMBEDDING, REFUSAL, Measure, select
+from pfh_evals.policy.completions import Answers, draw, embed, measured, other_tokenizer
+from pfh_evals.policy.measures import CALIBRATION, DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure, select
 from pfh_evals.policy.prompts import gather
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ def _of_completions(
         else:
             keep = measure is written[0]
             row = _unless_empty(replace(row, samples=measured(measure, answers, judge, vectors, spec, keep=keep)))
+            if measure.group == IN_TOKENS:
+                row = _unless_other_tokens(spec, row)
         found[measure.name] = row
     firsts = [vectors[each.prompt.id][0] for each in answers] if vectors else []
     return found, {"embeddings": np.stack(firsts)} if firsts else {}
@@ -157,6 +159,15 @@ def _unless_empty(row: Benchmark) -> Benchmark:
         return row
     asked = "no prompt asks for a format" if row.name in ("json", "adherence") else "the completions are too short"
     return replace(row, status="INSUFFICIENT", reason=f"{asked}: no prompt has a score")
+
+
+def _unless_other_tokens(spec: EvaluationSpec, row: Benchmark) -> Benchmark:
+    """Say why lengths are not compared, where the start counts in other tokens."""
+    if spec.reference is None or not other_tokenizer(row.samples, spec.reference.evaluation):
+        return row
+    return replace(
+        row, status="NOT_RUN", samples=(), reason="the tokenizers differ: the start's lengths are in other tokens"
+    )
 
 
 def _diverged(spec: EvaluationSpec, row: Benchmark, answers: Sequence[Answers]) -> Benchmark:

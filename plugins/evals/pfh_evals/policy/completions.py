@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pfh.engine import Completion, GenerationRequest, Sampling
+from pfh.errors import UserError
 from pfh.evaluation import Evaluation
 from pfh.judging import Embeds, Judge
 from pfh.samples import Sample, sample_id
 
-from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, REFUSAL, Measure
+from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure
 from pfh_evals.policy.prompts import Prompt
 from pfh_evals.policy.words import embedding_distance
 
@@ -88,6 +89,7 @@ def measured(
             "prompt_id": each.prompt.id,
             **({"values": values} if values else {}),
             **({"row": row} if measure.name == EMBEDDING else {}),  # of the array "embeddings"
+            **({"prompt_tokens": _tokens(each.prompt, spec)} if measure.group == IN_TOKENS else {}),
         }
         samples.append(
             Sample(
@@ -121,6 +123,27 @@ def stored_completions(evaluation: Evaluation) -> list[Sample]:
         if kept:
             return kept
     return []
+
+
+def other_tokenizer(samples: Sequence[Sample], start: Evaluation) -> bool:
+    """Say whether the start's evaluation shows other tokens for a prompt than these samples of a length do."""
+    known = {
+        sample.extra["prompt_id"]: sample.extra["prompt_tokens"]
+        for benchmark in start.benchmarks
+        for sample in benchmark.samples
+        if "prompt_tokens" in sample.extra
+    }
+    return any(
+        known.get(sample.extra["prompt_id"], sample.extra["prompt_tokens"]) != sample.extra["prompt_tokens"]
+        for sample in samples
+    )
+
+
+def _tokens(prompt: Prompt, spec: EvaluationSpec) -> list[int] | None:
+    try:
+        return spec.engine.encode(prompt.text)
+    except UserError:
+        return None
 
 
 def _kept(answers: Answers) -> dict[str, object]:

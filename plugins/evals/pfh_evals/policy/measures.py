@@ -43,6 +43,8 @@ def _adherence(prompt: Prompt, completion: Completion) -> float | None:
 
 REFUSAL, EMBEDDING, ACCURACY, BRIER, DIVERGENCE = "refusal", "embedding-distance", "mc-accuracy", "brier", "divergence"
 """Measures that need more than the completions: a judge, its embeddings, the questions, and the start."""
+IN_TOKENS = "length"
+"""The group whose scores are in a tokenizer's tokens, which those of another tokenizer cannot be compared with."""
 MEASURES = (
     *(
         Measure(name=f"distinct-{n}", group="diversity", metric=f"distinct_{n}", together=partial(words.distinct, n=n))
@@ -50,8 +52,8 @@ MEASURES = (
     ),
     Measure(name="self-bleu", group="diversity", metric="self_bleu", together=words.self_bleu),
     Measure(name=EMBEDDING, group="diversity", metric="cosine_distance"),
-    Measure(name="length", group="length", metric="tokens", each=lambda _, written: float(written.tokens)),
-    Measure(name="truncation", group="length", metric="truncated", each=lambda _, written: float(written.truncated)),
+    Measure(name="length", group=IN_TOKENS, metric="tokens", each=lambda _, written: float(written.tokens)),
+    Measure(name="truncation", group=IN_TOKENS, metric="truncated", each=lambda _, written: float(written.truncated)),
     Measure(
         name="repetition",
         group="repetition",
