@@ -44,11 +44,12 @@ class Bars:
         """Open a bar; it is replaced by a line when the task is done."""
         started = time.monotonic()
         task = self._bars.add_task(printable(description, lines=False), total=total, completed=done, note="")
+        bar = _RichBar(self._bars, task, done)
         try:
-            yield _RichBar(self._bars, task)
+            yield bar
         finally:
             self._bars.remove_task(task)
-        _say_done(self, description, total, time.monotonic() - started)
+        _say_done(self, description, bar.done, total, time.monotonic() - started)
 
     def say(self, line: str) -> None:
         """Log one line above the bars."""
@@ -67,8 +68,9 @@ class Lines:
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Bar]:
         """Say now and then how far the task is."""
         started = time.monotonic()
-        yield _LineBar(self, description, total, done)
-        _say_done(self, description, total, time.monotonic() - started)
+        bar = _LineBar(self, description, total, done)
+        yield bar
+        _say_done(self, description, bar.done, total, time.monotonic() - started)
 
     def say(self, line: str) -> None:
         """Log one line."""
@@ -76,11 +78,13 @@ class Lines:
 
 
 class _RichBar:
-    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+    def __init__(self, bars: RichProgress, task: TaskID, done: int) -> None:
         self._bars = bars
         self._task = task
+        self.done = done
 
     def advance(self, amount: int = 1) -> None:
+        self.done += amount
         self._bars.advance(self._task, amount)
 
     def note(self, text: str) -> None:
@@ -92,14 +96,14 @@ class _LineBar:
         self._lines = lines
         self._description = description
         self._total = total
-        self._already = self._done = done
+        self._already = self.done = done
         self._note = ""
         self._started = self._last_line = time.monotonic()
 
     def advance(self, amount: int = 1) -> None:
-        self._done += amount
+        self.done += amount
         now = time.monotonic()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self._total:
+        if now - self._last_line >= SECONDS_BETWEEN_LINES and self.done < self._total:
             self._last_line = now
             self._lines.say(self._line(now - self._started))
 
@@ -107,16 +111,18 @@ class _LineBar:
         self._note = text
 
     def _line(self, seconds: float) -> str:
-        parts = [f"{self._description}: {self._done}/{self._total} ({self._done / self._total:.0%})"]
-        if self._done > self._already:
-            left = seconds / (self._done - self._already) * (self._total - self._done)
+        parts = [f"{self._description}: {self.done}/{self._total} ({self.done / self._total:.0%})"]
+        if self.done > self._already:
+            left = seconds / (self.done - self._already) * (self._total - self.done)
             parts.append(f"{_duration(left)} left")
         return ", ".join([*parts, self._note] if self._note else parts)
 
 
-def _say_done(progress: Progress, description: str, total: int, seconds: float) -> None:
+def _say_done(progress: Progress, description: str, done: int, total: int, seconds: float) -> None:
+    """Log the end of a task, and how far it went: a training whose budget is spent ends before its last update."""
     if seconds >= WORTH_A_LINE:
-        progress.say(f"{description}: {total} done in {_duration(seconds)}")
+        far = f"{total}" if done >= total else f"{done} of {total}"
+        progress.say(f"{description}: {far} done in {_duration(seconds)}")
 
 
 def _duration(seconds: float) -> str:

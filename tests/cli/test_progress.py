@@ -27,6 +27,15 @@ def test_where_no_terminal_is_there_are_plain_lines(monkeypatch, capsys):
     assert re.fullmatch(r"evaluation: 4 done in \d+ s", lines[3])
 
 
+def test_a_task_that_ends_early_says_how_far_it_went(monkeypatch, capsys):
+    monkeypatch.setattr(cli_progress, "WORTH_A_LINE", 0.0)
+
+    with cli_progress.open_progress() as progress, progress.task("training", total=1200) as bar:
+        bar.advance(18)
+
+    assert re.fullmatch(r"training: 18 of 1200 done in \d+ s\n", capsys.readouterr().err)
+
+
 def test_quick_tasks_leave_no_line(capsys):
     with cli_progress.open_progress() as progress, progress.task("quick", total=1) as bar:
         bar.advance()
