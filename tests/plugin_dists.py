@@ -27,6 +27,8 @@ def install(
 ) -> Path:
     """Write the distribution into `folder`, which then only needs to be on sys.path; return `folder`.
 
+    A module of the same name that another test has loaded is forgotten.
+
     Args:
         folder: stands for site-packages.
         distribution: the name that pip would know.
@@ -38,6 +40,7 @@ def install(
         path = folder.joinpath(*module.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
+        sys.modules.pop(module, None)
     info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
