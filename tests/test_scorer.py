@@ -13,7 +13,7 @@ from pfh.engine import ScoringRequest
 from pfh.errors import StepFailedError
 from pfh.models import Checkpoint
 from pfh.specs import EngineSpec
-from pfh_backends.hf import packing, scoring, sharing
+from pfh_backends.hf import blocks, packing, scoring, sharing
 from pfh_backends.hf.engine import HfEngine
 from pfh_backends.hf.trie import build, group_by_prefix
 from transformers import AutoModelForCausalLM
@@ -114,6 +114,47 @@ def test_scores_do_not_depend_on_the_packs(engine, size):
     requests = battery()
     rows = engine._encode_pairs(requests)
     assert_alike(packing.PackedScorer(engine._model, size).score(rows), score_alone(engine, requests), 1e-4)
+
+
+@pytest.mark.parametrize("block", [2, 5, 64])
+def test_scores_do_not_depend_on_the_blocks_of_attention(engine, block, monkeypatch):
+    requests = battery()
+    rows = engine._encode_pairs(requests)
+    scorer = packing.PackedScorer(engine._model, 400, block=block)
+    keys = []
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    def count(query, key, value, **settings):
+        keys.append((query.shape[2], key.shape[2]))
+        return attention(query, key, value, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", count)
+    scores = scorer.score(rows)
+    assert max(queries for queries, _ in keys) <= 1.5 * block
+    assert min(seen for _, seen in keys) < 400
+    assert_alike(scores, score_alone(engine, requests), 1e-4)
+    assert engine._model.config._attn_implementation == "sdpa"
+
+
+def test_the_model_is_put_back_where_a_pack_fails(engine, monkeypatch):
+    rows = engine._encode_pairs(battery())
+    scorer = packing.PackedScorer(engine._model, 400)
+
+    def fail(**inputs):
+        assert engine._model.config._attn_implementation == blocks.IMPLEMENTATION
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(engine._model, "forward", fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        scorer.score(rows)
+    assert engine._model.config._attn_implementation == "sdpa"
+
+
+def test_models_with_an_attention_of_their_own_keep_it(tmp_path):
+    model = open_engine(tiny_model(tmp_path / "model", "llama"))._model
+    assert blocks.supported(model)
+    model.set_attn_implementation("eager")
+    assert not blocks.supported(model)
 
 
 def test_scores_equal_those_of_lm_eval(engine, tiny_llama_path):
@@ -319,7 +360,7 @@ def test_packs_shrink_where_memory_runs_out(tiny_llama_path, monkeypatch):
     monkeypatch.setattr(engine._model, "forward", small_memory(60))
     assert_alike(engine.loglikelihood(requests), expected, 1e-4)
     tried = [size for size in fed if size > 60]
-    assert tried == [384, 192, 96]
+    assert tried == [1024, 512, 256, 128, 64]
     fed.clear()
     engine.loglikelihood(requests)
     assert max(fed) <= 60  # what did not fit is not tried again

@@ -8,12 +8,14 @@ worked examples of a benchmark stay while its questions pass by.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pfh.engine import Score
 from pfh.errors import StepFailedError
 
+from pfh_backends.hf import blocks
 from pfh_backends.hf.batching import free_cached_memory, is_out_of_memory
 from pfh_backends.hf.trie import Trie, build
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     Columns = list[tuple[torch.Tensor, torch.Tensor]]
     """Keys and values of every layer, shape (1, heads, columns, width)."""
 
-CPU_PACK_TOKENS = 384
+CPU_PACK_TOKENS = 1024
 GPU_PACK_TOKENS = 4096
 LEAST_PACK_TOKENS = 16
 CPU_SCORED_LOGITS = 1 << 25
@@ -41,11 +43,15 @@ def pack_size(device: torch.device, budget: int) -> int:
 
 
 class PackedScorer:
-    """Scores rows with one model, `size` tokens at once; the size is halved for good where memory runs out."""
+    """Scores rows with one model, `size` tokens at once; the size is halved for good where memory runs out.
 
-    def __init__(self, model: PreTrainedModel, size: int) -> None:
+    On a CPU they attend in blocks of about `block` queries where the model can do that.
+    """
+
+    def __init__(self, model: PreTrainedModel, size: int, *, block: int = blocks.QUERIES) -> None:
         self._model = model
         self.size = size
+        self._block = block if blocks.supported(model) else None
 
     def score(self, rows: Sequence[Encoded]) -> list[Score]:
         """Score `rows`, in the order given.
@@ -81,7 +87,7 @@ class PackedScorer:
             members = order[slice(*np.searchsorted(sorted_predictors, [start, stop]))]
             try:
                 answers, columns = _run_pack(
-                    self._model, trie, seen, start, columns, needed, predictors[members], targets[members]
+                    self._model, trie, seen, start, columns, needed, predictors[members], targets[members], self._block
                 )
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -117,8 +123,9 @@ def _run_pack(
     needed: NDArray[np.int64],
     predictors: NDArray[np.int64],
     targets: NDArray[np.int64],
+    block: int | None,
 ) -> tuple[tuple[NDArray[np.float64], NDArray[np.bool_]], Columns]:
-    """Run the nodes of `seen` from `start` on, those before being in `columns`.
+    """Run the nodes of `seen` from `start` on, those before being in `columns`, attention in blocks of `block` nodes.
 
     Returns what each of `predictors` says of its one of `targets`, and the columns at the places `needed` of `seen`.
     """
@@ -136,15 +143,17 @@ def _run_pack(
     for layer, (keys, values) in enumerate(columns):
         cache.update(keys, values, layer)
     scored, places = np.unique(predictors, return_inverse=True)
+    attention = blocks.in_blocks(model, hidden, block) if block else nullcontext()
     with torch.inference_mode():
-        logits = model(
-            input_ids=on_device(trie.tokens[nodes])[None],
-            position_ids=on_device(trie.depths[nodes])[None],
-            attention_mask=mask[None, None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=on_device(scored - start),
-        ).logits[0]
+        with attention:
+            logits = model(
+                input_ids=on_device(trie.tokens[nodes])[None],
+                position_ids=on_device(trie.depths[nodes])[None],
+                attention_mask=mask[None, None],
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=on_device(scored - start),
+            ).logits[0]
         answers = _answers(logits, on_device(places), on_device(targets))
         kept = on_device(needed)
         return answers, [

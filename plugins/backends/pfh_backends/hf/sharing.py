@@ -124,7 +124,7 @@ def try_out(model: PreTrainedModel, reach: float) -> str | None:
 
     rows = _made_up_rows(model.config.get_text_config().vocab_size, int(min(reach, 24)))
     try:
-        shared = PackedScorer(model, LEAST_PACK_TOKENS).score(rows)
+        shared = PackedScorer(model, LEAST_PACK_TOKENS, block=LEAST_PACK_TOKENS // 2).score(rows)
     except Exception as error:  # noqa: BLE001 - any model's own code, given a mask that it may never have been tried with
         return f"it cannot be run that way ({type(error).__name__})"
     alone = [scoring.score(model, [row])[0] for row in rows]
