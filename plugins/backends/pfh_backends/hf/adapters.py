@@ -1,8 +1,8 @@
 """Adapters merged into the resident weights, and taken out again without a trace.
 
 An unmerged LoRA makes decoding almost twice as slow; a merged one costs nothing. Subtracting it again would leave
-rounding behind, so the touched matrices are kept on the CPU and put back bit by bit; where they are too large for that,
-the base is loaded again.
+rounding behind, so the touched matrices are set aside on the CPU and put back bit by bit; where they are too large for
+that, the base is loaded again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MergedAdapter:
     """What the model was before an adapter was merged into it."""
 
     parameters: dict[str, torch.Tensor] | None
-    """CPU copies of the touched parameters, by name; None where they are too large."""
+    """The values of the touched parameters, on the CPU, by name; None where they are too large."""
     modules: dict[str, torch.nn.Module]
     """Modules that the adapter replaced with trained copies (`modules_to_save`), by name."""
     tied: bool
@@ -68,9 +68,9 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
                 stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
                 raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
             _refuse_tied_targets(model, adapted, checkpoint.name)
-            size = sum(tensor.nbytes for _, tensor in _touched(adapted))
+            size = sum(parameter.nbytes for _, parameter in _touched(adapted))
             merged = MergedAdapter(
-                parameters={name: tensor.to("cpu", copy=True) for name, tensor in _touched(adapted)}
+                parameters={name: _set_aside(parameter) for name, parameter in _touched(adapted)}
                 if size <= KEPT_BYTES
                 else None,
                 modules=dict(_replaced(adapted)),
@@ -91,8 +91,12 @@ def restore(model: PreTrainedModel, merged: MergedAdapter) -> bool:
         return False
     for name, module in merged.modules.items():
         model.set_submodule(name, module)
-    for name, tensor in merged.parameters.items():
-        model.get_parameter(name).data.copy_(tensor)
+    for name, values in merged.parameters.items():
+        parameter = model.get_parameter(name)
+        if parameter.device == values.device:
+            parameter.data = values
+        else:
+            parameter.data.copy_(values)
     model.config.get_text_config().tie_word_embeddings = merged.tied
     return True
 
@@ -127,7 +131,7 @@ def _refuse_tied_targets(model: PreTrainedModel, adapted: PeftModel, name: str) 
         )
 
 
-def _touched(adapted: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
+def _touched(adapted: PeftModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """Yield the base's own parameters under every LoRA layer, named as in the base."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -135,6 +139,19 @@ def _touched(adapted: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
         if isinstance(module, BaseTunerLayer):
             for own, parameter in module.get_base_layer().named_parameters():
                 yield f"{name.removeprefix(_PREFIX)}.{own}", parameter
+
+
+def _set_aside(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Return the values of `parameter`, on the CPU; it goes on with others of its own.
+
+    What is on the CPU already is not copied to be kept but to be changed: as it comes from a file that is mapped into
+    memory, changing it in place would copy it a second time.
+    """
+    if parameter.device.type != "cpu":
+        return parameter.to("cpu", copy=True)
+    values = parameter.data
+    parameter.data = values.clone()
+    return values
 
 
 def _replaced(adapted: PeftModel) -> Iterator[tuple[str, torch.nn.Module]]:

@@ -207,10 +207,12 @@ class HfEngine:
 
     def close(self) -> None:
         """Free the model's memory; `use` loads again."""
-        for resident in {"_model", "_scorer"} & vars(self).keys():
-            delattr(self, resident)
+        resident = {"_model", "_scorer"} & vars(self).keys()
+        for name in resident:
+            delattr(self, name)
         self._base = self._merged = None
-        free_cached_memory()
+        if resident:
+            free_cached_memory()
 
     def _complete(
         self,

@@ -22,6 +22,7 @@ LOGGER = logging.getLogger(__name__)
 
 SHORTEST_REACH = 8
 """A model that may share only shorter sequences than this is scored the plain way."""
+MADE_UP_TOKENS = 20
 TOLERANCE = 1e-3
 """Nats a token by which the two ways may differ in float32: rounding differs by less than a tenth of it."""
 HALF_TOLERANCE = 0.25
@@ -122,13 +123,13 @@ def try_out(model: PreTrainedModel, reach: float) -> str | None:
     """Score made-up sequences both ways; return why the shared way must not be taken, or None."""
     import torch
 
-    rows = _made_up_rows(model.config.get_text_config().vocab_size, int(min(reach, 24)))
+    rows = _made_up_rows(model.config.get_text_config().vocab_size, int(min(reach, MADE_UP_TOKENS)))
     try:
         shared = PackedScorer(model, LEAST_PACK_TOKENS, block=LEAST_PACK_TOKENS // 2).score(rows)
     except Exception as error:  # noqa: BLE001 - any model's own code, given a mask that it may never have been tried with
         return f"it cannot be run that way ({type(error).__name__})"
-    alone = [scoring.score(model, [row])[0] for row in rows]
-    difference = max(abs(one.logprob - other.logprob) / one.tokens for one, other in zip(shared, alone, strict=True))
+    plain = scoring.score(model, rows)
+    difference = max(abs(one.logprob - other.logprob) / one.tokens for one, other in zip(shared, plain, strict=True))
     # Written so that a difference that is not a number counts as one.
     if difference <= (TOLERANCE if model.dtype == torch.float32 else HALF_TOLERANCE):
         return None
@@ -136,7 +137,7 @@ def try_out(model: PreTrainedModel, reach: float) -> str | None:
 
 
 def _made_up_rows(vocabulary: int, length: int) -> list[Encoded]:
-    """Return sequences of up to `length` tokens that part early, late and not at all."""
+    """Return sequences of `length` tokens, so that none is padded, that part early, late and not at all."""
     common = [(7919 * place + 13) % vocabulary for place in range(length)]
     rows: list[Encoded] = []
     for parting in (1, length // 2, length // 2, length - 2, length):
