@@ -101,7 +101,7 @@ def compare(
     filled = fill_options(spec, plugins)
     root = store or default_root()
     if dry_run:
-        print_plan(spec, filled, root, plugins)
+        print_plan(spec, filled, root, plugins, as_json=as_json)
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         outcome = compare_models(spec, plugins=plugins, store=Store(root, progress), progress=progress, output=output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
 from pfh_cli.output import show
-from pfh_cli.plans import asked
+from pfh_cli.plans import asked, show_plan
 from pfh_cli.progress import open_progress
 from pfh_cli.run import Dtype, Evals, Options, libraries_quiet
 from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
@@ -122,7 +121,7 @@ def evaluate(
     filled = fill_options(spec, plugins)
     root = store or default_root()
     if dry_run:
-        print_plan(spec, filled, root, plugins)
+        print_plan(spec, filled, root, plugins, as_json=as_json)
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         outcome = measure(spec, plugins=plugins, store=Store(root, progress), progress=progress, output=output)
@@ -156,9 +155,11 @@ def assigned(
     return share_out(given or [], chosen, plugins)
 
 
-def print_plan(spec: MeasureSpec, filled: Mapping[str, BaseModel | None], root: Path, plugins: Plugins) -> None:
-    """Print what would be measured, as JSON."""
+def print_plan(
+    spec: MeasureSpec, filled: Mapping[str, BaseModel | None], root: Path, plugins: Plugins, *, as_json: bool
+) -> None:
+    """Print what would be measured."""
     with libraries_quiet(debug=False):
         asks = asked(spec.evals, filled, plugins, limit=spec.limit, seed=spec.seed)
     options: dict[str, Any] = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
-    print(json.dumps(asdict(spec) | {"options": options, "asks": asks, "store": str(root)}, indent=1))
+    show_plan(asdict(spec) | {"options": options, "asks": asks, "store": str(root)}, as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import warnings
@@ -19,7 +18,7 @@ from pfh.errors import UserError
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
 from pfh_cli.output import show
-from pfh_cli.plans import asked
+from pfh_cli.plans import asked, show_plan
 from pfh_cli.progress import open_progress
 from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
 
@@ -191,7 +190,8 @@ def run(
     if dry_run:
         with libraries_quiet(debug):
             asks = asked(evals, filled, plugins, limit=limit, seed=seed)
-        print(json.dumps(_plan(spec, filled) | {"asks": asks, "launcher": launcher, "store": str(root)}, indent=1))
+        plan = _plan(spec, filled) | {"asks": asks, "launcher": launcher, "store": str(root)}
+        show_plan(plan, as_json=as_json)
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         if len(methods) > 1:

@@ -8,13 +8,35 @@ from tests.cli.pretence import RUN
 
 
 def test_a_dry_run_prints_the_plan_with_every_option(call):
-    printed = call(*RUN, "--seed", "3", "-o", "third-eval.shots=2", "--base", "--dry-run")
+    printed = call(*RUN, "--seed", "3", "-o", "third-eval.shots=2", "--base", "--dry-run", "--json")
 
     plan = json.loads(printed.stdout)
     assert plan["methods"] == ["third"]
     assert plan["evals"] == [{"family": "third-eval", "benchmarks": []}]
     assert plan["options"]["evals:third-eval"] == {"shots": 2}
     assert (plan["seed"], plan["start"], plan["domain"], plan["launcher"]) == (3, "base", "reasoning", "local")
+
+
+def test_a_dry_run_is_readable(call):
+    printed = call(*RUN, "-o", "third-eval.shots=2", "--limit", "7", "--dry-run")
+
+    lines = printed.stdout.splitlines()
+    assert {"methods: third", "evals: third-eval", "limit: 7", "options of evals:third-eval: shots=2"} <= set(lines)
+    assert not [line for line in lines if line.startswith("budget")]  # none was given
+
+
+def test_a_dry_run_shows_what_a_family_would_ask_as_a_table(call):
+    printed = call("eval", "safe", "--eval", "forgetting:builtin-logic", "--limit", "3", "--dry-run")
+
+    lines = printed.stdout.splitlines()
+    heading = next(line for line in lines if line.startswith("benchmark"))
+    assert heading.split()[:5] == ["benchmark", "category", "tasks", "documents", "requests"]
+    assert next(line for line in lines if line.startswith("builtin-logic")).split()[:4] == [
+        "builtin-logic",
+        "reasoning",
+        "2",
+        "6",
+    ]
 
 
 def test_results_go_to_stdout_and_the_rest_to_stderr(pretend, folder: Path):

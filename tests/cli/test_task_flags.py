@@ -6,7 +6,7 @@ import pytest
 
 
 def asked(call, *arguments: str) -> dict:
-    ended = call(*arguments, "--dry-run")
+    ended = call(*arguments, "--dry-run", "--json")
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)["options"]
 
