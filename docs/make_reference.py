@@ -158,8 +158,13 @@ def _functions(module: ModuleType) -> str:
 
 
 def _public(module: ModuleType, form: type) -> list[ast.ClassDef | ast.FunctionDef]:
+    """Return what `module` defines, and what a package has of its modules."""
     body = ast.parse(inspect.getsource(module)).body
     named = [node for node in body if isinstance(node, form)]
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{module.__name__}."):
+            names = {alias.name for alias in node.names}
+            named += [found for found in _public(import_module(node.module), form) if found.name in names]
     return [node for node in named if not node.name.startswith("_") and node.name not in LEFT_OUT]
 
 

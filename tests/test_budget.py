@@ -5,7 +5,8 @@ from pfh.budget import Account, Budget, spent
 from pfh.errors import StepFailedError, UserError
 from pfh.ledger import Phase
 from pfh.progress import Silent
-from pfh.training import TrainingOptions, _samples, train_resumably
+from pfh.training import TrainingOptions, train_resumably
+from pfh.training.spending import samples_of
 
 from tests.test_training import adapter_of, run, same, trainer_for
 
@@ -137,4 +138,4 @@ def test_a_training_of_one_update_teaches_whatever_its_warm_up(tiny_llama_path, 
     ("epochs", "samples"), [(1 / 3, 4), (2 / 3, 8), (1.0, 10), (1 + 1 / 3, 14), (2.9999999, 30), (3.0, 30)]
 )
 def test_samples_are_those_of_the_updates_also_in_an_epoch_that_was_not_ended(epochs, samples):
-    assert _samples(epochs, examples=10, per_update=4) == samples
+    assert samples_of(epochs, examples=10, per_update=4) == samples
