@@ -61,7 +61,7 @@ def _pfh(
         print(context.get_help())
 
 
-COLLECTED_AFTER = 50_000
+COLLECTED_AFTER = 10_000
 """Objects made before Python looks for garbage: at its default of some hundred, a fifth of the time that the libraries
 take to load is spent on looking through them."""
 
