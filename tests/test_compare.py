@@ -257,6 +257,17 @@ def test_what_stored_results_cannot_do_is_refused(compared, models, tmp_path, fi
         compared(str(tmp_path / "stored"), models["base"], **fields)
 
 
+def test_what_stored_results_lack_is_said_before_anything_is_measured(compared, models, tmp_path, backend):
+    compared(models["base"], models["tuned"])
+    (tmp_path / "out").rename(tmp_path / "stored")
+    (tmp_path / "stored" / "model").mkdir()
+    used = len(backend.USED)
+    with pytest.raises(UserError, match=f"holds no evaluation.*name {tmp_path}/stored/model") as refused:
+        compared(models["adapter1"], str(tmp_path / "stored"), evals=(*QUIZZED, EvalChoice(family="policy")))
+    assert "It holds quiz." in str(refused.value)
+    assert len(backend.USED) == used
+
+
 def test_samples_that_the_store_lost_are_named(compared, models, tmp_path):
     outcome = compared(models["base"], models["tuned"])
     (tmp_path / "out").rename(tmp_path / "stored")

@@ -147,11 +147,14 @@ def _renamed(side: Side) -> Side:
 
 
 def _all_measured(sides: Sequence[Side], measuring: _Measuring, session: Session, seed: int) -> list[Side]:
-    """Measure every side against the first, those that share a base one after the other: it is loaded once."""
+    """Measure every side against the first, those that share a base one after the other: it is loaded once.
+
+    What is stored comes before that: if it lacks what was asked for, nothing is measured in vain.
+    """
     bases = [side.checkpoint.path if side.checkpoint else None for side in sides]
-    order = sorted(range(len(sides)), key=lambda place: bases.index(bases[place]))
+    order = sorted(range(len(sides)), key=lambda place: (bases[place] is not None, bases.index(bases[place])))
     done: dict[int, Side] = {}
-    for place in order:  # the first side comes first: its base does
+    for place in order:  # of the models the first side comes first: its base does
         done[place] = measuring.of(sides[place], session, seed, against=done.get(0))
     return [done[place] for place in range(len(sides))]
 

@@ -246,9 +246,11 @@ def _opened(artifact: Artifact, evaluation: Evaluation | None = None) -> StoredF
 
 def _chosen(side: Side, choice: EvalChoice) -> StoredFamily:
     if choice.family not in side.families:
+        model = Path(side.text.removesuffix(START)).expanduser() / "model"
+        hint = f" To measure the model that is in it, name {model}." if model.exists() else ""
         raise UserError(
             f"{side.text} holds no evaluation of {choice.family!r}.{did_you_mean(choice.family, side.families)} "
-            f"It holds {', '.join(side.families)}."
+            f"It holds {', '.join(side.families)}.{hint}"
         )
     family = side.families[choice.family]
     if not choice.benchmarks:
