@@ -54,17 +54,20 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
     settings = {name: value for name, value in plan.items() if name not in ("options", "asks")}
     for name, value in settings.items():
-        if value or isinstance(value, int):
+        if _is_set(value):
             _print_line(f"{name.replace('_', ' ')}: {_words(value)}", console)
     for plugin, options in plan["options"].items():
-        chosen = [f"{name}={_words(value)}" for name, value in options.items() if value or isinstance(value, int)]
-        _print_line(f"options of {plugin}: {', '.join(chosen) or 'none'}", console)
+        chosen = [f"{name}={_words(value)}" for name, value in options.items() if _is_set(value)]
+        unset = [name for name, value in options.items() if not _is_set(value)]
+        line = f"options of {plugin}: {', '.join(chosen) or 'none'}"
+        _print_line(f"{line}; not set: {', '.join(unset)}" if unset else line, console)
     for asks in plan["asks"].values():
         console.print()
         _print_asks(asks, console)
 
 
 def _print_asks(asks: Mapping[str, Any], console: Console) -> None:
+    from pfh.text import printable
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -73,9 +76,10 @@ def _print_asks(asks: Mapping[str, Any], console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in asks["rows"][0] if asks["rows"] else ():
         numbers = all(isinstance(row[name], int | float | None) for row in asks["rows"])
-        table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right" if numbers else "left", overflow="fold")
     for row in asks["rows"]:
-        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else _words(value)) for value in row.values()))
+        cells = (f"{value:,}" if type(value) is int else _words(value) for value in row.values())
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
     if asks["note"]:
         _print_line(asks["note"], console, "dim")
@@ -86,6 +90,10 @@ def _print_line(line: str, console: Console, style: str = "") -> None:
     from rich.text import Text
 
     console.print(Text(printable(line), style=style))
+
+
+def _is_set(value: object) -> bool:
+    return value is not None and value not in ("", (), [], {})
 
 
 def _words(value: Any) -> str:  # noqa: ANN401 - what JSON has

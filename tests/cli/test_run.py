@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from pfh_cli.plans import show_plan
+
 from tests.cli.pretence import RUN
 
 
@@ -37,6 +39,22 @@ def test_a_dry_run_shows_what_a_family_would_ask_as_a_table(call):
         "2",
         "6",
     ]
+
+
+def test_a_dry_run_leaves_no_option_out_and_shows_no_control_character(capsys):
+    options = {"temperature": 0.0, "samples": 0, "packing": False, "steps": None, "tasks": []}
+    rows = [{"benchmark": "hid\x1b[8mden", "whole": True, "documents": 1234}]
+    asks = {"quiz": {"title": "What is asked", "rows": rows, "note": ""}}
+
+    show_plan({"seed": 0, "limit": None, "options": {"evals:quiz": options}, "asks": asks}, as_json=False)
+
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[:2] == [
+        "seed: 0",
+        "options of evals:quiz: temperature=0.0, samples=0, packing=no; not set: steps, tasks",
+    ]
+    assert printed.splitlines()[-1].split()[-2:] == ["yes", "1,234"]
+    assert "\x1b" not in printed
 
 
 def test_results_go_to_stdout_and_the_rest_to_stderr(pretend, folder: Path):
