@@ -20,8 +20,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pfh.domain import Domain, Problem, verify_each
-from pfh.fakes import NoData
+from pfh.hooks.domains import Domain, Problem, verify_each
+from pfh.testing import NoData
 from pfh_domains import code, math, qa
 from pfh_domains.code.checks import StdinTests, to_answer
 from pfh_domains.code.settings import Options as CodeOptions

@@ -23,17 +23,16 @@ from typing import Any
 import lm_eval
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from pfh.data import HubData
-from pfh.engine import Engine
-from pfh.fakes import evaluation_spec
-from pfh.models import Checkpoint
-from pfh.plugins import Plugins
+from pfh.hooks.backends import Engine, EngineSpec
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.samples import Sample
 from pfh.progress import Silent
-from pfh.samples import Sample
-from pfh.session import Session
-from pfh.specs import EngineSpec
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
+from pfh.registry.plugins import Plugins
+from pfh.sources.datasets import HubData
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
+from pfh.testing import evaluation_spec
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import forgetting
 

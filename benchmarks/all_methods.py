@@ -86,11 +86,11 @@ def command(method: str, folder: Path, arguments: argparse.Namespace) -> list[st
 
 def embedded() -> str:
     """Return the folder of the embedded model as it comes, converted if it is not yet in the store."""
-    from pfh.plugins import Plugins
     from pfh.progress import Silent
-    from pfh.session import Session
-    from pfh.steps import embedded_start
-    from pfh.store import Store, default_root
+    from pfh.registry.plugins import Plugins
+    from pfh.steps.session import Session
+    from pfh.steps.starts import embedded_start
+    from pfh.store.store import Store, default_root
 
     return str(embedded_start(Session(plugins=Plugins(), store=Store(default_root()), progress=Silent())).path)
 

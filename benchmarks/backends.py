@@ -14,13 +14,12 @@ from collections.abc import Callable
 
 import torch
 from generation import make_prompts
-from pfh.engine import Engine, GenerationRequest, Sampling, ScoringRequest
-from pfh.plugins import Plugins
+from pfh.hooks.backends import Engine, EngineSpec, GenerationRequest, Sampling, ScoringRequest
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import EngineSpec
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
+from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
 from pfh_backends import hf, vllm
 
 OPTIONS = (" It is old and nobody knows.", " Yes.", " People made it for use in houses.", " A kind of small animal.")

@@ -153,11 +153,11 @@ def run(module: str, *arguments: str) -> None:
 
 
 def embedded_model() -> Path:
-    from pfh.plugins import Plugins
     from pfh.progress import Silent
-    from pfh.session import Session
-    from pfh.steps import embedded_start
-    from pfh.store import Store, default_root
+    from pfh.registry.plugins import Plugins
+    from pfh.steps.session import Session
+    from pfh.steps.starts import embedded_start
+    from pfh.store.store import Store, default_root
 
     return embedded_start(Session(plugins=Plugins(), store=Store(default_root()), progress=Silent())).path
 
@@ -214,9 +214,9 @@ def document(draw: random.Random, words: int) -> dict[str, Any]:
 
 def work_of(base: Path, task: Path) -> tuple[int, int, float]:
     """Return the different tokens of a battery's requests, all their tokens, and the FLOPs of a token."""
-    from pfh.data import HubData
-    from pfh.engine import Score, ScoringRequest
-    from pfh.fakes import FakeEngine, evaluation_spec
+    from pfh.hooks.backends import Score, ScoringRequest
+    from pfh.sources.datasets import HubData
+    from pfh.testing import FakeEngine, evaluation_spec
     from pfh_evals import forgetting
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

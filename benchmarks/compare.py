@@ -22,12 +22,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pfh.compare import CompareSpec, compare
+from pfh.commands.compare import compare
+from pfh.commands.requests import CompareSpec
 from pfh.logs import open_log
-from pfh.plugins import Plugins
 from pfh.progress import Silent
-from pfh.statistics import compare_evaluations
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.statistics.paired import compare_evaluations
+from pfh.store.store import Store
 
 TASKS = 40
 LIMIT_SECONDS, LIMIT_BYTES = 10.0, 1e9

@@ -11,12 +11,11 @@ import random
 import time
 from collections.abc import Iterator
 
-from pfh.data import HubData
-from pfh.domain import Domain, Problem
 from pfh.errors import DataUnavailableError, UserError
-from pfh.overlap import PromptIndex, find_overlaps, index_prompts
-from pfh.plugins import Plugins
-from pfh.specs import DomainSpec
+from pfh.hooks.domains import Domain, DomainSpec, Problem
+from pfh.registry.plugins import Plugins
+from pfh.results.overlap import PromptIndex, find_overlaps, index_prompts
+from pfh.sources.datasets import HubData
 from rich.console import Console
 from rich.table import Table
 

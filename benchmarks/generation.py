@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable
 
 import torch
-from pfh.engine import GenerationRequest, Sampling
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec, GenerationRequest, Sampling
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import EngineSpec
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
+from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
 from pfh_backends.hf.engine import HfEngine
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 

@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from pfh.data import HubData
-from pfh.domain import Domain, Problem, verify_each
 from pfh.errors import DataUnavailableError
+from pfh.hooks.domains import Domain, Problem, verify_each
+from pfh.sources.datasets import HubData
 from pfh_domains.math import Math
 from pfh_domains.math.settings import TRAINING_SETS as MATH_SETS
 from pfh_domains.math.settings import Options as MathOptions

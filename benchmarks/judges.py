@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pfh.data import HubData
-from pfh.specs import JudgeSpec
+from pfh.hooks.judges import JudgeSpec
+from pfh.sources.datasets import HubData
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import cohen_kappa_score

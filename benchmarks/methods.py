@@ -25,16 +25,16 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from pfh.domain import Problem, Verdict
-from pfh.engine import Sampling
-from pfh.models import Checkpoint
-from pfh.plugins import Plugins
+from pfh.hooks.backends import Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Verdict
+from pfh.hooks.methods import TrainingSpec
+from pfh.kit.training import train_resumably, trainer_arguments
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import TrainingSpec
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
-from pfh.training import train_resumably, trainer_arguments
+from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
 from pfh_methods import grpo, opsd, pi_distill, reinforce
 from pfh_methods.online import lay_ground, online_arguments, own_chat
 from pfh_methods.privileged import two_chats

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import EngineSpec
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
+from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
 from pfh_backends.hf.batching import pad_left
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals.representation import documents, similarity, spectra

@@ -16,17 +16,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pfh import steps
-from pfh.data import HubData
-from pfh.domain import Domain, Rollout
-from pfh.engine import Engine
-from pfh.models import Checkpoint, resolve
-from pfh.plugins import Plugins
+from pfh.hooks.backends import Engine
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Domain, DomainSpec, GenerationSpec, Rollout
+from pfh.kit.rollouts import single_turn
 from pfh.progress import Silent
-from pfh.rollouts import single_turn
-from pfh.session import Session
-from pfh.specs import DomainSpec, GenerationSpec
-from pfh.store import Store, default_root
+from pfh.registry.plugins import Plugins
+from pfh.sources.datasets import HubData
+from pfh.sources.models import resolve
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start, safe_start
+from pfh.store.store import Store, default_root
 from pfh_domains import math, qa, reasoning
 from pfh_domains.math.settings import Options as MathOptions
 from pfh_domains.qa.settings import Options as QaOptions
@@ -78,9 +78,9 @@ def domains(name: str, chosen: reasoning.Options) -> Iterator[tuple[str, Domain]
 
 def find(name: str, session: Session) -> Checkpoint:
     if name == "base":
-        return steps.embedded_start(session)
+        return embedded_start(session)
     if name == "safe":
-        return steps.safe_start(session)
+        return safe_start(session)
     return resolve(str(Path(name)), cache_dir=session.store.cache)
 
 

@@ -18,16 +18,15 @@ from collections.abc import Callable, Sequence
 
 import gem
 import torch
-from pfh.data import HubData
-from pfh.domain import Problem
-from pfh.engine import Sampling
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec, Sampling
+from pfh.hooks.domains import DomainSpec, GenerationSpec, Problem
+from pfh.kit.conversations import roll_out
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import DomainSpec, EngineSpec, GenerationSpec
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
-from pfh.turns import roll_out
+from pfh.registry.plugins import Plugins
+from pfh.sources.datasets import HubData
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
 from pfh_backends.hf.engine import HfEngine
 from pfh_domains import reasoning
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase

@@ -29,14 +29,13 @@ from types import TracebackType
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from pfh.data import HubData
-from pfh.engine import Score, ScoringRequest
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec, Score, ScoringRequest
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import EngineSpec
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
+from pfh.registry.plugins import Plugins
+from pfh.sources.datasets import HubData
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
 from pfh_backends.hf.batching import CPU_BATCH_TOKENS
 from pfh_backends.hf.engine import HfEngine
 from pfh_backends.hf.trie import build

@@ -24,16 +24,16 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from pfh.domain import Problem
-from pfh.models import Checkpoint
-from pfh.plugins import Plugins
-from pfh.preferences import Pair
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem
+from pfh.kit.preferences import Pair
+from pfh.kit.supervised import Example, sft_trainer
+from pfh.kit.training import TrainingOptions, train_resumably, trainer_arguments
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.steps import embedded_start
-from pfh.store import Store, default_root
-from pfh.supervised import Example, sft_trainer
-from pfh.training import TrainingOptions, train_resumably, trainer_arguments
+from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store, default_root
 from pfh_methods import dpo, gt_sft, sdft
 from pfh_methods.tally import Tally
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, Trainer, TrainerCallback

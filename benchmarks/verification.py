@@ -20,9 +20,8 @@ from collections.abc import Sequence
 
 from datasets import Dataset as HubRows
 from gem.envs.code_env import CodeEnv
-from pfh.data import HubData
-from pfh.domain import Problem
-from pfh.specs import DomainSpec
+from pfh.hooks.domains import DomainSpec, Problem
+from pfh.sources.datasets import HubData
 from pfh_domains import code
 from pfh_domains.code.checks import StdinTests, from_answer
 from pfh_domains.code.settings import Options

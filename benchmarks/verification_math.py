@@ -20,8 +20,8 @@ from collections.abc import Sequence
 
 from datasets import Dataset as HubRows
 from gem.envs.math_env import MathEnv
-from pfh.data import HubData
-from pfh.domain import Problem
+from pfh.hooks.domains import Problem
+from pfh.sources.datasets import HubData
 from pfh_domains.math import Math
 from pfh_domains.math.plain import number, simplified
 from pfh_domains.math.settings import Options

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from pfh import hookspecs
-from pfh.catalogue import KINDS, Plugin
-from pfh.plugins import REQUIRED_HOOK, Plugins
+from pfh.hooks import hookspecs
+from pfh.registry.catalogue import KINDS, Plugin
+from pfh.registry.plugins import REQUIRED_HOOK, Plugins
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -24,16 +24,16 @@ DOCS = Path(__file__).parent
 NOTICE = "<!-- Written by docs/make_reference.py from the code; edit the docstrings instead. -->\n\n<!-- fmt: off -->"
 
 CROSSING_HOOKS = {
-    "pfh.specs": "Specs and results",
-    "pfh.domain": "Domains",
-    "pfh.engine": "Engines",
-    "pfh.evaluation": "Evaluations",
-    "pfh.samples": "Samples",
-    "pfh.judging": "Judges",
-    "pfh.models": "Checkpoints",
-    "pfh.ledger": "The ledger",
-    "pfh.statistics": "Paired figures",
-    "pfh.data": "Datasets",
+    "pfh.hooks.methods": "Specs and results",
+    "pfh.hooks.domains": "Domains",
+    "pfh.hooks.backends": "Engines",
+    "pfh.hooks.evaluation": "Evaluations",
+    "pfh.hooks.samples": "Samples",
+    "pfh.hooks.judges": "Judges",
+    "pfh.sources.models": "Checkpoints",
+    "pfh.hooks.ledger": "The ledger",
+    "pfh.statistics.paired": "Paired figures",
+    "pfh.sources.datasets": "Datasets",
     "pfh.progress": "Progress",
     "pfh.errors": "Errors",
 }
@@ -41,7 +41,15 @@ CROSSING_HOOKS = {
 LEFT_OUT = {"HubData", "Silent"}
 """Implementations, which no plugin needs to know."""
 
-FOR_PLUGINS = ("pfh.training", "pfh.rollouts", "pfh.turns", "pfh.templates", "pfh.subset", "pfh.samples", "pfh.fakes")
+FOR_PLUGINS = (
+    "pfh.kit.training",
+    "pfh.kit.rollouts",
+    "pfh.kit.conversations",
+    "pfh.kit.tokens.chat_templates",
+    "pfh.kit.subset",
+    "pfh.hooks.samples",
+    "pfh.testing",
+)
 """Modules whose functions are there for plugins to call."""
 
 CHOSEN_BY = {
@@ -72,7 +80,7 @@ def hooks_page() -> str:
                 for kind in KINDS
             ],
         ),
-        "Any kind may also implement [`options`](#options). In the examples below `fakes` is `pfh.fakes`.",
+        "Any kind may also implement [`options`](#options). In the examples below `fakes` is `pfh.testing`.",
         "## The hooks",
         *(_hook(name) for name, hook in vars(hookspecs).items() if hasattr(hook, "pfh_spec")),
         "## The types",

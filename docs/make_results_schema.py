@@ -1,4 +1,4 @@
-"""Writes docs/results.schema.json, and the tables of fields in docs/results-schema.md, from the models in pfh.results.
+"""Writes docs/results.schema.json, and the tables of fields in docs/results-schema.md, from pfh.results.records.
 
 Run it after a field was added: `python docs/make_results_schema.py`. A test compares both files with the models.
 """
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pfh.results import RunResults
+from pfh.results.records import RunResults
 
 FOLDER = Path(__file__).parent
 MARK = "<!-- The rest is written by make_results_schema.py. -->\n"

@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from pathlib import Path
 
 import pytest
-from pfh.models import Checkpoint
+from pfh.hooks.checkpoint import Checkpoint
 from pfh.progress import Silent
 
 from tests.tiny import tiny_llama
@@ -27,9 +27,9 @@ def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def embedded_checkpoint() -> Checkpoint:
     """Return the embedded SmolLM2, made once in the user's store (`PFH_STORE`)."""
-    from pfh.plugins import Plugins
-    from pfh.session import Session
-    from pfh.steps import embedded_start
-    from pfh.store import Store, default_root
+    from pfh.registry.plugins import Plugins
+    from pfh.steps.session import Session
+    from pfh.steps.starts import embedded_start
+    from pfh.store.store import Store, default_root
 
     return embedded_start(Session(plugins=Plugins(), store=Store(default_root()), progress=Silent()))

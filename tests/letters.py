@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pfh.domain import Problem, Verdict
-from pfh.engine import Sampling
-from pfh.models import Checkpoint
-from pfh.specs import TrainingSpec
+from pfh.hooks.backends import Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Verdict
+from pfh.hooks.methods import TrainingSpec
 
 
 class Letters:

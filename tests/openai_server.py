@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from pfh.engine import Engine, GenerationRequest, Sampling
+from pfh.hooks.backends import Engine, GenerationRequest, Sampling
 
 
 class Endpoint:

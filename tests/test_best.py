@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from pfh.domain import Verdict
 from pfh.errors import UserError
-from pfh.supervised import Example, SupervisedOptions, train_on
-from pfh.validation import ValidatedOptions, hold_back
+from pfh.hooks.domains import Verdict
+from pfh.kit.supervised import Example, SupervisedOptions, train_on
+from pfh.kit.validation import ValidatedOptions, hold_back
 from pfh_methods import grpo
 
 from tests.letters import Letters, problems, same, training_spec, untimed, weights

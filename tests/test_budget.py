@@ -1,12 +1,12 @@
 """Budgets: read from text, kept to by trainers, booked phase by phase."""
 
 import pytest
-from pfh.budget import Account, Budget, spent
 from pfh.errors import StepFailedError, UserError
-from pfh.ledger import Phase
+from pfh.hooks.budget import Account, Budget, spent
+from pfh.hooks.ledger import Phase
+from pfh.kit.training import TrainingOptions, train_resumably
+from pfh.kit.training.spending import samples_of
 from pfh.progress import Silent
-from pfh.training import TrainingOptions, train_resumably
-from pfh.training.spending import samples_of
 
 from tests.test_training import adapter_of, run, same, trainer_for
 

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pfh.catalogue import Catalogue
 from pfh.errors import PluginError
+from pfh.registry.catalogue import Catalogue
 
 from tests.plugin_dists import METHOD, install, install_method
 

@@ -12,14 +12,14 @@ import zlib
 from collections.abc import Mapping
 
 import pytest
-from pfh.data import Dataset, HubData, Row
-from pfh.domain import Problem
 from pfh.errors import DataUnavailableError, UserError
-from pfh.fakes import FakeEngine
-from pfh.options import fill
-from pfh.rollouts import single_turn
+from pfh.hooks.datasets import Dataset, Row
+from pfh.hooks.domains import DomainSpec, GenerationSpec, Problem
+from pfh.kit.rollouts import single_turn
+from pfh.registry.options import fill
 from pfh.sandbox import available
-from pfh.specs import DomainSpec, GenerationSpec
+from pfh.sources.datasets import HubData
+from pfh.testing import FakeEngine
 from pfh_domains import code
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import load_holdout

@@ -5,18 +5,19 @@ import json
 
 import numpy as np
 import pytest
-from pfh.compare import CompareSpec, compare
+from pfh.commands.compare import compare
+from pfh.commands.evaluate import evaluate
+from pfh.commands.requests import CompareSpec, MeasureSpec
 from pfh.errors import UserError
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.measure import MeasureSpec, measure
-from pfh.plugins import Plugins
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.launchers import EvalChoice
+from pfh.hooks.samples import Sample
 from pfh.progress import Silent
-from pfh.results import read_results
-from pfh.run import EvalChoice
-from pfh.samples import Sample
-from pfh.seeds import compare_seeds, hierarchical_interval, with_noise_floor
-from pfh.statistics import compare_evaluations, paired_interval
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.results.records import read_results
+from pfh.statistics.paired import compare_evaluations, paired_interval
+from pfh.statistics.seeds import compare_seeds, hierarchical_interval, with_noise_floor
+from pfh.store.store import Store
 from pfh_cli.main import app
 from typer.testing import CliRunner
 
@@ -28,8 +29,8 @@ BACKEND = '''
 import hashlib
 
 from pfh import hookimpl
-from pfh.engine import Completion
-from pfh.fakes import FakeEngine
+from pfh.hooks.backends import Completion
+from pfh.testing import FakeEngine
 
 LOADED, USED = [], []
 
@@ -65,9 +66,9 @@ def open_engine(spec):
 QUIZ = '''
 """Multiple choice: is the answer an A? One benchmark cannot be had."""
 from pfh import hookimpl
-from pfh.engine import GenerationRequest, Sampling
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.samples import Sample
+from pfh.hooks.backends import GenerationRequest, Sampling
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample
 from pydantic import BaseModel
 
 
@@ -84,10 +85,10 @@ def options():
 @hookimpl
 def evaluate(spec):
     names = spec.benchmarks or ("letters", "far")
-    return Evaluation(family="quiz", benchmarks=tuple(measure(name, spec) for name in names))
+    return Evaluation(family="quiz", benchmarks=tuple(evaluate(name, spec) for name in names))
 
 
-def measure(name, spec):
+def evaluate(name, spec):
     about = {"name": name, "version": "1", "metric": "accuracy", "higher_is_better": True}
     if name == "far":
         return Benchmark(**about, status="NOT_RUN", reason="org/far is not in reach")
@@ -279,7 +280,7 @@ def test_samples_that_the_store_lost_are_named(compared, models, tmp_path):
 
 def test_eval_measures_one_model(plugins, models, tmp_path, backend):
     spec = MeasureSpec(models=(models["base"],), evals=QUIZZED, backend="hash")
-    outcome = measure(spec, plugins=Plugins(), store=Store(tmp_path / "s"), progress=Silent(), output=tmp_path / "m")
+    outcome = evaluate(spec, plugins=Plugins(), store=Store(tmp_path / "s"), progress=Silent(), output=tmp_path / "m")
     letters, far = outcome.results.measured[0].families[0].benchmarks
     assert (letters.n, letters.binary, letters.ci_method) == (40, True, "Wilson")
     assert letters.ci_low < letters.score < letters.ci_high

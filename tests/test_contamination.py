@@ -10,14 +10,14 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pfh.contamination import check_stages
-from pfh.domain import Problem
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.overlap import GRAM, find_overlaps, index_prompts, normalised
+from pfh.hooks.domains import Problem
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample
 from pfh.progress import Silent
-from pfh.results import FamilyRecord, ModelRecord, StageRecord
-from pfh.samples import Sample
-from pfh.statistics import compare_evaluations
+from pfh.results.contamination import check_stages
+from pfh.results.overlap import GRAM, find_overlaps, index_prompts, normalised
+from pfh.results.records import FamilyRecord, ModelRecord, StageRecord
+from pfh.statistics.paired import compare_evaluations
 
 WORDS = [a + b for a, b in itertools.product(("ka", "lo", "mi", "nu", "pe"), ("ra", "so", "ti", "vu", "xe", "zo"))]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from pfh.data import HubData, read_jsonl
 from pfh.errors import DataUnavailableError, UserError
+from pfh.sources.datasets import HubData, read_jsonl
 
 COMMIT = "0" * 39 + "1"
 HUB_FILES = {"README.md": b"---\nlicense: mit\n---\n", "test.jsonl": b'{"prompt": "one"}\n{"prompt": "two"}\n'}
@@ -143,7 +143,7 @@ def load_elsewhere(home: Path, endpoint: str, *hub_ids: str, offline: bool = Fal
     """Load in a fresh process, since the hub's address is read at import; give each origin or error message."""
     script = (
         "import sys\n"
-        "from pfh.data import HubData\n"
+        "from pfh.sources.datasets import HubData\n"
         "from pfh.errors import DataUnavailableError\n"
         "data = HubData()\n"
         "for hub_id in sys.argv[1:]:\n"

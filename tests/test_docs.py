@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from pfh import hookspecs
-from pfh.catalogue import KINDS
-from pfh.plugins import Plugins
+from pfh.hooks import hookspecs
 from pfh.progress import Silent
+from pfh.registry.catalogue import KINDS
+from pfh.registry.plugins import Plugins
 from pfh_cli.main import app
 from typer.exceptions import Exit, TyperException
 
@@ -184,12 +184,12 @@ def test_there_are_command_lines_to_check() -> None:
 def test_the_wrapper_of_the_guide_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    from pfh import fakes
+    from pfh import testing as fakes
 
     block = next(block for block in BLOCKS if block.marker == "runs: wrapper")
     (tmp_path / "says_when.py").write_text(block.text)
     (tmp_path / "trains.py").write_text(
-        "from pfh import hookimpl\nfrom pfh.specs import TrainingResult\n\n\n"
+        "from pfh import hookimpl\nfrom pfh.hooks.methods import TrainingResult\n\n\n"
         "@hookimpl\ndef train(spec):\n    return TrainingResult(path=spec.output_dir, phases=())\n"
     )
     metadata = tmp_path / "third_party-1.dist-info"

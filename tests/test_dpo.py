@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pfh.domain import Problem, Rollout, Verdict
-from pfh.engine import Sampling
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Checkpoint
-from pfh.options import fill
-from pfh.specs import TrainingSpec
-from pfh.training import COMPLETE, load_for_training, trainer_arguments
+from pfh.hooks.backends import Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Rollout, Verdict
+from pfh.hooks.methods import TrainingSpec
+from pfh.kit.training import COMPLETE, load_for_training, trainer_arguments
+from pfh.registry.options import fill
 from pfh_methods import dpo
 
 SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2, "batch_size": 4, "samples": 2, "max_length": 64}

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pfh.budget import Account, Budget
-from pfh.domain import Rollout
-from pfh.models import Checkpoint
-from pfh.plugins import Plugins
-from pfh.specs import TrainingResult, TrainingSpec
+from pfh.hooks.budget import Account, Budget
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Rollout
+from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.registry.plugins import Plugins
 
 from tests.letters import Letters, problems, same, untimed, weights
 from tests.tiny import tiny_model
@@ -146,7 +146,7 @@ def test_one_seed_gives_one_result_whether_activations_are_kept_or_computed_agai
 def test_a_budget_in_any_unit_ends_it(train, unit, monkeypatch):
     if unit == "seconds":
         ticks = itertools.count()
-        monkeypatch.setattr("pfh.training.spending.time.monotonic", lambda: float(next(ticks)))
+        monkeypatch.setattr("pfh.kit.training.spending.time.monotonic", lambda: float(next(ticks)))
     unlimited = train(adapter="lora").phases[-1]
     amount = {"updates": 1, "samples": 15, "tokens": unlimited.tokens, "seconds": 12}[unit]
     limited = train(adapter="lora", max_steps="1000", account=Account(Budget(amount=amount, unit=unit)))

@@ -133,8 +133,8 @@ def test_a_benchmark_asked_for_by_name_that_cannot_run_is_the_users_to_mend(
 def test_brevity_asks_the_questions_of_a_public_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     if not os.environ.get("PFH_DATA_MIRROR"):
         pytest.skip("PFH_DATA_MIRROR is not set")
-    from pfh import fakes
-    from pfh.data import HubData
+    from pfh import testing as fakes
+    from pfh.sources.datasets import HubData
 
     monkeypatch.syspath_prepend(str(EXAMPLES[1] / "src"))
     pfh_brevity = pytest.importorskip("pfh_brevity")
@@ -151,9 +151,9 @@ def test_orpo_computes_the_loss_of_the_paper(
     tiny_llama_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
-    from pfh import fakes
-    from pfh.models import Checkpoint
-    from pfh.templates import render
+    from pfh import testing as fakes
+    from pfh.hooks.checkpoint import Checkpoint
+    from pfh.kit.tokens.chat_templates import render
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     monkeypatch.syspath_prepend(str(EXAMPLES[0] / "src"))

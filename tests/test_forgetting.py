@@ -12,16 +12,16 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from pfh.data import Dataset
-from pfh.engine import Completion, GenerationRequest, Sampling, Score, ScoringRequest
 from pfh.errors import DataUnavailableError, StepFailedError, UserError
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.fakes import FakeEngine, NoData, evaluation_spec
-from pfh.models import Checkpoint
-from pfh.samples import Sample
+from pfh.hooks.backends import Completion, EngineSpec, GenerationRequest, Sampling, Score, ScoringRequest
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.datasets import Dataset
+from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample
 from pfh.sandbox import available
-from pfh.specs import AnalysisSpec, EngineSpec, EvaluationSpec, PlanSpec
-from pfh.statistics import compare_evaluations
+from pfh.statistics.paired import compare_evaluations
+from pfh.testing import FakeEngine, NoData, evaluation_spec
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import forgetting
 from pfh_evals.forgetting.battery import BATTERY, CATEGORIES, category_of, preset_limit, preset_names

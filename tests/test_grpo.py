@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pfh.errors import StepFailedError, UserError
-from pfh.options import fill
+from pfh.registry.options import fill
 from pfh_methods import grpo, reinforce
 from pfh_methods.collapse import repeated_share, signs_of_collapse
 from pfh_methods.on_domain import end_of_completion

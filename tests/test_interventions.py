@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pfh.engine import GenerationRequest, Intervention, Sampling, ScoringRequest
 from pfh.errors import UserError
-from pfh.fakes import FakeEngine
-from pfh.journal import JournaledEngine
-from pfh.models import Checkpoint
+from pfh.hooks.backends import EngineSpec, GenerationRequest, Intervention, Sampling, ScoringRequest
+from pfh.hooks.checkpoint import Checkpoint
 from pfh.progress import Silent
-from pfh.specs import EngineSpec
+from pfh.store.journal import JournaledEngine
+from pfh.testing import FakeEngine
 from pfh_backends.hf.engine import HfEngine
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

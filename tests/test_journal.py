@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from pfh.engine import GenerationRequest, Sampling, ScoringRequest
-from pfh.fakes import FakeEngine
-from pfh.journal import JournaledEngine
+from pfh.hooks.backends import GenerationRequest, Sampling, ScoringRequest
 from pfh.progress import Silent
+from pfh.store.journal import JournaledEngine
+from pfh.testing import FakeEngine
 
 SAMPLING = Sampling(max_new_tokens=8)
 

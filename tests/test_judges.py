@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pfh.data import HubData
-from pfh.judging import Judge
-from pfh.specs import JudgeSpec
+from pfh.hooks.judges import Judge, JudgeSpec
+from pfh.sources.datasets import HubData
 from pfh_judges import embedding, rule
 from pfh_judges.embedding import COMPLETIONS, EmbeddingJudge, Matrix, load_embedding
 from pfh_judges.rule import RuleJudge, is_refusal

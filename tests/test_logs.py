@@ -8,17 +8,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from pfh.compare import CompareSpec, compare
+from pfh.commands.compare import compare
+from pfh.commands.evaluate import evaluate
+from pfh.commands.requests import CompareSpec, MeasureSpec
+from pfh.commands.subjects import open_subject
 from pfh.errors import UserError
+from pfh.hooks.launchers import EvalChoice
 from pfh.logs import open_log
 from pfh.logs.export import export_lm_eval
-from pfh.measure import MeasureSpec, measure
-from pfh.plugins import Plugins
 from pfh.progress import Silent
-from pfh.run import EvalChoice
-from pfh.session import Session
-from pfh.sides import open_side
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.store.store import Store
 
 from tests.tiny import tiny_llama
 
@@ -268,7 +269,7 @@ def test_what_is_no_log_is_said(text, tmp_path, monkeypatch):
 def test_a_log_without_its_prefix_is_recognised(made, tmp_path):
     session = Session(plugins=Plugins(), store=Store(tmp_path), progress=Silent())
     with pytest.raises(UserError, match=f"write lm-eval:{made['before']}"):
-        open_side(str(made["before"]), session)
+        open_subject(str(made["before"]), session)
 
 
 def figures(rows):
@@ -290,7 +291,7 @@ def test_an_export_reads_back_with_the_same_figures(made, tmp_path):
     texts = {name: f"lm-eval:{folder}" for name, folder in made.items()}
     exported = {}
     for name, text in texts.items():
-        side = open_side(text, Session(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent()))
+        side = open_subject(text, Session(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent()))
         stored = side.families["lm-eval"]
         exported[name] = export_lm_eval(tmp_path / name, side.model.name, [stored.evaluation], stored.settings)
     assert all(list(folder.glob("samples_*_*.jsonl")) for folder in exported.values())
@@ -339,7 +340,7 @@ def test_an_exported_log_is_what_lm_eval_writes(made, tmp_path):
 
 def test_one_log_is_measured_by_itself_and_reopened(made, tmp_path):
     spec = MeasureSpec(models=(f"lm-eval:{made['before']}",), evals=(EvalChoice.parse("lm-eval:next_number"),))
-    outcome = measure(
+    outcome = evaluate(
         spec, plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent(), output=tmp_path / "m"
     )
     rows = outcome.results.measured[0].families[0].benchmarks

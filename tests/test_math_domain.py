@@ -10,13 +10,13 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pfh.data import Dataset, HubData, Row
-from pfh.domain import Problem
 from pfh.errors import DataUnavailableError, StepFailedError, UserError
-from pfh.fakes import FakeEngine
-from pfh.options import fill
-from pfh.rollouts import single_turn
-from pfh.specs import DomainSpec, GenerationSpec
+from pfh.hooks.datasets import Dataset, Row
+from pfh.hooks.domains import DomainSpec, GenerationSpec, Problem
+from pfh.kit.rollouts import single_turn
+from pfh.registry.options import fill
+from pfh.sources.datasets import HubData
+from pfh.testing import FakeEngine
 from pfh_domains import math
 from pfh_domains.math.extraction import LONGEST_ANSWER, extract_answer
 from pfh_domains.math.prompts import EXAMPLES

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from pfh.errors import UserError
-from pfh.plugins import Plugins
+from pfh.hooks.domains import DomainSpec
 from pfh.progress import Silent
-from pfh.rollouts import read_rollouts
-from pfh.session import Session
-from pfh.specs import DomainSpec
-from pfh.steps import Ground, training
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.steps.domains import OpenDomain
+from pfh.steps.session import Session
+from pfh.steps.training import training
+from pfh.store.rollouts import read_rollouts
+from pfh.store.store import Store
 
 from tests.plugin_dists import install
 from tests.test_run import COIN
@@ -33,10 +34,10 @@ def session(tmp_path, monkeypatch):
 
 
 def train(session, tiny_llama_path, method, **options):
-    from pfh.models import resolve
+    from pfh.sources.models import resolve
 
     domain = session.plugins.open_domain("coin", DomainSpec(options=None, data=session.data))
-    ground = Ground(name="coin", domain=domain, problems=domain.problems("train", 8, 0))
+    ground = OpenDomain(name="coin", domain=domain, problems=domain.problems("train", 8, 0))
     start = resolve(str(tiny_llama_path), cache_dir=session.store.cache)
     return training(
         session, start, ground, method, options=session.plugins.options("methods", method, SMALL | options), seed=0

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from pfh import templates
 from pfh.errors import UserError
-from pfh.fingerprints import file_hash
-from pfh.models import Checkpoint, family, record_base, resolve
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit.tokens import chat_templates as templates
+from pfh.sources.fingerprints import file_hash
+from pfh.sources.models import family, record_base, resolve
 
 from tests.tiny import CHATML, tiny_adapter, tiny_tokenizer
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from pfh import sandbox, templates
-from pfh.domain import Problem, Reply
-from pfh.options import fill
-from pfh.specs import DomainSpec
-from pfh.tokens import encode_text
+from pfh import sandbox
+from pfh.hooks.domains import DomainSpec, Problem, Reply
+from pfh.kit.tokens import chat_templates as templates
+from pfh.kit.tokens.encoding import encode_text
+from pfh.registry.options import fill
 from pfh_domains import math
 from pfh_domains.math.settings import Options as MathOptions
 from pfh_methods import grpo

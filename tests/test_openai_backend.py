@@ -3,16 +3,18 @@
 import dataclasses
 
 import pytest
-from pfh.engine import GenerationRequest, Sampling, ScoringRequest
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Endpoint, family, resolve
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec, GenerationRequest, Sampling, ScoringRequest
+from pfh.hooks.checkpoint import Endpoint
+from pfh.hooks.domains import DomainSpec
+from pfh.kit.teachers import check_family
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import DomainSpec, EngineSpec
-from pfh.steps import Ground, rollouts
-from pfh.store import Store
-from pfh.teaching import check_family
+from pfh.registry.plugins import Plugins
+from pfh.sources.models import family, resolve
+from pfh.steps.domains import OpenDomain
+from pfh.steps.rollouts import rollouts
+from pfh.steps.session import Session
+from pfh.store.store import Store
 from pfh_backends import openai as backend
 from pfh_backends.hf.engine import HfEngine
 
@@ -160,7 +162,7 @@ def test_a_teachers_rollouts_are_drawn_by_the_endpoint_and_counted(remote, endpo
     domain = session.plugins.open_domain(
         "reasoning", DomainSpec(options=session.plugins.options("domains", "reasoning", {}), data=session.data)
     )
-    ground = Ground(name="reasoning", domain=domain, problems=domain.problems("train", 2, seed=0))
+    ground = OpenDomain(name="reasoning", domain=domain, problems=domain.problems("train", 2, seed=0))
     drawn, phase = rollouts(session, remote, ground, samples=3, sampling=Sampling(max_new_tokens=4), seed=0)
     again, _ = rollouts(session, remote, ground, samples=3, sampling=Sampling(max_new_tokens=4), seed=0)
     session.release()

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from pfh import fakes, hookspecs
-from pfh.assignments import share_out
-from pfh.checking import check_apart
+from pfh import testing as fakes
 from pfh.errors import PluginError, StepFailedError, UserError
-from pfh.plugins import Plugins
-from pfh.specs import LaunchSpec
+from pfh.hooks import hookspecs
+from pfh.hooks.launchers import LaunchSpec
+from pfh.registry.assignments import assign_options
+from pfh.registry.checking import check_apart
+from pfh.registry.plugins import Plugins
 
 from tests.plugin_dists import METHOD, install, install_method
 
@@ -21,7 +22,7 @@ HOOKS = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "pfh_sp
 SPARE = """\
 from pathlib import Path
 from pfh import hookimpl
-from pfh.specs import TrainingResult
+from pfh.hooks.methods import TrainingResult
 
 @hookimpl
 def train(spec):
@@ -297,7 +298,7 @@ def chosen(install_here, tmp_path: Path):
 def test_options_reach_the_plugins_they_are_for(chosen, given, expected):
     plugins, methods = chosen
 
-    assert share_out(given, methods, plugins) == expected
+    assert assign_options(given, methods, plugins) == expected
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ def test_an_option_for_nobody_is_told(chosen, given, message):
     plugins, methods = chosen
 
     with pytest.raises(UserError, match=re.escape(message)):
-        share_out([given], methods, plugins)
+        assign_options([given], methods, plugins)
 
 
 def test_a_plugin_is_checked_in_a_process_of_its_own(install_here, tmp_path: Path):

@@ -9,19 +9,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pfh.compare import CompareSpec, compare
-from pfh.engine import Sampling
+from pfh.commands.compare import compare
+from pfh.commands.requests import CompareSpec
 from pfh.errors import DataUnavailableError, UserError
-from pfh.evaluation import read_evaluation, write_evaluation
-from pfh.fakes import FakeEngine, evaluation_spec
-from pfh.judging import Judgement
-from pfh.models import Checkpoint
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec, Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.evals import AnalysisSpec, Reference
+from pfh.hooks.judges import Judgement
+from pfh.hooks.launchers import EvalChoice
 from pfh.progress import Silent
-from pfh.run import EvalChoice
-from pfh.specs import AnalysisSpec, EngineSpec, Reference
-from pfh.statistics import compare_evaluations
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.statistics.paired import compare_evaluations
+from pfh.store.evaluations import read_evaluation, write_evaluation
+from pfh.store.store import Store
+from pfh.testing import FakeEngine, evaluation_spec
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import policy
 from pfh_evals.policy import calibration, divergence, formats, intervals, words
@@ -345,8 +346,8 @@ def test_the_domains_problems_are_asked_too():
 
 
 def test_the_family_target_draws_the_same_completions_of_a_problem():
-    from pfh.specs import GenerationSpec
-    from pfh.turns import roll_out
+    from pfh.hooks.domains import GenerationSpec
+    from pfh.kit.conversations import roll_out
 
     class Asked(FakeEngine):
         def generate(self, requests, sampling):

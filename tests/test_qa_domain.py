@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pfh.data import Dataset, HubData, Row
-from pfh.domain import Problem, Rollout
 from pfh.errors import DataUnavailableError, UserError
-from pfh.options import fill
-from pfh.rollouts import read_rollouts, write_rollouts
-from pfh.specs import DomainSpec
+from pfh.hooks.datasets import Dataset, Row
+from pfh.hooks.domains import DomainSpec, Problem, Rollout
+from pfh.registry.options import fill
+from pfh.sources.datasets import HubData
+from pfh.store.rollouts import read_rollouts, write_rollouts
 from pfh_domains import qa
 from pfh_domains.qa.extraction import LONGEST_ANSWER, extract_answer
 from pfh_domains.qa.matching import exact_match, normalised, token_f1

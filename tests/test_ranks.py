@@ -9,19 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pfh.engine import Sampling
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Checkpoint, Endpoint
-from pfh.plugins import Plugins
+from pfh.hooks.backends import Sampling
+from pfh.hooks.checkpoint import Checkpoint, Endpoint
+from pfh.hooks.domains import DomainSpec
+from pfh.kit.training import TrainingOptions, train_resumably
 from pfh.progress import Silent
-from pfh.ranks import configuration
-from pfh.ranks.configuration import read_configuration, refuse_being_launched
-from pfh.ranks.exchange import Draw, Exchange, read_draw
-from pfh.session import Session
-from pfh.specs import DomainSpec
-from pfh.steps import Ground, training
-from pfh.store import Store
-from pfh.training import TrainingOptions, train_resumably
+from pfh.registry.plugins import Plugins
+from pfh.steps.domains import OpenDomain
+from pfh.steps.ranks import configuration
+from pfh.steps.ranks.configuration import check_not_launched, read_configuration
+from pfh.steps.ranks.exchange import Draw, Exchange, read_draw
+from pfh.steps.session import Session
+from pfh.steps.training import training
+from pfh.store.store import Store
 
 from tests.letters import problems, same, weights
 from tests.plugin_dists import install
@@ -55,8 +56,8 @@ import os, time
 from pathlib import Path
 from pfh import hookimpl
 from pfh.errors import StartAgainError, UserError
-from pfh.ledger import Phase
-from pfh.specs import TrainingResult
+from pfh.hooks.ledger import Phase
+from pfh.hooks.methods import TrainingResult
 from pydantic import BaseModel
 
 class Options(BaseModel):
@@ -141,7 +142,7 @@ class Watched(Silent):
 def train(store, start, method, ranks=None, progress=None, **options):
     session = Session(plugins=Plugins(), store=Store(store), progress=progress or Silent())
     domain = session.plugins.open_domain("coin", DomainSpec(options=None, data=session.data))
-    ground = Ground(name="coin", domain=domain, problems=domain.problems("train", 8, 0))
+    ground = OpenDomain(name="coin", domain=domain, problems=domain.problems("train", 8, 0))
     checkpoint = Checkpoint(name="start", path=start, fingerprint="start")
     filled = session.plugins.options("methods", method, options)
     try:
@@ -313,10 +314,10 @@ def test_what_a_configuration_says_names_a_step_and_how_it_is_written_does_not(t
 
 
 def test_a_whole_run_in_several_processes_is_refused(monkeypatch):
-    refuse_being_launched()
+    check_not_launched()
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="--accelerate"):
-        refuse_being_launched()
+        check_not_launched()
 
 
 def test_examples_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):
@@ -326,7 +327,8 @@ def test_examples_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_run_is_refused_before_anything_is_measured_if_its_updates_cannot_be_shared_out(two):
-    from pfh.run import EvalChoice, RunSpec, validate
+    from pfh.commands.requests import validate
+    from pfh.hooks.launchers import EvalChoice, RunSpec
 
     odd = {"methods:gt-sft": {"batch_size": "3"}}
     spec = RunSpec(methods=("gt-sft",), evals=(EvalChoice(family="safety"),), options=odd, accelerate=str(two.path))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pfh.errors import UserError
-from pfh.options import fill
+from pfh.registry.options import fill
 from pfh_domains.reasoning import DEFAULT_TASKS, TASKS, Options, Reasoning, extract_answer
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from pfh.errors import UserError
-from pfh.options import fill
+from pfh.registry.options import fill
 from pfh_domains.reasoning import Options, Reasoning
 from pfh_domains.reasoning.tasks import COMPUTING, EXACT, TASKS, WITHOUT_REFERENCE, all_tasks
 

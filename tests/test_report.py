@@ -12,14 +12,15 @@ from io import StringIO
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.ledger import Phase
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.ledger import Phase
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Plot, Table
 from pfh.report import write_report
 from pfh.report.charts import curves, forests, transitions
-from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord
-from pfh.samples import Sample
-from pfh.specs import Plot, Table
-from pfh.statistics import Comparison, compare_evaluations
+from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord
+from pfh.statistics.paired import compare_evaluations
 from pfh.text import printable
 from pfh_cli.tables import print_results
 from rich.console import Console

@@ -8,18 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pfh.compare import CompareSpec, compare
+from pfh.commands.compare import compare
+from pfh.commands.requests import CompareSpec
+from pfh.commands.run import execute
 from pfh.errors import UserError
-from pfh.evaluation import Evaluation, read_evaluation, write_evaluation
-from pfh.fakes import FakeEngine, NoData, evaluation_spec
-from pfh.measurements import measure_evaluation
-from pfh.models import Checkpoint
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.evals import AnalysisSpec, Reference
+from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.progress import Silent
-from pfh.run import EvalChoice, RunSpec, execute
-from pfh.specs import AnalysisSpec, EngineSpec, Reference
-from pfh.statistics import compare_evaluations
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.statistics.paired import compare_evaluations
+from pfh.statistics.single import measure_evaluation
+from pfh.store.evaluations import read_evaluation, write_evaluation
+from pfh.store.store import Store
+from pfh.testing import FakeEngine, NoData, evaluation_spec
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import representation
 from pfh_evals.representation import activations, deltas, documents, probes, refusal, similarity, spectra, weights
@@ -166,10 +170,10 @@ def statements_of(n):
 
 def test_no_group_is_on_both_sides_of_the_split():
     parts = probes.split(statements_of(60))
-    sides = [{int(parts.groups[index]) for index in side} for side in (parts.train, parts.test)]
-    assert not sides[0] & sides[1]
+    subjects = [{int(parts.groups[index]) for index in side} for side in (parts.train, parts.test)]
+    assert not subjects[0] & subjects[1]
     assert len(parts.test) == 40
-    assert parts.shortage == ""
+    assert parts.too_few == ""
 
 
 def test_a_probe_finds_what_is_there_and_nothing_where_there_is_nothing():
@@ -211,8 +215,8 @@ def test_several_labels_and_too_few_statements():
     parts = probes.split(rows)
     features = np.eye(3, dtype=np.float32)[parts.labels][:, None]
     assert probes.accuracies(probes.fit_layers(features, parts), features, parts)[0] == 1
-    assert "at least 8" in probes.split(statements_of(6)).shortage
-    assert "at least two" in probes.split([replace(row, label="true") for row in rows]).shortage
+    assert "at least 8" in probes.split(statements_of(6)).too_few
+    assert "at least two" in probes.split([replace(row, label="true") for row in rows]).too_few
 
 
 # Weight deltas
@@ -517,7 +521,7 @@ def test_a_dataset_that_cannot_be_had_and_a_source_that_names_none(tiny_llama_pa
 
 
 def test_a_labelled_dataset_takes_the_place_of_the_statements():
-    from pfh.data import Dataset
+    from pfh.hooks.datasets import Dataset
 
     class Rows(NoData):
         def load(self, hub_id, config="default", split="test"):

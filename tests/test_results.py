@@ -4,11 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
-from pfh.ledger import Phase
-from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord, read_results, results_json, write_results
-from pfh.specs import Plot, Table
-from pfh.statistics import Comparison
-from pfh.verdict import headline, verdict_lines
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.ledger import Phase
+from pfh.hooks.tables import Plot, Table
+from pfh.results.records import (
+    FamilyRecord,
+    ModelRecord,
+    RunResults,
+    StageRecord,
+    read_results,
+    results_json,
+    write_results,
+)
+from pfh.results.verdict import headline, verdict_lines
 from pydantic import ValidationError
 
 DOCS = Path(__file__).parent.parent / "docs"

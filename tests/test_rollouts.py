@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pfh.domain import Problem, Rollout, Verdict
-from pfh.engine import Completion, Sampling
-from pfh.fakes import FakeEngine
-from pfh.rollouts import read_rollouts, single_turn, write_rollouts
-from pfh.specs import GenerationSpec
+from pfh.hooks.backends import Completion, Sampling
+from pfh.hooks.domains import GenerationSpec, Problem, Rollout, Verdict
+from pfh.kit.rollouts import single_turn
+from pfh.store.rollouts import read_rollouts, write_rollouts
+from pfh.testing import FakeEngine
 
 
 class Echo:

@@ -8,13 +8,14 @@ import sys
 import time
 
 import pytest
+from pfh.commands.run import execute
 from pfh.errors import StepFailedError
-from pfh.evaluation import read_evaluation
-from pfh.plugins import Plugins
+from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.progress import Silent
-from pfh.results import read_results
-from pfh.run import EvalChoice, RunSpec, execute
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.results.records import read_results
+from pfh.store.evaluations import read_evaluation
+from pfh.store.store import Store
 
 from tests.plugin_dists import install
 
@@ -27,8 +28,8 @@ import re
 import zlib
 
 from pfh import hookimpl
-from pfh.domain import Problem, Verdict
-from pfh.engine import Sampling
+from pfh.hooks.domains import Problem, Verdict
+from pfh.hooks.backends import Sampling
 from pfh.errors import DataUnavailableError
 
 
@@ -64,9 +65,9 @@ PICKY = '''
 import os
 
 from pfh import hookimpl
-from pfh.engine import GenerationRequest, Sampling
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.samples import Sample, sample_id
+from pfh.hooks.backends import GenerationRequest, Sampling
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample, sample_id
 
 
 @hookimpl

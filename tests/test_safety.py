@@ -13,14 +13,15 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pfh.data import Dataset, DataSource, HubData
-from pfh.engine import Completion, GenerationRequest, Sampling
 from pfh.errors import DataUnavailableError, UserError
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.fakes import ApologyJudge, FakeEngine, NoData, evaluation_spec
-from pfh.specs import Analysis, AnalysisSpec
-from pfh.statistics import compare_evaluations
-from pfh.subset import spread
+from pfh.hooks.backends import Completion, GenerationRequest, Sampling
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.kit.subset import spread
+from pfh.sources.datasets import HubData
+from pfh.statistics.paired import compare_evaluations
+from pfh.testing import ApologyJudge, FakeEngine, NoData, evaluation_spec
 from pfh_evals import safety
 from pfh_evals.safety.benchmarks import BENCHMARKS, PROBES, select
 from pydantic import ValidationError
@@ -254,7 +255,7 @@ def test_findings_name_numbers_and_direction() -> None:
 def test_nothing_changed_is_said_so() -> None:
     analysis = analysis_of(evaluate(), evaluate())
     assert (
-        "On the 12 prompts of xstest-safe the refusal rate stayed at 0.00; no prompt changed sides."
+        "On the 12 prompts of xstest-safe the refusal rate stayed at 0.00; no prompt changed subjects."
         in analysis.findings
     )
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pfh.engine import ScoringRequest
 from pfh.errors import StepFailedError
-from pfh.models import Checkpoint
-from pfh.specs import EngineSpec
+from pfh.hooks.backends import EngineSpec, ScoringRequest
+from pfh.hooks.checkpoint import Checkpoint
 from pfh_backends.hf import blocks, packing, scoring, sharing
 from pfh_backends.hf.engine import HfEngine
 from pfh_backends.hf.trie import build, group_by_prefix

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pfh.domain import Problem, Verdict
-from pfh.engine import Sampling
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Checkpoint
-from pfh.options import fill
-from pfh.specs import TrainingSpec
-from pfh.supervised import Example, SupervisedOptions, train_on
-from pfh.training import load_for_training, trainer_arguments
+from pfh.hooks.backends import Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Verdict
+from pfh.hooks.methods import TrainingSpec
+from pfh.kit.supervised import Example, SupervisedOptions, train_on
+from pfh.kit.training import load_for_training, trainer_arguments
+from pfh.registry.options import fill
 from pfh_methods import sdft
 from pfh_methods.tally import Tally
 

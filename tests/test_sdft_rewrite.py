@@ -6,13 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from pfh.domain import Problem, Rollout, Verdict
-from pfh.engine import Sampling
 from pfh.errors import UserError
-from pfh.models import Checkpoint
-from pfh.options import fill
-from pfh.specs import TrainingSpec
-from pfh.supervised import Example
+from pfh.hooks.backends import Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Rollout, Verdict
+from pfh.hooks.methods import TrainingSpec
+from pfh.kit.supervised import Example
+from pfh.registry.options import fill
 from pfh_methods import sdft_rewrite
 
 SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2, "batch_size": 4, "max_length": 64, "epochs": 1}

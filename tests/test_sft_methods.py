@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pfh.domain import Problem, Rollout, Verdict
-from pfh.engine import Sampling
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Checkpoint
-from pfh.options import fill
-from pfh.specs import TrainingSpec
-from pfh.supervised import Example, SupervisedOptions, ground_truth, sft_trainer, verified_reference
-from pfh.teaching import accepted
-from pfh.training import load_for_training, trainer_arguments
+from pfh.hooks.backends import Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Rollout, Verdict
+from pfh.hooks.methods import TrainingSpec
+from pfh.kit.supervised import Example, SupervisedOptions, ground_truth, sft_trainer, verified_reference
+from pfh.kit.teachers import accepted
+from pfh.kit.training import load_for_training, trainer_arguments
+from pfh.registry.options import fill
 from pfh_methods import cf_sft, gt_sft, sf_sft
 
 from tests.tiny import tiny_model

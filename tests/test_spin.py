@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pfh.budget import Account, Budget
-from pfh.domain import Problem, Rollout, Verdict
-from pfh.engine import Sampling
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Checkpoint
-from pfh.specs import TrainingSpec
-from pfh.supervised import Example
-from pfh.training import load_for_training, save_trained, train_resumably, trainer_arguments
+from pfh.hooks.backends import Sampling
+from pfh.hooks.budget import Account, Budget
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Rollout, Verdict
+from pfh.hooks.methods import TrainingSpec
+from pfh.kit.supervised import Example
+from pfh.kit.training import load_for_training, save_trained, train_resumably, trainer_arguments
 from pfh_methods import dpo, spin
 
 START = Checkpoint(name="start", path=Path("start"), fingerprint="start")

@@ -18,16 +18,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pfh import packages
 from pfh.errors import UserError
-from pfh.fakes import FakeEngine
-from pfh.models import Checkpoint
-from pfh.packages import fetch_folder, fetch_member
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit.refusal_prompts import Prompt, PromptSet, load_prompts
 from pfh.progress import Silent
+from pfh.sources import wheels as packages
+from pfh.sources.wheels import fetch_folder, fetch_member
 from pfh.starts import safe
 from pfh.starts.embedded import EMBEDDED_NAME, build_embedded
-from pfh.starts.prompts import Prompt, PromptSet, load_prompts
 from pfh.starts.safe import REPORT_FILE, build_safe, refuses
+from pfh.testing import FakeEngine
 
 PROBES = Path(__file__).parents[1] / "plugins/evals/pfh_evals/safety/probes.json"
 WEIGHTS = b"some weights" * 100_000

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.samples import Sample
-from pfh.statistics import adjust, compare_evaluations, paired_interval, paired_p_value
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample
+from pfh.statistics.paired import adjust, compare_evaluations, paired_interval, paired_p_value
 from scipy.stats import wilcoxon
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests

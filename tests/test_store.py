@@ -8,7 +8,7 @@ import os
 import pytest
 from pfh.errors import StepFailedError, UserError
 from pfh.progress import Silent
-from pfh.store import MANIFEST, Store, artifact_key
+from pfh.store.store import MANIFEST, Store, artifact_key
 
 
 class Lines(Silent):

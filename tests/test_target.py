@@ -9,14 +9,14 @@ from math import comb
 from typing import Any
 
 import pytest
-from pfh.domain import Problem, Verdict
-from pfh.engine import Completion, GenerationRequest, Sampling
 from pfh.errors import DataUnavailableError, UserError
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.fakes import EchoDomain, FakeEngine, evaluation_spec
-from pfh.plugins import Plugins
-from pfh.specs import Analysis, AnalysisSpec
-from pfh.statistics import compare_evaluations
+from pfh.hooks.backends import Completion, GenerationRequest, Sampling
+from pfh.hooks.domains import Problem, Verdict
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.registry.plugins import Plugins
+from pfh.statistics.paired import compare_evaluations
+from pfh.testing import EchoDomain, FakeEngine, evaluation_spec
 from pfh_evals import target
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from pfh.errors import StepFailedError, UserError
-from pfh.models import Checkpoint
-from pfh.progress import Silent
-from pfh.training import (
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit.training import (
     COMPLETE,
     TrainingOptions,
     last_complete_checkpoint,
@@ -21,6 +20,7 @@ from pfh.training import (
     train_resumably,
     trainer_arguments,
 )
+from pfh.progress import Silent
 
 from tests.tiny import tiny_adapter, tiny_llama
 
@@ -128,7 +128,7 @@ def test_an_adapter_is_merged_on_loading(tiny_llama_path, tmp_path):
 
 
 def test_a_tokenizer_without_template_or_padding_gets_both(tmp_path):
-    from pfh.templates import PLAIN_TEMPLATE
+    from pfh.kit.tokens.chat_templates import PLAIN_TEMPLATE
 
     path = tiny_llama(tmp_path / "base", chat_template=None)
     _, tokenizer = load_for_training(Checkpoint(name="base", path=path, fingerprint="x"))

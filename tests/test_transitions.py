@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pfh.transitions import transitions
+from pfh.statistics.transitions import transitions
 
 
 def scores(n11, n10, n01, n00):

@@ -10,15 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from pfh.engine import GenerationRequest, Sampling, ScoringRequest
 from pfh.errors import UserError
-from pfh.fakes import FAKE_CHECKPOINT, FakeEngine
-from pfh.models import Checkpoint
-from pfh.plugins import Plugins
+from pfh.hooks.backends import EngineSpec, GenerationRequest, Sampling, ScoringRequest
+from pfh.hooks.checkpoint import Checkpoint
 from pfh.progress import Silent
-from pfh.session import Session
-from pfh.specs import EngineSpec
-from pfh.store import Store
+from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.store.store import Store
+from pfh.testing import FAKE_CHECKPOINT, FakeEngine
 from pfh_backends import auto, vllm
 from pfh_backends.vllm.adapters import LoraRoom, room_for
 

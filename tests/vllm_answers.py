@@ -12,10 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pfh.engine import Engine, GenerationRequest, Sampling, ScoringRequest
 from pfh.errors import UserError
-from pfh.models import Checkpoint
-from pfh.specs import EngineSpec
+from pfh.hooks.backends import Engine, EngineSpec, GenerationRequest, Sampling, ScoringRequest
+from pfh.hooks.checkpoint import Checkpoint
 
 CHATS = [
     GenerationRequest(id=f"q{index}", messages=({"role": "user", "content": text},))

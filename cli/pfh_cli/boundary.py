@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, PfhError
-from pfh.shortage import shortage
+from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, PfhError, out_of_resources
 from pfh.text import printable
 from typer.exceptions import TyperException
 
@@ -66,7 +65,7 @@ def guarded(command: Callable[[Invocation], int]) -> int:
 def _explain(error: Exception, called: Invocation) -> int:
     if called.debug:
         traceback.print_exception(error)
-    if line := shortage(error):
+    if line := out_of_resources(error):
         return _fail(line, EXIT_STEP_FAILED)
     if not isinstance(error, PfhError):
         cause = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
@@ -77,12 +76,12 @@ def _explain(error: Exception, called: Invocation) -> int:
 
 
 def _is_unforeseen(cause: BaseException | None) -> bool:
-    return cause is not None and not isinstance(cause, PfhError) and not shortage(cause)
+    return cause is not None and not isinstance(cause, PfhError) and not out_of_resources(cause)
 
 
 def _kept(error: Exception, called: Invocation) -> str:
     """Save the traceback; return where, as the end of a line."""
-    from pfh.store import default_root
+    from pfh.store.store import default_root
 
     text = "".join(traceback.format_exception(error))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06}.txt"

@@ -9,7 +9,8 @@ import typer
 from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
-from pfh_cli.eval import (
+from pfh_cli.choices import assigned, read_evals
+from pfh_cli.flags import (
     MODEL_HELP,
     AllowPickle,
     AsJson,
@@ -17,20 +18,20 @@ from pfh_cli.eval import (
     Debug,
     Domain,
     DryRun,
+    Evals,
     Limit,
+    Options,
     Output,
     Precision,
     Quiet,
     Revision,
     Seed,
     StoreFolder,
-    assigned,
-    print_plan,
-    read_evals,
 )
 from pfh_cli.output import show
+from pfh_cli.plans import print_plan
 from pfh_cli.progress import open_progress
-from pfh_cli.run import Evals, Options, libraries_quiet
+from pfh_cli.quiet import libraries_quiet
 from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
 
 
@@ -72,11 +73,10 @@ def compare(
     """
     called = invocation(context)
     called.debug, called.store = debug, store
-    from pfh.compare import CompareSpec
-    from pfh.compare import compare as compare_models
-    from pfh.measure import fill_options
-    from pfh.plugins import Plugins
-    from pfh.store import Store, default_root
+    from pfh.commands.compare import compare as compare_models
+    from pfh.commands.requests import CompareSpec, fill_options
+    from pfh.registry.plugins import Plugins
+    from pfh.store.store import Store, default_root
 
     if len(models) < 2:
         raise UserError("Name two models or more: the one before, then those after.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pfh.catalogue import Catalogue, Kind
+from pfh.registry.catalogue import Catalogue, Kind
 
 
 def plugin_names(kind: Kind) -> Callable[[str], list[tuple[str, str]]]:

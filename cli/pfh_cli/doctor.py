@@ -17,7 +17,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
 ) -> None:
     """Say what is installed, what runs here, and what is missing; exit 2 if anything needed is broken."""
-    from pfh.doctor import examine
+    from pfh.commands.doctor import examine
 
     findings = []
     for finding in examine():

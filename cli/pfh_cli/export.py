@@ -9,7 +9,7 @@ import typer
 from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
-from pfh_cli.eval import Debug, StoreFolder
+from pfh_cli.flags import Debug, StoreFolder
 
 
 def export(
@@ -31,18 +31,18 @@ def export(
     """Write stored results as lm-eval sample logs: samples_TASK_DATE.jsonl and results_DATE.json."""
     called = invocation(context)
     called.debug, called.store = debug, store
+    from pfh.commands.subjects import open_subject
     from pfh.logs.export import export_lm_eval
-    from pfh.plugins import Plugins
     from pfh.progress import Silent
-    from pfh.session import Session
-    from pfh.sides import open_side
-    from pfh.store import Store, default_root
+    from pfh.registry.plugins import Plugins
+    from pfh.steps.session import Session
+    from pfh.store.store import Store, default_root
 
     session = Session(plugins=Plugins(), store=Store(store or default_root()), progress=Silent())
     for text in results:
         if text in ("safe", "base"):
             raise UserError(f"{text} is a model: measure it with pfh eval, and export the folder that it writes.")
-        side = open_side(text, session)
+        side = open_subject(text, session)
         if side.checkpoint is not None:
             raise UserError(f"{text} is a model: measure it with pfh eval, and export the folder that it writes.")
         settings = {name: told for family in side.families.values() for name, told in family.settings.items()}

@@ -10,7 +10,7 @@ import textwrap
 from typing import Annotated
 
 import typer
-from pfh.catalogue import KINDS, Catalogue, Kind, Plugin
+from pfh.registry.catalogue import KINDS, Catalogue, Kind, Plugin
 from pfh.text import printable
 
 from pfh_cli.progress import open_progress
@@ -57,7 +57,7 @@ def _conflict(plugin: Plugin, catalogue: Catalogue) -> str:
 def _checked(plugins: list[Plugin]) -> list[str]:
     from concurrent.futures import ThreadPoolExecutor
 
-    from pfh.checking import check_apart
+    from pfh.registry.checking import check_apart
 
     statuses = []
     with (

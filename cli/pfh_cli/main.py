@@ -20,7 +20,7 @@ from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.report import report
 from pfh_cli.run import run
-from pfh_cli.sparing import coerce_only_what_is_given
+from pfh_cli.startup import coerce_only_what_is_given
 
 # Plain help: the styled one imports Rich, which doubles the time that `pfh --help` takes.
 app = typer.Typer(

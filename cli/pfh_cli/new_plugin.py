@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pfh.scaffold import NewKind
+from pfh.registry.scaffold import NewKind
 
 
 def new_plugin(
@@ -15,7 +15,7 @@ def new_plugin(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the package's folder into.")] = Path(),
 ) -> None:
     """Write an installable package with a plugin of KIND and a passing test."""
-    from pfh.scaffold import write_package
+    from pfh.registry.scaffold import write_package
 
     folder = write_package(kind, name, output)
     print(f"wrote {folder}")

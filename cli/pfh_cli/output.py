@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pfh.results import RunResults
+    from pfh.results.records import RunResults
 
 WIDTH_OF_A_FILE = 120
 """Columns of the tables where stdout is no terminal."""
@@ -15,7 +15,7 @@ WIDTH_OF_A_FILE = 120
 def show(results: RunResults, *, as_json: bool) -> None:
     """Print `results`."""
     if as_json:
-        from pfh.results import results_json
+        from pfh.results.records import results_json
 
         print(results_json(results))
         return

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh_cli.output import WIDTH_OF_A_FILE
+from pfh_cli.quiet import libraries_quiet
 
 if TYPE_CHECKING:
-    from pfh.plugins import Plugins
-    from pfh.run import EvalChoice
+    from collections.abc import Mapping
+
+    from pfh.commands.requests import MeasureSpec
+    from pfh.hooks.launchers import EvalChoice
+    from pfh.registry.plugins import Plugins
     from pydantic import BaseModel
     from rich.console import Console
 
@@ -25,8 +31,8 @@ def asked(
     seed: int,
 ) -> dict[str, Any]:
     """Return family to the table of what it would ask, as JSON; without the families that do not say."""
-    from pfh.data import HubData
-    from pfh.specs import PlanSpec
+    from pfh.hooks.evals import PlanSpec
+    from pfh.sources.datasets import HubData
 
     found: dict[str, Any] = {}
     for choice in evals:
@@ -109,3 +115,13 @@ def _words(value: Any) -> str:  # noqa: ANN401 - what JSON has
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def print_plan(
+    spec: MeasureSpec, filled: Mapping[str, BaseModel | None], root: Path, plugins: Plugins, *, as_json: bool
+) -> None:
+    """Print what would be measured."""
+    with libraries_quiet(debug=False):
+        asks = asked(spec.evals, filled, plugins, limit=spec.limit, seed=spec.seed)
+    options: dict[str, Any] = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
+    show_plan(asdict(spec) | {"options": options, "asks": asks, "store": str(root)}, as_json=as_json)

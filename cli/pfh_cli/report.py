@@ -15,7 +15,7 @@ from pfh_cli.boundary import invocation
 from pfh_cli.output import show
 
 if TYPE_CHECKING:
-    from pfh.results import RunResults
+    from pfh.results.records import RunResults
 
 
 def report(
@@ -48,7 +48,7 @@ def report(
         raise UserError("--html writes the report of one run, and --summary a table of several: choose one.")
     if html and len(run) > 1:
         raise UserError(f"--html writes the report of one run, but {len(run)} were given.")
-    from pfh.reopen import open_results
+    from pfh.results.stored import open_results
 
     opened = [open_results(folder) for folder in run]
     if summary:
@@ -62,7 +62,7 @@ def report(
 
 
 def _show_summary(folders: list[Path], opened: list[RunResults], *, as_json: bool) -> None:
-    from pfh.across import summarize
+    from pfh.results.summary import summarize
     from rich.console import Console
 
     from pfh_cli.output import WIDTH_OF_A_FILE
@@ -79,9 +79,9 @@ def _show_summary(folders: list[Path], opened: list[RunResults], *, as_json: boo
 
 
 def _write_html(results: RunResults, html: Path, store: Path | None) -> None:
-    from pfh.reopen import stored_pairs
     from pfh.report import write_report
-    from pfh.store import Store, default_root
+    from pfh.results.stored import stored_pairs
+    from pfh.store.store import Store, default_root
 
     held = Store(store or default_root())
     pairs = stored_pairs(results, held)

@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
+from pfh_cli.flags import Dtype, Evals, Methods, Options
 from pfh_cli.output import show
 from pfh_cli.plans import asked, show_plan
 from pfh_cli.progress import open_progress
+from pfh_cli.quiet import libraries_quiet
 from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
 
 if TYPE_CHECKING:
-    from pfh.plugins import Plugins
-    from pfh.run import RunSpec
+    from pfh.hooks.launchers import RunSpec
+    from pfh.registry.plugins import Plugins
     from pydantic import BaseModel
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Methods = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--method",
-        "-m",
-        metavar="NAME",
-        help="How to post-train; given again, the next stage goes on from the one before.",
-        autocompletion=plugin_names("methods"),
-    ),
-]
-Evals = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--eval",
-        "-e",
-        metavar="FAMILY[:BENCHMARK,...]",
-        help="What to measure before and after; may be given again.",
-        autocompletion=plugin_names("evals"),
-    ),
-]
-Options = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        "-o",
-        metavar="[NAME.]KEY=VALUE",
-        help="An option of the method, or of the plugin NAME; may be given again.",
-    ),
-]
 
 
 def run(
@@ -153,12 +122,13 @@ def run(
     called.debug, called.store = debug, store
     if unsafe_local_code:
         os.environ["PFH_UNSAFE_LOCAL_CODE"] = "1"
-    from pfh.assignments import share_out
-    from pfh.budget import Budget
-    from pfh.plugins import Plugins
-    from pfh.run import EvalChoice, RunSpec, execute, validate
-    from pfh.specs import LaunchSpec
-    from pfh.store import Store, default_root
+    from pfh.commands.requests import validate
+    from pfh.commands.run import execute
+    from pfh.hooks.budget import Budget
+    from pfh.hooks.launchers import EvalChoice, LaunchSpec, RunSpec
+    from pfh.registry.assignments import assign_options
+    from pfh.registry.plugins import Plugins
+    from pfh.store.store import Store, default_root
 
     plugins = Plugins()
     methods, evals = tuple(method or ()), tuple(EvalChoice.parse(text) for text in eval_ or ())
@@ -173,7 +143,7 @@ def run(
         domain=domain,
         model=model,
         start=None if base is None else "base" if base else "safe",
-        options=share_out((option or []) + flags, chosen, plugins),
+        options=assign_options((option or []) + flags, chosen, plugins),
         seed=seed,
         limit=limit,
         problems=problems,
@@ -223,24 +193,3 @@ def _require_choice(methods: tuple[str, ...], evals: tuple[Any, ...], plugins: P
 def _plan(spec: RunSpec, filled: Mapping[str, BaseModel | None]) -> dict[str, Any]:
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
     return asdict(spec) | {"options": options}
-
-
-@contextlib.contextmanager
-def libraries_quiet(debug: bool) -> Iterator[None]:
-    """Keep stdout for the results, and the libraries' own bars and warnings off the screen; set before their import."""
-    quiet = {
-        "DATASETS_VERBOSITY": "error",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TQDM_DISABLE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
-    added = {} if debug else {name: value for name, value in quiet.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            if not debug:
-                warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pfh import figures
-from pfh.across import MATCHED_WITHIN, FamilyChange, Matching, RunSummary, matching
+from pfh.results.summary import MATCHED_WITHIN, FamilyChange, Matching, RunSummary, matching
+from pfh.statistics import formatting as figures
 from pfh.text import printable
 from rich import box
 from rich.console import Console

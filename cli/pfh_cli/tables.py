@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pfh import figures
-from pfh.measurements import Measurement
-from pfh.results import FamilyRecord, MeasuredFamily, RunResults, StageRecord
-from pfh.statistics import Comparison
+from pfh.hooks.comparison import Comparison
+from pfh.results.records import FamilyRecord, MeasuredFamily, RunResults, StageRecord
+from pfh.results.verdict import stage_name
+from pfh.statistics import formatting as figures
+from pfh.statistics.single import Measurement
 from pfh.text import printable
-from pfh.verdict import stage_name
 from rich import box
 from rich.console import Console
 from rich.padding import Padding

@@ -9,8 +9,8 @@ import typer
 from pfh.errors import UserError
 
 if TYPE_CHECKING:
-    from pfh.plugins import Plugins
-    from pfh.run import EvalChoice
+    from pfh.hooks.launchers import EvalChoice
+    from pfh.registry.plugins import Plugins
 
 Tasks = Annotated[
     str | None,

@@ -1,6 +1,6 @@
 """Post-train a language model, and learn what it forgot, whether it is still safe, and if the difference is real."""
 
-from pfh.hookspecs import hookimpl
+from pfh.hooks.hookspecs import hookimpl
 
 __all__ = ["__version__", "hookimpl"]
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 EXIT_FELL_SHORT = 1
+
+
 EXIT_USER = 2
+
+
 EXIT_STEP_FAILED = 3
 
 
@@ -42,3 +48,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `known`, or an empty string."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def out_of_resources(error: BaseException) -> str:
+    """Return one line on the memory or disk that ran out, or an empty string if `error` is about something else."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full; free space, or put the store on another disk with --store."
+    if _is_device_memory(error):
+        return "The accelerator ran out of memory; use a smaller model, smaller batches or shorter completions."
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
+        return "Out of memory; close other programs, or use a smaller model, smaller batches or shorter completions."
+    return ""
+
+
+def _is_device_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")  # without it in the process no such error can have been raised
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -17,7 +17,11 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e007f"  # tags, which hide ASCII text from the reader
     "]"
 )
+
+
 _BREAKS = re.compile("[\t\n]")
+
+
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -52,3 +56,8 @@ def script_json(value: object) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return match.group().encode("unicode_escape").decode("ascii")
+
+
+def storable(text: str) -> str:
+    """Replace lone surrogates, which are no UTF-8 and which a remote engine may send."""
+    return text.encode("utf-8", "replace").decode()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pfh.results import write_results
+from pfh.results.records import write_results
 from pfh_cli.main import main
 
 from tests.cli.pretence import EVAL, LAUNCHER, RUN, results

@@ -1,7 +1,7 @@
 """A method, an eval and a launcher that only pretends to run; and results that it may pretend to have."""
 
-from pfh.results import FamilyRecord, ModelRecord, RunResults, StageRecord
-from pfh.statistics import Comparison
+from pfh.hooks.comparison import Comparison
+from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord
 
 RUN = ("run", "--method", "third", "--eval", "third-eval")
 
@@ -25,9 +25,9 @@ LAUNCHER = """\
 import os
 from pathlib import Path
 from pfh import hookimpl
-from pfh.results import read_results
-from pfh.run import RunOutcome
-from pfh.specs import LaunchResult
+from pfh.results.records import read_results
+from pfh.commands.outcomes import RunOutcome
+from pfh.hooks.launchers import LaunchResult
 
 @hookimpl
 def launch(spec):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from pfh import doctor
+from pfh.commands import doctor
 
 from tests.plugin_dists import pfh
 

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-from pfh import fakes
-from pfh.evaluation import write_evaluation
-from pfh.results import FamilyRecord, write_results
-from pfh.store import Store
+from pfh import testing as fakes
+from pfh.results.records import FamilyRecord, write_results
+from pfh.store.evaluations import write_evaluation
+from pfh.store.store import Store
 
 from tests.cli.pretence import results
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pfh.errors import UserError
-from pfh.evaluation import Evaluation
+from pfh.hooks.evaluation import Evaluation
 
 READERS = ("lm-eval", "inspect")
 """What may stand before the colon of `lm-eval:FOLDER`."""

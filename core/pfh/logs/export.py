@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pfh import __version__
-from pfh.evaluation import Benchmark, Evaluation
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample
 from pfh.logs.lm_eval_samples import INVALID
-from pfh.samples import Sample
 
 FILTER = "none"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pfh.hooks.samples import Sample
 from pfh.logs.lines import Skipped, read_lines
-from pfh.samples import Sample
 
 INVALID = "[invalid]"
 """What lm-eval's filters return where they find nothing."""

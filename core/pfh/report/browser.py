@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pfh.evaluation import Benchmark
-from pfh.results import RunResults
-from pfh.samples import Sample
-from pfh.statistics import Comparison, paired_samples
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.samples import Sample
+from pfh.results.records import RunResults
+from pfh.results.verdict import stage_name
+from pfh.statistics.paired import paired_samples
 from pfh.text import printable
-from pfh.verdict import stage_name
 
 PairedBenchmarks = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
 """(Index of the stage, family) to its benchmarks before and after."""

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pfh import figures
-from pfh.statistics import Comparison
+from pfh.hooks.comparison import Comparison
+from pfh.statistics import formatting as figures
 
 TICKS = 6
 """About so many ticks an axis."""

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh import figures
 from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
-from pfh.results import RunResults
+from pfh.results.records import RunResults
+from pfh.results.verdict import stage_name, verdict_lines
+from pfh.statistics import formatting as figures
 from pfh.text import printable, script_json
-from pfh.verdict import stage_name, verdict_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment

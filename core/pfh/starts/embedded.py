@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.packages import fetch_member
 from pfh.progress import Progress
+from pfh.sources.wheels import fetch_member
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

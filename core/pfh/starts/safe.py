@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.engine import Completion, Engine, GenerationRequest, Message, Sampling
-from pfh.ledger import Phase
-from pfh.models import Checkpoint
+from pfh.hooks.backends import Completion, Engine, GenerationRequest, Message, Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.ledger import Phase
+from pfh.kit.refusal_prompts import Prompt, load_prompts
+from pfh.kit.training import TrainingOptions, load_for_training, train_resumably, trainer_arguments
 from pfh.progress import Progress
-from pfh.starts.prompts import Prompt, load_prompts
-from pfh.training import TrainingOptions, load_for_training, train_resumably, trainer_arguments
 
 if TYPE_CHECKING:
     from peft import LoraConfig

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from pfh import fakes
-from pfh.data import Dataset, DataSource
-from pfh.domain import Domain
+from pfh import testing as fakes
 from pfh.errors import UserError
-from pfh.evaluation import Evaluation
-from pfh.plugins import Plugins
-from pfh.specs import AnalysisSpec, DomainSpec
-from pfh.statistics import compare_evaluations
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.domains import Domain, DomainSpec
+from pfh.hooks.evals import AnalysisSpec
+from pfh.hooks.evaluation import Evaluation
+from pfh.statistics.paired import compare_evaluations
+from pfh.testing import Plugins
 from pfh_brevity.checkers import count_words, json_list
 from pfh_brevity.concise import SUBJECTS
 from pfh_brevity.documents import SUBJECTS as EVALUATED

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from pfh import fakes
-from pfh.domain import Problem, Rollout, Verdict
+from pfh import testing as fakes
 from pfh.errors import StepFailedError
-from pfh.plugins import Plugins
+from pfh.hooks.domains import Problem, Rollout, Verdict
+from pfh.testing import Plugins
 from pfh_orpo import Options, make_pairs, train
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pfh import hookimpl
-from pfh.engine import (
+from pfh.hooks.backends import (
     Completion,
     Distributions,
     GenerationRequest,
@@ -21,14 +21,13 @@ from pfh.engine import (
     ScoringRequest,
     interventions_id,
 )
-from pfh.loading import pick_device, pick_dtype
+from pfh.kit.tokens.loading import pick_device, pick_dtype
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from pfh.engine import Engine
-    from pfh.models import Checkpoint
-    from pfh.specs import EngineSpec
+    from pfh.hooks.backends import Engine, EngineSpec
+    from pfh.hooks.checkpoint import Checkpoint
 
 GENERATION_SHARE = 0.5
 """Of the device's memory, vLLM's part: the other engine needs room beside it."""

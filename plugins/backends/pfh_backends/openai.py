@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pfh import hookimpl
-from pfh.engine import (
+from pfh.errors import StepFailedError, UserError, did_you_mean
+from pfh.hooks.backends import (
     Completion,
     Distributions,
     GenerationRequest,
@@ -22,14 +23,13 @@ from pfh.engine import (
     Score,
     ScoringRequest,
 )
-from pfh.errors import StepFailedError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from openai import OpenAI
-    from pfh.models import Checkpoint
-    from pfh.specs import EngineSpec
+    from pfh.hooks.backends import EngineSpec
+    from pfh.hooks.checkpoint import Checkpoint
 
 CONCURRENCY = "PFH_OPENAI_CONCURRENCY"
 """Environment variable: requests that are under way at once."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from textwrap import dedent
 
-from pfh.domain import Reply
+from pfh.hooks.domains import Reply
 from pfh.sandbox import Limits, Outcome, in_parallel, run_python
 from pfh.text import printable
 

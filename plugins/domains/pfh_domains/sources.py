@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfh.data import Dataset, DataSource
-from pfh.domain import Problem, Split
 from pfh.errors import DataUnavailableError, UserError
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.domains import Problem, Split
 
 TEST_SHARE = 5
 """One problem in so many is a test problem."""

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pfh import hookimpl
-from pfh.judging import Judge, Judgement
-from pfh.packages import fetch_folder
-from pfh.specs import JudgeSpec
+from pfh.hooks.judges import Judge, Judgement, JudgeSpec
+from pfh.sources.wheels import fetch_folder
 
 from pfh_judges.rule import is_refusal, plain
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pfh import hookimpl
-from pfh.judging import Judge, Judgement
-from pfh.specs import JudgeSpec
+from pfh.hooks.judges import Judge, Judgement, JudgeSpec
 
 NAME = "rule 1"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pfh import hookimpl
-from pfh.specs import LaunchResult, LaunchSpec
+from pfh.hooks.launchers import LaunchResult, LaunchSpec
 
 
 @hookimpl

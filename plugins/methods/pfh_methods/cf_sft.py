@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pfh import hookimpl
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
-from pfh.teaching import TeacherOptions, check_teacher, imitate
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.teachers import TeacherOptions, check_teacher, imitate
 from pydantic import BaseModel
 
 

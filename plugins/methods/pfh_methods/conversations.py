@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pfh import templates
-from pfh.domain import Converses, Problem
-from pfh.engine import Message
 from pfh.errors import StepFailedError
-from pfh.tokens import encode_text
+from pfh.hooks.backends import Message
+from pfh.hooks.domains import Converses, Problem
+from pfh.kit.tokens import chat_templates as templates
+from pfh.kit.tokens.encoding import encode_text
 
 from pfh_methods.on_domain import Ground, everywhere
 

@@ -11,18 +11,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
-from pfh.domain import Rollout
 from pfh.errors import StepFailedError
-from pfh.models import Checkpoint
-from pfh.preferences import Pair, preference_trainer
-from pfh.specs import TrainingResult, TrainingSpec
-from pfh.supervised import ground_truth
-from pfh.training import (
-    TrainingOptions,
-    save_trained,
-    train_resumably,
-    trainer_arguments,
-)
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Rollout
+from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.kit.preferences import Pair, preference_trainer
+from pfh.kit.supervised import ground_truth
+from pfh.kit.training import TrainingOptions, save_trained, train_resumably, trainer_arguments
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh import hookimpl
-from pfh.domain import Converses
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.domains import Converses
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
 from pfh_methods.conversations import conversations
@@ -38,7 +38,7 @@ class Options(OnlineOptions):
     """
 
     conversations: ClassVar[bool] = True
-    """It learns from conversations too (`pfh.turns.refuse_conversations`)."""
+    """It learns from conversations too (`pfh.steps.training.checks.check_no_conversations`)."""
 
     beta: float = Field(0.0, ge=0, description="strength of the pull towards the start model; 0 keeps no reference")
     loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field(

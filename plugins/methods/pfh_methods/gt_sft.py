@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
-from pfh.supervised import SupervisedOptions, ground_truth, left_out, require_ground_truth, train_on
-from pfh.teaching import accepted
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.supervised import SupervisedOptions, ground_truth, left_out, require_ground_truth, train_on
+from pfh.kit.teachers import accepted
 from pydantic import BaseModel, Field
 
 
@@ -16,7 +16,7 @@ class Options(SupervisedOptions):
     """Options of GT-SFT."""
 
     conversations: ClassVar[bool] = True
-    """The worked solution needs no tool (`pfh.turns.refuse_conversations`)."""
+    """The worked solution needs no tool (`pfh.steps.training.checks.check_no_conversations`)."""
 
     teacher: str = Field(
         "", description="train only on the problems that this model solves too: sf-sft's or cf-sft's prompts, matched"

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pfh.domain import Problem, verify_each
-from pfh.engine import Completion, GenerationRequest
-from pfh.specs import TrainingSpec
-from pfh.tokens import decode_tokens, first_stop, read_completion
-from pfh.training import lora_config
+from pfh.hooks.backends import Completion, GenerationRequest
+from pfh.hooks.domains import Problem, verify_each
+from pfh.hooks.methods import TrainingSpec
+from pfh.kit.tokens.encoding import decode_tokens, first_stop, read_completion
+from pfh.kit.training import lora_config
 
 from pfh_methods.collapse import repeated_share
 from pfh_methods.tally import Tally

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pfh import templates
-from pfh.best import RECENT
-from pfh.domain import Problem
-from pfh.engine import Message
 from pfh.errors import StepFailedError, UserError
-from pfh.ledger import Phase
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
-from pfh.tokens import encode_text
-from pfh.training import TrainingOptions, load_for_training, save_trained, train_resumably, trainer_arguments
+from pfh.hooks.backends import Message
+from pfh.hooks.domains import Problem
+from pfh.hooks.ledger import Phase
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.tokens import chat_templates as templates
+from pfh.kit.tokens.encoding import encode_text
+from pfh.kit.training import TrainingOptions, load_for_training, save_trained, train_resumably, trainer_arguments
+from pfh.kit.training.best import RECENT
 from pydantic import Field, model_validator
 
 from pfh_methods.collapse import signs_of_collapse

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
 from pfh_methods.grpo import PINNED

@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pfh.domain import Domain, HasGold, Problem
-from pfh.engine import Message
 from pfh.errors import UserError
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.backends import Message
+from pfh.hooks.domains import Domain, HasGold, Problem
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.text import printable
 from pydantic import Field
 
@@ -41,8 +41,8 @@ LEAK_PROBES = 32
 """Completions of the trained student that are searched for them."""
 
 Information = Literal["solution", "answer"]
-Side = Literal["teacher", "student"]
-PROMPT: Mapping[Side, str] = {"teacher": "teacher", "student": "prompt"}
+Role = Literal["teacher", "student"]
+PROMPT: Mapping[Role, str] = {"teacher": "teacher", "student": "prompt"}
 """The column of the training rows that holds a side's chat."""
 
 
@@ -163,7 +163,7 @@ def divergence(logps: torch.Tensor, other_logps: torch.Tensor, mask: torch.Tenso
     return ((logps - other_logps) * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
-def privileged_trainer(ground: Ground, sampler: Side) -> type[Any]:
+def privileged_trainer(ground: Ground, sampler: Role) -> type[Any]:
     """Return a subclass of GRPOTrainer whose completions are written by one side and read by both.
 
     To each batch it adds: the other side's prompts, "old_per_token_logps" of the sampler, and "shaped_advantages" of
@@ -173,7 +173,7 @@ def privileged_trainer(ground: Ground, sampler: Side) -> type[Any]:
     from trl import GRPOTrainer
 
     options: PrivilegedOptions = ground.spec.options
-    other: Side = "student" if sampler == "teacher" else "teacher"
+    other: Role = "student" if sampler == "teacher" else "teacher"
 
     class Privileged(on_domain(GRPOTrainer, ground, kl_from_start=False)):  # type: ignore[misc]
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def privileged_trainer(ground: Ground, sampler: Side) -> type[Any]:
             return {"other_prompt_ids": padded.to(device), "other_prompt_mask": mask.to(device)}
 
         def logps(
-            self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], side: Side, batch_size: int | None = None
+            self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], side: Role, batch_size: int | None = None
         ) -> tuple[torch.Tensor, torch.Tensor]:
             """Return log-probabilities and entropies of the completions after a side's prompt."""
             prompt = "prompt" if side == sampler else "other_prompt"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field, model_validator
 
 from pfh_methods.on_domain import Ground, on_domain, reward_function

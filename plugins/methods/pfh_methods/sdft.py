@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pfh import hookimpl, templates
+from pfh import hookimpl
 from pfh.errors import StepFailedError, UserError
-from pfh.ledger import Phase
-from pfh.models import Checkpoint
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
-from pfh.supervised import (
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.ledger import Phase
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.supervised import (
     Example,
     check_demonstration,
     demonstrated,
@@ -25,8 +25,9 @@ from pfh.supervised import (
     require_ground_truth,
     require_room,
 )
-from pfh.tokens import decode_tokens, first_stop
-from pfh.training import (
+from pfh.kit.tokens import chat_templates as templates
+from pfh.kit.tokens.encoding import decode_tokens, first_stop
+from pfh.kit.training import (
     TrainingOptions,
     load_for_training,
     lora_config,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pfh import hookimpl
-from pfh.domain import Problem, Rollout
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
-from pfh.supervised import (
+from pfh.hooks.domains import Problem, Rollout
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.supervised import (
     Example,
     SupervisedOptions,
     check_demonstration,

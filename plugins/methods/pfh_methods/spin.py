@@ -7,20 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
-from pfh.domain import Rollout
 from pfh.errors import StepFailedError
-from pfh.ledger import Phase
-from pfh.models import Checkpoint, resolve
-from pfh.preferences import Pair, preference_trainer
-from pfh.specs import StageSpec, TrainingResult, TrainingSpec
-from pfh.supervised import Example, ground_truth, left_out, require_ground_truth
-from pfh.training import (
-    TrainingOptions,
-    free_memory,
-    save_trained,
-    train_resumably,
-    trainer_arguments,
-)
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Rollout
+from pfh.hooks.ledger import Phase
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.preferences import Pair, preference_trainer
+from pfh.kit.supervised import Example, ground_truth, left_out, require_ground_truth
+from pfh.kit.training import TrainingOptions, free_memory, save_trained, train_resumably, trainer_arguments
+from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pfh import hookimpl
-from pfh.engine import Completion, GenerationRequest, Message, Sampling
 from pfh.errors import DataUnavailableError, UserError, did_you_mean
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.samples import Sample, SampleStatus, sample_id
-from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pydantic import BaseModel, Field
 
 from pfh_brevity.analysis import describe_misses

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pfh.samples import Sample
-from pfh.specs import Analysis, AnalysisSpec, Cell, Table
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Cell, Table
 
 
 def describe_misses(spec: AnalysisSpec) -> Analysis:

@@ -9,10 +9,9 @@ import random
 from typing import Annotated
 
 from pfh import hookimpl
-from pfh.domain import Domain, Problem, Split, Verdict
-from pfh.engine import Sampling
 from pfh.errors import UserError
-from pfh.specs import DomainSpec
+from pfh.hooks.backends import Sampling
+from pfh.hooks.domains import Domain, DomainSpec, Problem, Split, Verdict
 from pydantic import BaseModel, Field
 
 from pfh_brevity.checkers import count_words

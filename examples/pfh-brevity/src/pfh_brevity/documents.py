@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pfh.specs import EvaluationSpec
+from pfh.hooks.evals import EvaluationSpec
 
 from pfh_brevity.checkers import Form
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
-from pfh.domain import Problem, Rollout
 from pfh.errors import StepFailedError
-from pfh.models import Checkpoint
-from pfh.specs import TrainingResult, TrainingSpec
-from pfh.templates import render
-from pfh.training import (
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem, Rollout
+from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.kit.tokens.chat_templates import render
+from pfh.kit.training import (
     TrainingOptions,
     load_for_training,
     lora_config,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from pfh import hookimpl
 
 if TYPE_CHECKING:
-    from pfh.engine import Engine
-    from pfh.specs import EngineSpec
+    from pfh.hooks.backends import Engine, EngineSpec
 
 
 @hookimpl

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pfh.errors import StepFailedError, UserError
-from pfh.loading import quiet, reason
+from pfh.kit.tokens.loading import quiet, reason
 
 from pfh_backends.hf.loading import on_disk
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
-    from pfh.models import Checkpoint
+    from pfh.hooks.checkpoint import Checkpoint
     from transformers import PreTrainedModel
 
 KEPT_BYTES = 4 << 30

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from pfh import templates, tokens
-from pfh.engine import (
+from pfh.hooks.backends import (
     Completion,
     Distributions,
     GenerationRequest,
@@ -19,7 +18,9 @@ from pfh.engine import (
     ScoringRequest,
     interventions_id,
 )
-from pfh.loading import load_tokenizer, pick_device, pick_dtype
+from pfh.kit.tokens import chat_templates as templates
+from pfh.kit.tokens import encoding as tokens
+from pfh.kit.tokens.loading import load_tokenizer, pick_device, pick_dtype
 
 from pfh_backends.hf import adapters, hidden, scoring
 from pfh_backends.hf.batching import free_cached_memory, group_by_length, halving, token_budget
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
-    from pfh.models import Checkpoint
-    from pfh.specs import EngineSpec
+    from pfh.hooks.backends import EngineSpec
+    from pfh.hooks.checkpoint import Checkpoint
     from transformers import PreTrainedModel
 
 GROWTH = 128

@@ -18,7 +18,7 @@ from pfh_backends.hf.hidden import check_layers, find_blocks
 
 if TYPE_CHECKING:
     import torch
-    from pfh.engine import Intervention
+    from pfh.hooks.backends import Intervention
     from transformers import PreTrainedModel
 
 Change = Callable[["torch.Tensor"], "torch.Tensor"]

@@ -10,11 +10,11 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError, UserError
-from pfh.loading import quiet, reason
+from pfh.kit.tokens.loading import quiet, reason
 
 if TYPE_CHECKING:
     import torch
-    from pfh.models import Checkpoint
+    from pfh.hooks.checkpoint import Checkpoint
     from pfh.progress import Progress
     from transformers import PreTrainedModel
 

@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pfh.engine import Score
 from pfh.errors import StepFailedError
+from pfh.hooks.backends import Score
 
 from pfh_backends.hf import blocks
 from pfh_backends.hf.batching import free_cached_memory, is_out_of_memory
@@ -22,7 +22,7 @@ from pfh_backends.hf.trie import Trie, build
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
-    from pfh.tokens import Encoded
+    from pfh.kit.tokens.encoding import Encoded
     from transformers import PreTrainedModel
 
     Columns = list[tuple[torch.Tensor, torch.Tensor]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-    from pfh.engine import Sampling
+    from pfh.hooks.backends import Sampling
 
 
 def uniforms(request_ids: Sequence[str], sampling: Sampling, device: torch.device) -> torch.Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pfh.engine import Score
-from pfh.tokens import Encoded
+from pfh.hooks.backends import Score
+from pfh.kit.tokens.encoding import Encoded
 
 from pfh_backends.hf.batching import group_by_length, pad_left
 from pfh_backends.hf.prefill import prefill

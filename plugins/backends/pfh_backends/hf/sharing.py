@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pfh.engine import Score
-from pfh.tokens import Encoded
+from pfh.hooks.backends import Score
+from pfh.kit.tokens.encoding import Encoded
 
 from pfh_backends.hf import scoring
 from pfh_backends.hf.batching import halving

@@ -9,8 +9,7 @@ from pfh import hookimpl
 from pfh.errors import UserError
 
 if TYPE_CHECKING:
-    from pfh.engine import Engine
-    from pfh.specs import EngineSpec
+    from pfh.hooks.backends import Engine, EngineSpec
 
 
 @hookimpl

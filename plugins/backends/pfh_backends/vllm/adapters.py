@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pfh.errors import UserError
 
 if TYPE_CHECKING:
-    from pfh.models import Checkpoint
+    from pfh.hooks.checkpoint import Checkpoint
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The room for adapters comes in these ranks."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pfh import templates, tokens
-from pfh.engine import (
+from pfh.errors import StepFailedError, UserError, out_of_resources
+from pfh.hooks.backends import (
     Completion,
     Distributions,
     GenerationRequest,
@@ -20,9 +20,9 @@ from pfh.engine import (
     Score,
     ScoringRequest,
 )
-from pfh.errors import StepFailedError, UserError
-from pfh.loading import load_tokenizer, pick_device, pick_dtype, quiet, reason
-from pfh.shortage import shortage
+from pfh.kit.tokens import chat_templates as templates
+from pfh.kit.tokens import encoding as tokens
+from pfh.kit.tokens.loading import load_tokenizer, pick_device, pick_dtype, quiet, reason
 
 from pfh_backends.vllm.adapters import LoraRoom, room_for
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from pfh.models import Checkpoint
-    from pfh.specs import EngineSpec
+    from pfh.hooks.backends import EngineSpec
+    from pfh.hooks.checkpoint import Checkpoint
 
 CPU_GROUP = 64
 GPU_GROUP = 1024
@@ -265,7 +265,7 @@ class VllmEngine:
     def _refuse(self, checkpoint: Checkpoint, error: Exception) -> NoReturn:
         """Raise what loading, or an adapter, failed with; nothing is resident then."""
         self.close()
-        if line := shortage(error):
+        if line := out_of_resources(error):
             raise StepFailedError(f"{checkpoint.name} cannot be loaded by vLLM: {line}") from error
         raise UserError(
             f"{checkpoint.name} cannot be loaded by vLLM: {reason(error)} Use --backend hf where this cannot be mended."

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from pfh import hookimpl
-from pfh.data import Dataset, DataSource
-from pfh.domain import Problem, Split, Verdict
-from pfh.engine import Sampling
 from pfh.errors import UserError
+from pfh.hooks.backends import Sampling
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
 from pfh.sandbox import Limits, in_parallel, run_python
-from pfh.specs import DomainSpec
 from pydantic import BaseModel
 
 from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, lookup_program, passes

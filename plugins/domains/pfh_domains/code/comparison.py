@@ -10,7 +10,7 @@ import math
 import textwrap
 from typing import Any
 
-from pfh.data import Row
+from pfh.hooks.datasets import Row
 
 MOST_INPUTS = 50
 """Further inputs of a problem that are tried, evenly spread: some references take seconds for all of them."""

@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from pfh.data import DataSource, Row
-from pfh.domain import Problem
 from pfh.errors import DataUnavailableError
+from pfh.hooks.datasets import DataSource, Row
+from pfh.hooks.domains import Problem
 
 from pfh_domains.code.checks import CallTests, Checks, StdinTests, to_answer
 from pfh_domains.code.comparison import comparison_script

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pfh.engine import Message
+from pfh.hooks.backends import Message
 
 
 def chat(asked: str) -> tuple[Message, ...]:

@@ -12,9 +12,9 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from pfh.data import Dataset, DataSource, Row
-from pfh.domain import Problem, Split
 from pfh.errors import DataUnavailableError
+from pfh.hooks.datasets import Dataset, DataSource, Row
+from pfh.hooks.domains import Problem, Split
 
 from pfh_domains.code.checks import StdinTests, lines, to_answer
 from pfh_domains.code.holdouts import mbpp_problem

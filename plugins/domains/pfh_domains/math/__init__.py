@@ -7,10 +7,9 @@ from functools import cached_property
 from importlib.metadata import version
 
 from pfh import hookimpl
-from pfh.data import Dataset, DataSource
-from pfh.domain import Problem, Reply, Split, Verdict
-from pfh.engine import Sampling
-from pfh.specs import DomainSpec
+from pfh.hooks.backends import Sampling
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.domains import DomainSpec, Problem, Reply, Split, Verdict
 from pydantic import BaseModel
 
 from pfh_domains import python_tool

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pfh.data import Dataset, DataSource
-from pfh.domain import Problem, Split
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.domains import Problem, Split
 
 from pfh_domains.math.prompts import chat, written
 from pfh_domains.math.settings import Options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pfh.engine import Message
+from pfh.hooks.backends import Message
 
 from pfh_domains import python_tool
 from pfh_domains.math.extraction import AnswerFormat

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 
 from pfh import hookimpl
-from pfh.data import Dataset, DataSource
-from pfh.domain import Problem, Split, Verdict
-from pfh.engine import Sampling
-from pfh.specs import DomainSpec
+from pfh.hooks.backends import Sampling
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
 from pydantic import BaseModel
 
 from pfh_domains.qa.extraction import extract_answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pfh.domain import Problem, Split
+from pfh.hooks.domains import Problem, Split
 
 from pfh_domains.qa.problems import make_problem
 from pfh_domains.qa.settings import Options

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pfh.data import Dataset, DataSource
-from pfh.domain import Problem, Split
+from pfh.hooks.datasets import Dataset, DataSource
+from pfh.hooks.domains import Problem, Split
 
 from pfh_domains.qa.prompts import CHOICES, QUESTIONS, Example, chat, with_options, written
 from pfh_domains.qa.settings import Options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pfh.engine import Message
+from pfh.hooks.backends import Message
 
 from pfh_domains.qa.extraction import AnswerFormat
 

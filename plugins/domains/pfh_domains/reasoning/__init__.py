@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pfh import hookimpl
-from pfh.domain import Problem, Split, Verdict
-from pfh.engine import Message, Sampling
 from pfh.errors import UserError
-from pfh.settled import settle
-from pfh.specs import DomainSpec
+from pfh.hooks.backends import Message, Sampling
+from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
+from pfh.kit.reasoning_gym import with_ordered_sets
 from pydantic import BaseModel
 
 from pfh_domains.reasoning.extraction import LONGEST_ANSWER, extract_answer, same_text
@@ -242,7 +241,7 @@ class Reasoning:
             )
         except (TypeError, ValueError, AssertionError) as error:
             raise UserError(f"reasoning: the difficulty {self.settings[task]} does not suit {task}: {error}.") from None
-        return settle(drawn)
+        return with_ordered_sets(drawn)
 
 
 def _entry(problem: Problem) -> dict[str, Any] | None:

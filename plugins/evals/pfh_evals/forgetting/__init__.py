@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError, PfhError
-from pfh.evaluation import Benchmark, BenchmarkStatus, Evaluation
-from pfh.shortage import shortage
-from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec, Table
+from pfh.errors import DataUnavailableError, PfhError, out_of_resources
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
+from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
+from pfh.hooks.tables import Table
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from pfh_evals.forgetting.analysis import analyze_forgetting
@@ -150,7 +150,7 @@ def _measured(spec: EvaluationSpec, finder: TaskFinder, name: str, limit: int | 
     except PfhError:
         raise
     except Exception as error:
-        if shortage(error):  # no fault of the task
+        if out_of_resources(error):  # no fault of the task
             raise
         return _absent(name, "ERROR", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 

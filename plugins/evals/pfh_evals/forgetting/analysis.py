@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import mean
 
-from pfh.specs import Analysis, AnalysisSpec, Cell, Table
-from pfh.statistics import CONFIDENCE, Comparison
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.tables import Cell, Table
+from pfh.statistics.paired import CONFIDENCE
 
 from pfh_evals.forgetting.battery import CATEGORIES, OTHER, capability_of, category_of
 from pfh_evals.forgetting.plots import transition_plot

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError, did_you_mean
-from pfh.settled import settle
+from pfh.kit.reasoning_gym import with_ordered_sets
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -151,7 +151,9 @@ def _documents(generator: Generator, seed: int, **_: object) -> dict[str, Datase
 
     wanted = PROBLEMS + EXAMPLES
     apart = seed * SEED_STRIDE
-    drawn = settle(reasoning_gym.create_dataset(generator.name, seed=apart, size=DRAWS, **generator.settings))
+    drawn = with_ordered_sets(
+        reasoning_gym.create_dataset(generator.name, seed=apart, size=DRAWS, **generator.settings)
+    )
     rows: dict[str, dict[str, Any]] = {}
     for index in range(DRAWS):
         item = drawn[index]

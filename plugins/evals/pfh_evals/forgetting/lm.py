@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM  # noqa: TID253 - a base class; nothing imports this module before it is needed
 from lm_eval.models.utils import normalize_gen_kwargs  # noqa: TID253
-from pfh.engine import Completion, Engine, GenerationRequest, Message, Sampling, ScoringRequest
 from pfh.errors import UserError
+from pfh.hooks.backends import Completion, Engine, GenerationRequest, Message, Sampling, ScoringRequest
 
 from pfh_evals.forgetting.tasks import CannotRunError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pfh.errors import DataUnavailableError
-from pfh.specs import Cell, Table
+from pfh.hooks.tables import Cell, Table
 
 from pfh_evals.forgetting.battery import category_of
 from pfh_evals.forgetting.tasks import CannotRunError, Loaded

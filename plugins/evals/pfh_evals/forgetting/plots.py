@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from pfh.specs import Plot
-from pfh.statistics import Comparison
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.tables import Plot
 
 LOST_COLOUR, GAINED_COLOUR = "#d55e00", "#0072b2"
 """Vermilion and blue, apart in print and to colour-blind readers."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pfh.data import DataSource
 from pfh.errors import DataUnavailableError
+from pfh.hooks.datasets import DataSource
 
 if TYPE_CHECKING:
     from datasets import Dataset

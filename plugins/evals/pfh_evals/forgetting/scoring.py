@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pfh.engine import Completion, Engine
-from pfh.evaluation import Benchmark
-from pfh.samples import Sample, SampleStatus
+from pfh.hooks.backends import Completion, Engine
+from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.samples import Sample, SampleStatus
 
 from pfh_evals.forgetting.tasks import CannotRunError, Loaded
 

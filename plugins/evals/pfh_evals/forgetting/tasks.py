@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pfh.data import DataSource
 from pfh.errors import PfhError, UserError, did_you_mean
+from pfh.hooks.datasets import DataSource
 from pfh.sandbox import available as sandbox_refusal
 
 from pfh_evals.forgetting.battery import BY_NAME

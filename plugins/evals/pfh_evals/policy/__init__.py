@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, UserError
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.judging import Embeds, Judge
-from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.judges import Embeds, Judge
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pfh_evals.policy import calibration, divergence

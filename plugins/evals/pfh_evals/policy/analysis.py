@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.samples import Sample
-from pfh.specs import Analysis, AnalysisSpec, Cell, Table
-from pfh.statistics import CONFIDENCE, RESAMPLES
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Cell, Table
+from pfh.statistics.paired import CONFIDENCE, RESAMPLES
 
 from pfh_evals.policy import calibration, plots
 from pfh_evals.policy.divergence import WRITERS

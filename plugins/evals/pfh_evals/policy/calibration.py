@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.engine import ScoringRequest
-from pfh.samples import Sample, sample_id
-from pfh.statistics import paired_samples
-from pfh.subset import spread
+from pfh.hooks.backends import ScoringRequest
+from pfh.hooks.samples import Sample, sample_id
+from pfh.kit.subset import spread
+from pfh.statistics.paired import paired_samples
 
 from pfh_evals.policy.measures import ACCURACY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.evaluation import Evaluation
-    from pfh.specs import EvaluationSpec
+    from pfh.hooks.evals import EvaluationSpec
+    from pfh.hooks.evaluation import Evaluation
 
 QUESTIONS = Path(__file__).with_name("questions.json")
 BINS = 15

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pfh.engine import Completion, GenerationRequest, Sampling
 from pfh.errors import UserError
-from pfh.evaluation import Evaluation
-from pfh.judging import Embeds, Judge
-from pfh.samples import Sample, sample_id
+from pfh.hooks.backends import Completion, GenerationRequest, Sampling
+from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.judges import Embeds, Judge
+from pfh.hooks.samples import Sample, sample_id
 
 from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure
 from pfh_evals.policy.prompts import Prompt
@@ -19,7 +19,7 @@ from pfh_evals.policy.words import embedding_distance
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from pfh.specs import EvaluationSpec
+    from pfh.hooks.evals import EvaluationSpec
 
 JUDGING_BATCH = 64
 

@@ -14,15 +14,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.engine import Distributions, GenerationRequest
-from pfh.samples import Sample, sample_id
+from pfh.hooks.backends import Distributions, GenerationRequest
+from pfh.hooks.samples import Sample, sample_id
 
 from pfh_evals.policy.completions import Answers, stored_completions
 from pfh_evals.policy.measures import DIVERGENCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.specs import EvaluationSpec
+    from pfh.hooks.evals import EvaluationSpec
 
 WRITERS = ("start", "tuned")
 """Who wrote the completions."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pfh.specs import Cell
-from pfh.statistics import CONFIDENCE, bootstrap_means
+from pfh.hooks.tables import Cell
+from pfh.statistics.paired import CONFIDENCE, bootstrap_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from pfh.samples import Sample
-from pfh.specs import AnalysisSpec, Cell, LongTable
+from pfh.hooks.evals import AnalysisSpec
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Cell, LongTable
 
 from pfh_evals.policy import calibration
 from pfh_evals.policy.completions import stored_completions

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pfh.engine import Completion
 from pfh.errors import UserError, did_you_mean
+from pfh.hooks.backends import Completion
 
 from pfh_evals.policy import words
 from pfh_evals.policy.formats import adheres, fits_schema

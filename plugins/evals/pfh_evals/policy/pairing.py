@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pfh.evaluation import Benchmark
-from pfh.samples import Sample
-from pfh.specs import AnalysisSpec
-from pfh.statistics import paired_samples
+from pfh.hooks.evals import AnalysisSpec
+from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.samples import Sample
+from pfh.statistics.paired import paired_samples
 
 from pfh_evals.policy import calibration
 from pfh_evals.policy.completions import stored_completions

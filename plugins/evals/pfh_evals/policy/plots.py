@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pfh.samples import Sample
-from pfh.specs import Plot
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Plot
 
 from pfh_evals.policy.calibration import Bin
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.engine import Message
 from pfh.errors import DataUnavailableError, UserError
-from pfh.samples import sample_id
-from pfh.subset import spread
+from pfh.hooks.backends import Message
+from pfh.hooks.samples import sample_id
+from pfh.kit.subset import spread
 
 if TYPE_CHECKING:
-    from pfh.domain import Domain
-    from pfh.specs import EvaluationSpec
+    from pfh.hooks.domains import Domain
+    from pfh.hooks.evals import EvaluationSpec
 
 BUILT_IN = Path(__file__).with_name("instructions.json")
 _SOURCE = re.compile(r"(?P<id>[^/:\s]+/[^/:\s]+)(/(?P<config>[^/:\s]+)/(?P<split>[^/:\s]+))?:(?P<field>[^:\s]+)")

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pfh.evaluation import Evaluation
-from pfh.specs import Analysis, AnalysisSpec, Cell, Table
-from pfh.statistics import CONFIDENCE
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.tables import Cell, Table
+from pfh.statistics.paired import CONFIDENCE
 
 from pfh_evals.policy import plots
 from pfh_evals.policy.intervals import Figure, jackknife_cells

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError
-from pfh.evaluation import Evaluation
-from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evaluation import Evaluation
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.representation import benchmarks, refusal_benchmarks

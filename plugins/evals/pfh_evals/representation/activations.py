@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.engine import Engine
+    from pfh.hooks.backends import Engine
     from pfh.progress import Progress
 
 BATCH_TOKENS = 1024

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.specs import Analysis, AnalysisSpec, Cell, LongTable, Plot, Table
-from pfh.statistics import CONFIDENCE, RESAMPLES
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.tables import Cell, LongTable, Plot, Table
+from pfh.statistics.paired import CONFIDENCE, RESAMPLES
 
 from pfh_evals.representation import long_tables, plots, similarity
 from pfh_evals.representation.refusal import CONDITIONS, KINDS

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pfh.errors import UserError, did_you_mean
-from pfh.evaluation import Benchmark
-from pfh.samples import Sample, sample_id
+from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.samples import Sample, sample_id
 
 from pfh_evals.representation import activations, documents, similarity
 from pfh_evals.representation import deltas as weight_deltas
@@ -23,7 +23,7 @@ from pfh_evals.representation.weights import UnreadableWeightsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.specs import EvaluationSpec
+    from pfh.hooks.evals import EvaluationSpec
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "cka": ("cka",),
@@ -120,10 +120,10 @@ def probes(spec: EvaluationSpec) -> Measured:
     statements, origin = documents.statements(spec.options.statements, spec.data, spec.limit)
     version = f"1-{documents.digest([f'{each.label} {each.text}' for each in statements])}"
     parts = linear.split(statements)
-    if parts.shortage:
+    if parts.too_few:
         return Measured(
             benchmarks=tuple(
-                benchmark(name, version, source=origin, status="INSUFFICIENT", reason=parts.shortage)
+                benchmark(name, version, source=origin, status="INSUFFICIENT", reason=parts.too_few)
                 for name in GROUPS["probes"]
             )
         )

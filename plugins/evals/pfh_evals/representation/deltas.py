@@ -14,7 +14,7 @@ from pfh_evals.representation.weights import UnreadableWeightsError, Weights, op
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.models import Checkpoint
+    from pfh.hooks.checkpoint import Checkpoint
 
 BLOCK = 2**17
 """Numbers of a tall matrix that are read at once, at least."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pfh.data import DataSource
 from pfh.errors import DataUnavailableError, UserError
-from pfh.starts.prompts import load_prompts
+from pfh.hooks.datasets import DataSource
+from pfh.kit.refusal_prompts import load_prompts
 
 Item = TypeVar("Item")
 

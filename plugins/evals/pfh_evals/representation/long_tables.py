@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.evaluation import Benchmark
-from pfh.specs import AnalysisSpec, Cell, LongTable
+from pfh.hooks.evals import AnalysisSpec
+from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.tables import Cell, LongTable
 
 from pfh_evals.representation import similarity
 from pfh_evals.representation.refusal import CONDITIONS, KINDS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.specs import Plot
+from pfh.hooks.tables import Plot
 
 from pfh_evals.representation.refusal import KINDS
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.engine import Intervention
+from pfh.hooks.backends import Intervention
 
 from pfh_evals.representation.activations import NotFiniteError, streams
 from pfh_evals.representation.documents import Requests
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.engine import Engine
+    from pfh.hooks.backends import Engine
     from pfh.progress import Progress
 
 DEEPEST = 0.8

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pfh.evaluation import Benchmark
-from pfh.samples import Sample, sample_id
+from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.samples import Sample, sample_id
 
 from pfh_evals.representation import documents
 from pfh_evals.representation.benchmarks import GROUPS, Measured, array_digest, benchmark, not_run
@@ -25,7 +25,7 @@ from pfh_evals.representation.refusal import (
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.specs import EvaluationSpec
+    from pfh.hooks.evals import EvaluationSpec
 
 SCORE, PROJECTION = GROUPS["refusal"]
 

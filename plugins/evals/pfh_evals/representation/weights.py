@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pfh.models import Checkpoint
+    from pfh.hooks.checkpoint import Checkpoint
 
 _PEFT = "base_model.model."
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pfh import hookimpl
-from pfh.engine import Completion, GenerationRequest, Message, Sampling
 from pfh.errors import DataUnavailableError
-from pfh.evaluation import Benchmark, BenchmarkStatus, Evaluation
-from pfh.judging import Judge, Judgement
-from pfh.samples import Sample, SampleStatus, sample_id
-from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec
-from pfh.subset import spread
+from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
+from pfh.hooks.judges import Judge, Judgement
+from pfh.hooks.samples import Sample, SampleStatus, sample_id
+from pfh.kit.subset import spread
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.safety.analysis import analyze_erosion

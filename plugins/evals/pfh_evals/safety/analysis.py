@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pfh.specs import Analysis, AnalysisSpec, Cell, Table
-from pfh.statistics import CONFIDENCE, SIGNIFICANCE, Comparison
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.tables import Cell, Table
+from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.safety.benchmarks import BY_NAME
 from pfh_evals.safety.plots import refusal_plot

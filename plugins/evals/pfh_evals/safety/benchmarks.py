@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pfh.data import Dataset, DataSource
 from pfh.errors import DataUnavailableError, UserError, did_you_mean
+from pfh.hooks.datasets import Dataset, DataSource
 
 PROBES = Path(__file__).with_name("probes.json")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pfh.samples import Sample
-from pfh.specs import AnalysisSpec, Plot
-from pfh.statistics import CONFIDENCE, Comparison, paired_samples
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evals import AnalysisSpec
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Plot
+from pfh.statistics.paired import CONFIDENCE, paired_samples
 
 from pfh_evals.safety.benchmarks import BY_NAME
 

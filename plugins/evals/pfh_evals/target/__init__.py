@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pfh import hookimpl
-from pfh.domain import Domain, HasGold, Problem, Rollout
 from pfh.errors import DataUnavailableError, UserError
-from pfh.evaluation import Benchmark, Evaluation
-from pfh.samples import Sample, SampleStatus, sample_id
-from pfh.specs import Analysis, AnalysisSpec, EvaluationSpec, GenerationSpec
-from pfh.subset import spread
-from pfh.turns import roll_out
+from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample, SampleStatus, sample_id
+from pfh.kit.conversations import roll_out
+from pfh.kit.subset import spread
 from pydantic import BaseModel
 
 from pfh_evals.target.analysis import analyze_task

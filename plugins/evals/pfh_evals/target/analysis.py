@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from pfh import figures
-from pfh.evaluation import Benchmark
-from pfh.samples import Sample
-from pfh.specs import Analysis, AnalysisSpec, Cell, Table
-from pfh.statistics import CONFIDENCE, Comparison, paired_samples
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Cell, Table
+from pfh.statistics import formatting as figures
+from pfh.statistics.paired import CONFIDENCE, paired_samples
 
 Pairs = Sequence[tuple[Sample, Sample]]
 REWARD_ROSE = 0.05

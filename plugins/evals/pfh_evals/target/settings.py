@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pfh.domain import Domain
-from pfh.engine import Sampling
 from pfh.errors import UserError, did_you_mean
+from pfh.hooks.backends import Sampling
+from pfh.hooks.domains import Domain
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 USUAL_K = (1, 10)

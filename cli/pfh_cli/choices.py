@@ -1,0 +1,34 @@
+"""Benchmark families and options as the command line names them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pfh.hooks.launchers import EvalChoice
+    from pfh.registry.plugins import Plugins
+
+
+def read_evals(given: list[str] | None) -> tuple[EvalChoice, ...]:
+    """Return the choices behind `--eval`."""
+    from pfh.hooks.launchers import EvalChoice
+
+    return tuple(EvalChoice.parse(text) for text in given or ())
+
+
+def assigned(
+    given: list[str] | None, evals: tuple[EvalChoice, ...], domain: str, plugins: Plugins
+) -> dict[str, dict[str, str]]:
+    """Share `-o` out to the chosen families and the domain.
+
+    Raises:
+        UserError: no plugin of these has such an option, or there is no such family.
+    """
+    from pfh.logs import READERS
+    from pfh.registry.assignments import assign_options
+
+    installed = [choice.family for choice in evals if choice.family not in READERS]
+    chosen = [plugins.catalogue.find("evals", name) for name in installed]
+    if given:
+        chosen.append(plugins.catalogue.find("domains", domain))
+    return assign_options(given or [], chosen, plugins)

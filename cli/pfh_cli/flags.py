@@ -1,0 +1,121 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pfh_cli.completion import plugin_names
+
+if TYPE_CHECKING:
+    pass
+
+
+MODEL_HELP = (
+    "Hub id, folder, GGUF file or adapter; safe or base for the embedded model; the folder of an earlier run; "
+    "lm-eval:FOLDER or inspect:FILE for a log."
+)
+
+
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the documents, completions and the bootstrap.")]
+
+
+Limit = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="At most this many documents a benchmark.", show_default="all"),
+]
+
+
+Domain = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="For families that put a domain's problems to the model.",
+        autocompletion=plugin_names("domains"),
+    ),
+]
+
+
+Backend = Annotated[
+    str, typer.Option(metavar="NAME", help="What runs the model.", autocompletion=plugin_names("backends"))
+]
+
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Annotated[Dtype, typer.Option(help="Precision of generation and scoring; auto suits the device.")]
+
+
+Revision = Annotated[
+    str | None, typer.Option(metavar="REV", help="Branch, tag or commit of a hub model.", show_default="main")
+]
+
+
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Load weights that are not safetensors; they can run any code.")
+]
+
+
+Output = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder for results.json and report.html.", show_default="in pfh-results"),
+]
+
+
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="PFH_STORE",
+        help="Folder of what runs share and resume from.",
+        show_default="~/.cache/pfh",
+    ),
+]
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and print what would be measured, and stop.")]
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no log lines.")]
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="NAME",
+        help="How to post-train; given again, the next stage goes on from the one before.",
+        autocompletion=plugin_names("methods"),
+    ),
+]
+
+
+Evals = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--eval",
+        "-e",
+        metavar="FAMILY[:BENCHMARK,...]",
+        help="What to measure before and after; may be given again.",
+        autocompletion=plugin_names("evals"),
+    ),
+]
+
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="[NAME.]KEY=VALUE",
+        help="An option of the method, or of the plugin NAME; may be given again.",
+    ),
+]

@@ -1,0 +1,1 @@
+"""What crosses a hook: one module a kind of plugin."""

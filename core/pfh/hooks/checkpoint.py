@@ -1,0 +1,41 @@
+"""A model as it crosses a hook: weights on this machine, or an endpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """An OpenAI-compatible interface, and one of its models."""
+
+    url: str
+    """Up to and with the version, such as "http://localhost:8000/v1"."""
+    model: str
+    """As the endpoint names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Weights that can be loaded, and what tells them from any others."""
+
+    name: str
+    """What the user called it; shown in reports, never used to find files."""
+    path: Path
+    """A folder with config.json and safetensors, or with a GGUF file; for an adapter, the folder of its base."""
+    fingerprint: str
+    """Hash of everything that decides the model's answers: weights, adapter, configuration, tokenizer."""
+    adapter: Path | None = None
+    """A LoRA adapter over `path`, or None."""
+    gguf_file: str | None = None
+    """File name inside `path` when the weights are GGUF."""
+    allow_pickle: bool = False
+    """The user allowed weights that are not safetensors."""
+    endpoint: Endpoint | None = None
+    """Where a remote model answers; it has no files, and `path` means nothing."""
+
+    def with_adapter(self, adapter: Path, *, name: str, fingerprint: str) -> Checkpoint:
+        """Return this checkpoint's base under another adapter."""
+        return dataclasses.replace(self, name=name, adapter=adapter, fingerprint=fingerprint)

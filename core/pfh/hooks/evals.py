@@ -1,0 +1,100 @@
+"""What crosses the hooks of a benchmark family: evaluate, plan and analyze."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pfh.hooks.tables import LongTable, Plot, Table
+from pfh.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from pfh.hooks.backends import Engine
+    from pfh.hooks.checkpoint import Checkpoint
+    from pfh.hooks.comparison import Comparison
+    from pfh.hooks.datasets import DataSource
+    from pfh.hooks.domains import Domain
+    from pfh.hooks.evaluation import Evaluation
+    from pfh.hooks.judges import Judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The model that an evaluated one is compared with: the start of the run, the first of a comparison."""
+
+    evaluation: Evaluation
+    """The same family's, with the same options."""
+    artifact: str
+    """Key in the store of that evaluation."""
+    checkpoint: Checkpoint | None = None
+    """None where only its stored evaluation is at hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """One family to put to one model."""
+
+    engine: Engine
+    """Journaled and with progress: an eval just calls it."""
+    options: Any
+    """An instance of the eval's options model."""
+    data: DataSource
+    judge: Callable[[str], Judge]
+    """Opens a judge by its plugin name; an eval names it in an option called `judge`."""
+    domain: Domain | None = None
+    """The run's domain, for an eval that has an option called `domain`."""
+    reference: Reference | None = None
+    """For an eval whose option `reference` is true, put to any model but the first one."""
+    benchmarks: tuple[str, ...] = ()
+    """Names asked for, as in `--eval safety:xstest`; empty is the family's default set."""
+    default_set: bool = False
+    """`benchmarks` are those of the default set that could not be run the time before; nobody named them."""
+    limit: int | None = None
+    """At most this many documents a benchmark: an evenly spread, fixed subset."""
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSpec:
+    """One family, as an `EvaluationSpec` would put it to a model, without the model."""
+
+    options: Any
+    """An instance of the eval's options model."""
+    data: DataSource
+    benchmarks: tuple[str, ...] = ()
+    """Names asked for; empty is the family's default set."""
+    default_set: bool = False
+    """As in `EvaluationSpec`."""
+    limit: int | None = None
+    """At most this many documents a benchmark."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSpec:
+    """One family before and after, with the paired statistics that the core computed."""
+
+    before: Evaluation
+    after: Evaluation
+    comparisons: tuple[Comparison, ...]
+    """One a benchmark, in the order of `before`, p-values adjusted over the family; none for a comparative one."""
+    options: Any
+    """An instance of the eval's options model."""
+    others: Mapping[str, tuple[Evaluation, Evaluation]] = field(default_factory=dict)
+    """The other families of the same comparison: family to its evaluations before and after."""
+    curves: tuple[Mapping[str, float], ...] = ()
+    """What the training that lies between them logged, a row an update; none where no training is known of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What a family adds to the report."""
+
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    findings: tuple[str, ...] = ()
+    """Whole sentences, the most important first."""
+    long_tables: tuple[LongTable, ...] = ()
+    """What tables and plots are made of, written beside the results."""

@@ -1,0 +1,250 @@
+"""The hooks of pfh. A plugin is a module that implements some of them under an entry point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pluggy import HookimplMarker, HookspecMarker
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pfh.hooks.backends import Engine, EngineSpec
+    from pfh.hooks.domains import Domain, DomainSpec, Generation, GenerationSpec
+    from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
+    from pfh.hooks.evaluation import Evaluation
+    from pfh.hooks.judges import Judge, JudgeSpec
+    from pfh.hooks.launchers import LaunchResult, LaunchSpec
+    from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+    from pfh.hooks.tables import Table
+
+
+hookspec = HookspecMarker("pfh")
+
+
+hookimpl = HookimplMarker("pfh")
+
+
+@hookspec(firstresult=True)
+def options() -> type[BaseModel] | None:
+    """Name the pydantic model whose fields `-o key=value` fills; unknown keys are refused for the plugin.
+
+    Any kind of plugin may have one. Without it the plugin takes no options.
+
+    Example:
+        >>> from pydantic import BaseModel, Field
+        >>> from pfh import hookimpl
+        >>> class Options(BaseModel):
+        ...     beta: float = Field(0.1, gt=0, description="strength of the pull towards the reference")
+        >>> @hookimpl
+        ... def options():
+        ...     return Options
+        >>> options()(beta="0.2").beta
+        0.2
+    """
+
+
+@hookspec(firstresult=True)
+def train(spec: TrainingSpec) -> TrainingResult | None:
+    """Post-train `spec.checkpoint` and leave the result under `spec.output_dir` (group `pfh.methods`).
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.ledger import Phase
+        >>> from pfh.hooks.methods import TrainingResult
+        >>> @hookimpl
+        ... def train(spec):
+        ...     rollouts = spec.rollouts(samples=4)
+        ...     weights = spec.output_dir / "adapter"
+        ...     weights.mkdir()
+        ...     phase = Phase(name="training", seconds=0.0, samples=len(rollouts))
+        ...     return TrainingResult(path=weights, phases=(phase,))
+        >>> train(fakes.training_spec(Path(tempfile.mkdtemp()))).phases[0].samples
+        8
+    """
+
+
+@hookspec
+def check(spec: StageSpec) -> None:
+    """Refuse a stage that `train` could not train, before anything is measured (group `pfh.methods`).
+
+    Raise a `UserError` that says what to change. Without it `train` refuses when its turn comes, after the start was
+    measured. Layers for an adapter and a budget of less than one update are looked at by the core.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.errors import UserError
+        >>> @hookimpl
+        ... def check(spec):
+        ...     if len(spec.problems) < 4:
+        ...         raise UserError(f"4 problems make an update and there are {len(spec.problems)}: give more.")
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> check(fakes.training_spec(Path(tempfile.mkdtemp()), problems=2))
+        Traceback (most recent call last):
+        pfh.errors.UserError: 4 problems make an update and there are 2: give more.
+    """
+
+
+@hookspec(firstresult=True)
+def open_domain(spec: DomainSpec) -> Domain | None:
+    """Return the domain: its problems and its verifier (group `pfh.domains`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.domains import Problem, Verdict
+        >>> from pfh.hooks.backends import Sampling
+        >>> class Echo:
+        ...     name, version, sampling = "echo", "1", Sampling(max_new_tokens=4)
+        ...     holdouts = ("numbers",)
+        ...     def problems(self, split, count, seed):
+        ...         return tuple(
+        ...             Problem(
+        ...                 id=f"{split}-{i}", environment="echo", answer=str(i),
+        ...                 messages=({"role": "user", "content": f"Say {i}."},))
+        ...             for i in range(count))
+        ...     def holdout(self, name):
+        ...         return self.problems("test", 10, seed=0)
+        ...     def verify(self, problem, completion):
+        ...         said = completion.strip()
+        ...         return Verdict(reward=float(said == problem.answer), extracted=said or None)
+        >>> @hookimpl
+        ... def open_domain(spec):
+        ...     return Echo()
+        >>> domain = open_domain(None)
+        >>> domain.verify(domain.problems("train", 3, seed=0)[2], "2").reward
+        1.0
+    """
+
+
+@hookspec(firstresult=True)
+def generate(spec: GenerationSpec) -> Generation | None:
+    """Roll a model out on a domain's problems and reward every completion (group `pfh.domains`).
+
+    A domain without it is rolled out by the core: single-turn (`pfh.kit.rollouts.single_turn`), or as conversations
+    where the domain answers what the model writes (`pfh.hooks.domains.Converses`,
+    `pfh.kit.conversations.multi_turn`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.kit.rollouts import single_turn
+        >>> @hookimpl
+        ... def generate(spec):
+        ...     return single_turn(spec)
+        >>> len(generate(fakes.generation_spec(problems=2, samples=3)).rollouts)
+        6
+    """
+
+
+@hookspec(firstresult=True)
+def evaluate(spec: EvaluationSpec) -> Evaluation | None:
+    """Put a family's benchmarks to `spec.engine` (group `pfh.evals`).
+
+    A benchmark that cannot run is returned with status NOT_RUN and the reason, never left out and never scored 0.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.backends import GenerationRequest, Sampling
+        >>> from pfh.hooks.evaluation import Benchmark, Evaluation
+        >>> from pfh.hooks.samples import Sample, sample_id
+        >>> @hookimpl
+        ... def evaluate(spec):
+        ...     chat = ({"role": "user", "content": "Reply with one word."},)
+        ...     requests = [GenerationRequest(id="0", messages=chat)]
+        ...     completion = spec.engine.generate(requests, Sampling(max_new_tokens=8))[0]
+        ...     sample = Sample(
+        ...         id=sample_id("one-word", "1", {"prompt": chat[0]["content"]}), benchmark="one-word",
+        ...         prompt=chat[0]["content"], completion=completion.text,
+        ...         score=float(len(completion.text.split()) == 1))
+        ...     return Evaluation(family="brevity", benchmarks=(Benchmark(
+        ...         name="one-word", version="1", metric="adherence", higher_is_better=True,
+        ...         samples=(sample,)),))
+        >>> evaluate(fakes.evaluation_spec(answers=["Yes"])).benchmarks[0].samples[0].score
+        1.0
+    """
+
+
+@hookspec(firstresult=True)
+def plan(spec: PlanSpec) -> Table | None:
+    """Say what `evaluate` would put to a model, and how much of it, for `--dry-run` (group `pfh.evals`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.evals import PlanSpec
+        >>> from pfh.hooks.tables import Table
+        >>> @hookimpl
+        ... def plan(spec):
+        ...     held = 20 if spec.limit is None else min(spec.limit, 20)
+        ...     return Table(title="Would be asked", columns=("benchmark", "requests"), rows=(("one-word", held),))
+        >>> plan(PlanSpec(options=None, data=fakes.NoData(), limit=8)).rows
+        (('one-word', 8),)
+    """
+
+
+@hookspec(firstresult=True)
+def analyze(spec: AnalysisSpec) -> Analysis | None:
+    """Say more about a family before and after than the paired figures that the core computes (group `pfh.evals`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.evals import Analysis
+        >>> @hookimpl
+        ... def analyze(spec):
+        ...     worse = [row.benchmark for row in spec.comparisons if row.verdict == "worse"]
+        ...     return Analysis(findings=(f"{len(worse)} benchmarks fell.",))
+        >>> analyze(fakes.analysis_spec()).findings
+        ('1 benchmarks fell.',)
+    """
+
+
+@hookspec(firstresult=True)
+def open_engine(spec: EngineSpec) -> Engine | None:
+    """Make a model resident and return the engine over it (group `pfh.backends`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.testing import FakeEngine
+        >>> @hookimpl
+        ... def open_engine(spec):
+        ...     return FakeEngine(checkpoint=spec.checkpoint)
+        >>> open_engine(fakes.engine_spec()).count_tokens("three little words")
+        3
+    """
+
+
+@hookspec(firstresult=True)
+def open_judge(spec: JudgeSpec) -> Judge | None:
+    """Return a judge of completions (group `pfh.judges`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.judges import Judgement
+        >>> class Apology:
+        ...     name = "apology 1"
+        ...     def label(self, prompts, completions):
+        ...         return [
+        ...             Judgement(label="refused" if "sorry" in text.lower() else "complied")
+        ...             for text in completions]
+        >>> @hookimpl
+        ... def open_judge(spec):
+        ...     return Apology()
+        >>> open_judge(None).label(["Help me."], ["I am sorry, no."])[0].label
+        'refused'
+    """
+
+
+@hookspec(firstresult=True)
+def launch(spec: LaunchSpec) -> LaunchResult | None:
+    """Execute runs somewhere: in this process, on a cluster (group `pfh.launchers`).
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.launchers import LaunchResult, LaunchSpec
+        >>> @hookimpl
+        ... def launch(spec):
+        ...     return LaunchResult(outcomes=tuple(spec.execute(run) for run in spec.runs))
+        >>> launch(LaunchSpec(runs=(1, 2), execute=lambda run: run + 1)).outcomes
+        (2, 3)
+    """

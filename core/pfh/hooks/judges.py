@@ -1,0 +1,55 @@
+"""What a judge offers: labels for completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pfh.hooks.datasets import DataSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSpec:
+    """What a judge may need to open."""
+
+    data: DataSource
+    cache_dir: Path
+    """A folder for weights that the judge fetches or fits."""
+
+
+Label = Literal["refused", "complied"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A judge's label of one completion."""
+
+    label: Label
+    confidence: float = 1.0
+    """Probability that the judge gives its own label, in [0.5, 1]; 1 for a rule."""
+
+
+class Judge(Protocol):
+    """Turns (prompt, completion) into a label."""
+
+    name: str
+    """Name and version, shown beside every figure that rests on it."""
+
+    def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
+        """Label every completion, in the order given; `prompts` are what the user asked, not the rendered text."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A judge that reads completions as vectors, and lends them to measures of meaning."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Return a unit vector for the beginning of every text, shape (texts, width)."""
+        ...

@@ -1,0 +1,77 @@
+"""What a launcher is handed: runs, and the function that executes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pfh.hooks.budget import Budget
+
+if TYPE_CHECKING:
+    pass
+
+
+Start = Literal["safe", "base"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalChoice:
+    """One benchmark family to run, or some of its benchmarks."""
+
+    family: str
+    benchmarks: tuple[str, ...] = ()
+    """Asked for by name: a run ends with exit code 2 when one of them could not be run. Empty: the default set."""
+
+    @classmethod
+    def parse(cls, text: str) -> EvalChoice:
+        """Read "safety" or "safety:xstest,harmbench"."""
+        family, _, names = text.partition(":")
+        return cls(family=family, benchmarks=tuple(name.strip() for name in names.split(",") if name.strip()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """What to run."""
+
+    methods: tuple[str, ...]
+    """Stages, in their order: each trains from the checkpoint of the one before."""
+    evals: tuple[EvalChoice, ...]
+    domain: str = "reasoning"
+    model: str | None = None
+    """Hub id or path; None is the embedded model."""
+    start: Start | None = None
+    """Which start `model` is; for the embedded model, which of its two starts to take (None: SAFE)."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Plugin key such as "methods:dpo" to its options."""
+    seed: int = 0
+    limit: int | None = None
+    """At most this many documents a benchmark."""
+    problems: int = 48
+    """Training problems, shared by all methods."""
+    budget: Budget | None = None
+    """What every stage may spend; None lets each method end by its own options."""
+    accelerate: str | None = None
+    """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
+    backend: str = "hf"
+    dtype: str = "auto"
+    revision: str | None = None
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSpec:
+    """Runs to execute."""
+
+    runs: tuple[Any, ...]
+    """`pfh.hooks.launchers.RunSpec`s."""
+    execute: Callable[[Any], Any]
+    """Executes one of them in this process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchResult:
+    """What became of the runs, in their order."""
+
+    outcomes: tuple[Any, ...]
+    state: Literal["finished", "submitted"] = "finished"

@@ -1,0 +1,81 @@
+"""What crosses the hooks of a method: a stage to check, a training to do, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pfh.hooks.budget import Account
+from pfh.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from pfh.hooks.backends import Sampling
+    from pfh.hooks.checkpoint import Checkpoint
+    from pfh.hooks.domains import Domain, Problem, Rollout
+    from pfh.hooks.ledger import Phase
+
+
+class RolloutSource(Protocol):
+    """Draws rollouts of the run's training problems, or finds them in the store."""
+
+    def __call__(
+        self,
+        *,
+        samples: int,
+        sampling: Sampling | None = None,
+        checkpoint: Checkpoint | None = None,
+        problems: Sequence[Problem] | None = None,
+    ) -> tuple[Rollout, ...]:
+        """Return `samples` rollouts a problem, grouped by problem.
+
+        Args:
+            samples: rollouts a problem.
+            sampling: how they are drawn; the domain's way unless given.
+            checkpoint: which model writes them; the start unless given.
+            problems: which are put to it; the run's unless given. One that is put in another way than the domain puts
+                it needs an id that tells the two apart.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """What is known of a post-training stage before anything is measured."""
+
+    checkpoint: Checkpoint
+    """Where training starts; never changed."""
+    domain: Domain
+    problems: Sequence[Problem]
+    """The training problems that every method of this run shares."""
+    options: Any
+    """An instance of the method's options model."""
+    account: Account = field(default_factory=Account)
+    """The stage's budget and what is spent of it; `pfh.kit.training.train_resumably` keeps to it."""
+    progress: Progress = field(default_factory=Silent)
+    teacher: Checkpoint | None = None
+    """The model that a method's option called `teacher` names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec(StageSpec):
+    """One post-training stage: all of `StageSpec`, and what training needs."""
+
+    rollouts: RolloutSource
+    seed: int
+    output_dir: Path
+    """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A trained checkpoint, and what it cost."""
+
+    path: Path
+    """A folder under `output_dir` with an adapter (adapter_config.json) or full weights (config.json), safetensors."""
+    phases: tuple[Phase, ...]
+    curves: tuple[Mapping[str, float], ...] = ()
+    """One row a logged update, with at least "step"."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the report must know, in whole sentences."""

@@ -1,0 +1,105 @@
+"""Learning from preferences: pairs of completions of one prompt, and the trainer that dpo and spin share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem
+from pfh.kit.supervised import require_room
+from pfh.kit.training import TrainingOptions, load_for_training, lora_config, processes
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import DPOTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two completions of one prompt, the one to be preferred to the other."""
+
+    problem: Problem
+    chosen: str
+    rejected: str
+
+
+def preference_trainer(
+    checkpoint: Checkpoint,
+    pairs: Sequence[Pair],
+    options: TrainingOptions,
+    arguments: Mapping[str, Any],
+    *,
+    beta: float,
+) -> DPOTrainer:
+    """Return TRL's trainer with the loss of Rafailov et al. 2023 (arXiv 2305.18290, equation 7).
+
+    With y chosen and y' rejected, and log-probabilities summed over a sequence:
+
+        loss = -log sigmoid(beta * ((log pi(y|x) - log pi_0(y|x)) - (log pi(y'|x) - log pi_0(y'|x))))
+
+    The reference pi_0 is `checkpoint`: under LoRA the same weights with the adapter off.
+
+    Args:
+        checkpoint: where training starts.
+        pairs: what it learns from, at least one.
+        options: the adapter, the longest sequence, the epochs.
+        arguments: what `trainer_arguments` returned.
+        beta: strength of the pull towards the reference.
+
+    Raises:
+        UserError: a prompt leaves no room for a completion.
+    """
+    from trl import DPOConfig, DPOTrainer
+
+    model, tokenizer = load_for_training(checkpoint)
+    require_room(tokenizer, (pair.problem.messages for pair in pairs), options.max_length)
+    rows = [
+        {
+            "prompt": list(pair.problem.messages),
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+        }
+        for pair in pairs
+    ]
+    config = DPOConfig(
+        **arguments,
+        beta=beta,
+        loss_type=["sigmoid"],
+        f_divergence_type="reverse_kl",
+        label_smoothing=0.0,
+        use_weighting=False,
+        sync_ref_model=False,
+        disable_dropout=True,
+        max_length=options.max_length,
+        truncation_mode="keep_start",
+        # Saves a second model when all weights train, and the repeats when an epoch follows.
+        precompute_ref_log_probs=options.adapter == "full" or options.epochs > 1,
+    )
+    return DPOTrainer(
+        model=model,
+        args=config,
+        train_dataset=_dataset(rows, Path(arguments["output_dir"]) / "rows"),
+        processing_class=tokenizer,
+        peft_config=lora_config(options, model),
+    )
+
+
+def _dataset(rows: list[dict[str, Any]], folder: Path) -> Dataset:
+    """Return `rows`; of several processes the first puts them into `folder`.
+
+    There TRL leaves the log-probabilities of the reference, which it computes in all processes, to be read by all.
+    """
+    from accelerate import PartialState
+    from datasets import Dataset, load_from_disk
+
+    if processes() == 1:
+        return Dataset.from_list(rows)
+    with PartialState().main_process_first():
+        if PartialState().is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+            Dataset.from_list(rows).save_to_disk(folder)
+        return load_from_disk(folder)

@@ -1,0 +1,232 @@
+"""Supervised fine-tuning: what the methods share that imitate completions, whoever wrote them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pfh.errors import UserError
+from pfh.hooks.backends import Message
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import FORMS, Domain, Problem
+from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.training import load_for_training, lora_config, save_trained, train_resumably, trainer_arguments
+from pfh.kit.validation import ValidatedOptions, hold_back, validation_arguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import SFTTrainer
+
+
+class SupervisedOptions(ValidatedOptions):
+    """Options of every method that fine-tunes on completions."""
+
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 2e-5 for adapter=full")
+    epochs: float = Field(3.0, gt=0, description="passes over the examples")
+    packing: bool = Field(False, description="fill sequences of max_length tokens with several examples each")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A problem and the completion to imitate."""
+
+    problem: Problem
+    completion: str
+
+    @property
+    def answer(self) -> Message:
+        """The completion as the turn that follows the problem's messages."""
+        return {"role": "assistant", "content": self.completion}
+
+
+def check_demonstration(template: str) -> str:
+    """Return `template`, the text of a turn around {prompt} and {reference}, if it has both and no other braces.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        shown = template.format(prompt="<prompt>", reference="<reference>")
+    except (KeyError, IndexError, ValueError):
+        shown = ""
+    if "<prompt>" not in shown or "<reference>" not in shown:
+        raise ValueError("it must hold {prompt} and {reference}, and no other braces but doubled ones.")
+    return template
+
+
+def demonstrated(example: Example, template: str) -> tuple[Message, ...]:
+    """Return the example's prompt with its last turn in a `template` that `check_demonstration` accepts."""
+    *earlier, last = example.problem.messages
+    turn = template.format(prompt=last["content"], reference=example.completion)
+    return (*earlier, {"role": "user", "content": turn})
+
+
+def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
+    """Return the run's problems with their verified ground truth; problems without one are left out.
+
+    Raises:
+        UserError: no problem has any.
+    """
+    examples = []
+    with spec.progress.task("verifying the ground truth", total=len(spec.problems)) as bar:
+        for problem in spec.problems:
+            text = verified_reference(spec.domain, problem)
+            if text is not None:
+                examples.append(Example(problem=problem, completion=text))
+            bar.advance()
+    if not examples:
+        raise _no_ground_truth(spec)
+    return tuple(examples)
+
+
+def require_ground_truth(spec: StageSpec) -> None:
+    """Look for one problem with a verified ground truth.
+
+    Raises:
+        UserError: no problem has any.
+    """
+    if not any(verified_reference(spec.domain, problem) is not None for problem in spec.problems):
+        raise _no_ground_truth(spec)
+
+
+def _no_ground_truth(spec: StageSpec) -> UserError:
+    return UserError(
+        f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems comes "
+        "with a solution or an answer that the domain's own verifier accepts as a completion. Choose another domain, "
+        "or a method that learns from rollouts, such as dpo or grpo."
+    )
+
+
+def verified_reference(domain: Domain, problem: Problem) -> str | None:
+    """Return the first that the verifier accepts of the worked solution and the answer in one of `FORMS`, or None."""
+    texts = [problem.solution or ""]
+    if problem.answer:
+        texts += [before + problem.answer + after for before, after in FORMS]
+    return next((text for text in texts if text and domain.verify(problem, text).reward == 1), None)
+
+
+def left_out(spec: TrainingSpec, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Say how many of the run's problems `ground_truth` left out, if any."""
+    if len(examples) == len(spec.problems):
+        return ()
+    return (
+        f"{len(examples)} of {len(spec.problems)} problems have a verified ground truth; the others were left out.",
+    )
+
+
+def train_on(
+    spec: TrainingSpec, examples: Sequence[Example], *, notes: Sequence[str], figures: Mapping[str, float | int | str]
+) -> TrainingResult:
+    """Fine-tune on `examples`, of which there is at least one.
+
+    Args:
+        spec: its options are `SupervisedOptions`.
+        examples: what to imitate.
+        notes: sentences on where the examples come from, for the report.
+        figures: the same in numbers, for the ledger.
+    """
+    options: SupervisedOptions = spec.options
+    output_dir = spec.output_dir / "trainer"
+    taught, held_back = hold_back(examples, options, spec.seed)
+
+    def build(batch_size: int, gradient_accumulation: int) -> SFTTrainer:
+        arguments = trainer_arguments(
+            options,
+            output_dir=output_dir,
+            seed=spec.seed,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+        )
+        return sft_trainer(spec.checkpoint, taught, options, arguments, held_back)
+
+    trained = train_resumably(
+        build,
+        output_dir=output_dir,
+        batch_size=options.batch_size,
+        gradient_accumulation=options.gradient_accumulation,
+        progress=spec.progress,
+        account=spec.account,
+    )
+    chats = ((*example.problem.messages, example.answer) for example in examples)
+    cut = _longer(trained.trainer.processing_class, chats, options.max_length)
+    return TrainingResult(
+        path=save_trained(trained.trainer, spec.output_dir / "trained"),
+        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, "examples": len(taught), **figures}),),
+        curves=trained.curves,
+        notes=(*notes, *([f"{cut} examples were longer than max_length and lost their end."] if cut else [])),
+    )
+
+
+def sft_trainer(
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    options: SupervisedOptions,
+    arguments: Mapping[str, Any],
+    held_back: Sequence[Example] = (),
+) -> SFTTrainer:
+    """Return TRL's trainer with the mean negative log-likelihood of the completions' tokens as its loss.
+
+    Prompts carry no loss. The end of the assistant's turn, as the chat template writes it, belongs to the completion.
+
+    Raises:
+        UserError: a prompt alone fills `max_length`.
+    """
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = load_for_training(checkpoint)
+    require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
+    config = SFTConfig(
+        **arguments,
+        **validation_arguments(options, arguments),
+        loss_type="nll",
+        completion_only_loss=True,
+        max_length=options.max_length,
+        truncation_mode="keep_start",
+        packing=options.packing,
+        packing_strategy="bfd",
+        shuffle_dataset=False,
+    )
+    return SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(_rows(examples)),
+        eval_dataset=Dataset.from_list(_rows(held_back)) if held_back else None,
+        processing_class=tokenizer,
+        peft_config=lora_config(options, model),
+    )
+
+
+def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:
+    return [{"prompt": list(example.problem.messages), "completion": [example.answer]} for example in examples]
+
+
+def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[Message]], max_length: int) -> None:
+    """Refuse prompts that leave no token for a completion: TRL leaves them out, or cuts them, without a word.
+
+    Raises:
+        UserError: there are such prompts.
+    """
+    full = _longer(tokenizer, prompts, max_length - 1)
+    if full:
+        raise UserError(
+            f"The prompts of {full} examples fill all of max_length={max_length}, so that nothing of their completions "
+            "is left: raise max_length."
+        )
+
+
+def _longer(tokenizer: PreTrainedTokenizerBase, chats: Iterable[Sequence[Message]], length: int) -> int:
+    """Return how many of `chats` have more than `length` tokens; one that ends with the user gets the prompt's end."""
+    return sum(
+        len(
+            tokenizer.apply_chat_template(
+                list(chat), add_generation_prompt=chat[-1]["role"] == "user", return_dict=False
+            )
+        )
+        > length
+        for chat in chats
+    )

@@ -1,0 +1,1 @@
+"""From chats to tokens and back."""

@@ -1,0 +1,151 @@
+"""Requests to tokens and tokens to completions, the same in every backend, so that their figures can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pfh.errors import UserError
+from pfh.hooks.backends import Completion, GenerationRequest, ScoringRequest
+from pfh.kit.tokens import chat_templates as templates
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the tokens of `text`, special ones not added."""
+    tokens: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return tokens
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
+    """Return the tokens that a model is fed for each of `requests`."""
+    return [
+        tuple(encode_text(tokenizer, templates.render(tokenizer, request.messages)))
+        if request.prompt is None
+        else tuple(encode_context(tokenizer, request.prompt))
+        for request in requests
+    ]
+
+
+def fit_prompt(prompt: tuple[int, ...], new_tokens: int, window: int) -> tuple[tuple[int, ...], int]:
+    """Return `prompt` without the beginning that finds no room, and how many tokens may follow it in the window."""
+    cut = prompt[-max(window - new_tokens, window // 2) :]
+    return cut, min(new_tokens, window - len(cut))
+
+
+def stop_strings(
+    tokenizer: PreTrainedTokenizerBase, requests: Sequence[GenerationRequest], stop: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return what ends a completion of `requests`, all chats or all prompts: `stop`, and what the template says."""
+    return (*stop, *(templates.stops(tokenizer) if requests[0].prompt is None else ()))
+
+
+def first_stop(text: str, stops: Sequence[str]) -> int | None:
+    """Return where the first of `stops` begins in `text`, or None."""
+    found = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return min(found) if found else None
+
+
+def decode_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    """Return the text of `tokens`, special ones left out."""
+    text: str = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def read_completion(
+    tokenizer: PreTrainedTokenizerBase,
+    request: GenerationRequest,
+    written: Sequence[int],
+    *,
+    prompt_tokens: int,
+    end_tokens: Collection[int],
+    stops: Sequence[str],
+    truncated: bool,
+) -> Completion:
+    """Return the completion that the tokens `written` are, the one that ended it included."""
+    kept = written[:-1] if written and written[-1] in end_tokens else written
+    text = decode_tokens(tokenizer, kept)
+    if request.prompt is None and templates.is_plain(tokenizer):
+        text = text.removeprefix(" ")
+    return Completion(
+        text=text[: first_stop(text, stops)], tokens=len(kept), prompt_tokens=prompt_tokens, truncated=truncated
+    )
+
+
+def encode_completed(
+    tokenizer: PreTrainedTokenizerBase, requests: Sequence[GenerationRequest], completions: Sequence[str], window: int
+) -> list[Encoded]:
+    """Return each request with its completion in tokens, as they were when it was generated; all of it is input.
+
+    The completion is put into tokens apart from the prompt; with the plain template it gets back the space that
+    `read_completion` took away. Completions longer than the window lose their end.
+    """
+    space = " " if requests and requests[0].prompt is None and templates.is_plain(tokenizer) else ""
+    rows = []
+    for prompt, text in zip(encode_prompts(tokenizer, requests), completions, strict=True):
+        written = encode_text(tokenizer, space + text if text else "")[: window - 1]
+        rows.append(Encoded(inputs=(*prompt, *written)[-window:], targets=tuple(written)))
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """One request in tokens."""
+
+    inputs: tuple[int, ...]
+    """What the model is fed, cut on the left to the window; what is scored, without its last token."""
+    targets: tuple[int, ...]
+    """The continuation's tokens; the last `len(targets)` inputs predict them."""
+
+
+def encode_pairs(tokenizer: PreTrainedTokenizerBase, requests: Sequence[ScoringRequest], window: int) -> list[Encoded]:
+    """Tokenise `requests` for a model that sees `window` tokens.
+
+    A continuation longer than the window is scored on its last `window` tokens.
+    """
+    contexts: dict[str, list[int]] = {}
+    rows = []
+    for request in requests:
+        context, continuation = encode_pair(tokenizer, request.context, request.continuation, contexts)
+        inputs = (context + continuation)[-(window + 1) :][:-1]
+        rows.append(Encoded(inputs=tuple(inputs), targets=tuple(continuation[-window:])))
+    return rows
+
+
+def encode_pair(
+    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, contexts: dict[str, list[int]]
+) -> tuple[list[int], list[int]]:
+    """Return the tokens of context and continuation, split as lm-eval 0.4 splits them (`TemplateLM._encode_pair`).
+
+    Spaces that end the context go to the continuation; the whole is encoded at once and cut at the context's own
+    length; an empty context becomes the beginning-of-sequence token, or the end-of-sequence one where there is none.
+    `contexts` remembers the tokens of contexts: the options of a question have one.
+    """
+    stripped = context.rstrip()
+    if stripped == "":
+        prefix = _prefix_token(tokenizer)
+        tokens = tokenizer.encode(context + continuation, add_special_tokens=False)
+        return (tokens[:1], tokens[1:]) if tokens[:1] == [prefix] else ([prefix], tokens)
+    whole = encode_context(tokenizer, context + continuation)
+    if stripped not in contexts:
+        contexts[stripped] = encode_context(tokenizer, stripped)
+    context_tokens = contexts[stripped]
+    return context_tokens, whole[len(context_tokens) :]
+
+
+def encode_context(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the tokens of `text`, special ones added unless it already begins with the first of them."""
+    prefix = _prefix_token(tokenizer)
+    given = text.startswith(tokenizer.decode(prefix))
+    tokens: list[int] = tokenizer.encode(text, add_special_tokens=not given)
+    return tokens
+
+
+def _prefix_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if token is None:
+        raise UserError("The model's tokenizer has neither a beginning- nor an end-of-sequence token: set one of them.")
+    return int(token)

@@ -1,0 +1,89 @@
+"""What every backend loads a model with: the device, the precision, the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pfh.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from pfh.hooks.checkpoint import Checkpoint
+
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def pick_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype called `name`; "auto" is bfloat16 where the device computes in it, else float32.
+
+    Raises:
+        UserError: there is no such dtype.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise UserError(f"There is no dtype {name}: use one of {', '.join(DTYPES)}.")
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of `checkpoint`: the adapter's own if it brought one, else its base's.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    own = checkpoint.adapter is not None and (checkpoint.adapter / "tokenizer_config.json").exists()
+    folder = checkpoint.adapter if own else checkpoint.path
+    options = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file and not own else {}
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise UserError(
+            f"The tokenizer of {checkpoint.name} cannot be loaded from {folder}: {reason(error)}"
+        ) from error
+    return tokenizer
+
+
+def reason(error: Exception) -> str:
+    """Return what `error` says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars and logging warnings."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,102 @@
+"""One attempt at a training: from its last complete checkpoint to its end, unless something runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pfh.hooks.ledger import Phase
+from pfh.kit.training.best import load_best, watch_for_best
+from pfh.kit.training.building import build_trainer
+from pfh.kit.training.checkpoints import discard_incomplete, last_complete_checkpoint
+from pfh.kit.training.sharing import is_first
+from pfh.kit.training.spending import Allowance, Spent, samples_of
+from pfh.kit.training.watching import AtItsEnd, watch
+from pfh.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+
+_NO_FIGURES = ("_per_second", "_runtime", "step_time", "num_tokens")
+"""Logged timings, and a counter of TRL's that forgets what came before a kill."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A finished training."""
+
+    trainer: Trainer
+    curves: tuple[dict[str, float], ...]
+    """One row an update: "step", "loss", and what else the trainer logged; TRL's own timings are left out."""
+    phase: Phase
+
+
+def attempt(
+    build: Callable[[int, int], Trainer],
+    share: int,
+    output_dir: Path,
+    spent: Spent,
+    allowance: Allowance,
+    progress: Progress,
+    name: str,
+) -> Trained:
+    """Train once, with batches of `spent.batch_size`; `share` is how many examples of an update this process takes."""
+    from transformers.trainer import TRAINER_STATE_NAME
+    from transformers.trainer_callback import TrainerState
+
+    spent.attempts += 1
+    spent.start(output_dir)
+    last = last_complete_checkpoint(output_dir)
+    if is_first():
+        discard_incomplete(output_dir)
+    with ExitStack() as stack:
+        trainer = build_trainer(build, spent.batch_size, share // spent.batch_size)
+        spent.agree(trainer.accelerator)
+        if allowance.updates is not None:
+            trainer.args.max_steps = allowance.updates
+        state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
+        ended = last is not None and (
+            allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name)
+            or state.global_step >= state.max_steps
+        )
+        trainer.add_callback(watch(spent, allowance, stack, progress, name, trainer.accelerator, ended=ended))
+        if trainer.args.metric_for_best_model:
+            trainer.add_callback(watch_for_best())
+        if last is not None and not ended:
+            progress.say(f"{name} goes on from update {state.global_step}")
+        with suppress(AtItsEnd):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+    kept = load_best(trainer) if trainer.state.best_global_step else {}
+    if kept:
+        progress.say(f"{name}: the checkpoint of update {kept['kept_update']} is kept, the best of all")
+    spent.write()
+    return Trained(
+        trainer=trainer,
+        curves=_curves(trainer.state.log_history),
+        phase=Phase(
+            name=name,
+            seconds=round(spent.seconds, 3),
+            tokens=spent.tokens,
+            updates=spent.updates,
+            devices=trainer.accelerator.num_processes,
+            samples=samples_of(spent.epochs, len(trainer.train_dataset), share * trainer.accelerator.num_processes),
+            notes=({"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {}) | kept,
+        ),
+    )
+
+
+def _curves(log_history: list[dict[str, Any]]) -> tuple[dict[str, float], ...]:
+    held_back = {row["step"]: {"validation_loss": row["eval_loss"]} for row in log_history if "eval_loss" in row}
+    return tuple(
+        {
+            key: float(value)
+            for key, value in (row | held_back.get(row["step"], {})).items()
+            if not any(part in key for part in _NO_FIGURES)
+        }
+        for row in log_history
+        if "loss" in row
+    )

@@ -1,0 +1,95 @@
+"""A model on its way into a training and out of it."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pfh.hooks.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+
+def load_for_training(
+    checkpoint: Checkpoint, dtype: str = "float32"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return `checkpoint` as a transformers model and its tokenizer, an adapter of the checkpoint merged.
+
+    Train in float32: in bfloat16 updates smaller than half a unit in the last place are lost.
+    A tokenizer without a chat template gets pfh's plain one.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pfh.kit.tokens.chat_templates import chat_template
+
+    settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": False}
+    names: dict[str, Any] = {}
+    if checkpoint.gguf_file:
+        from transformers import GgufConfig
+
+        names = {"gguf_file": checkpoint.gguf_file}
+        settings["quantization_config"] = GgufConfig(dequantize=True)
+    elif not checkpoint.allow_pickle:
+        settings["use_safetensors"] = True
+    model = AutoModelForCausalLM.from_pretrained(checkpoint.path, **names, **settings)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, **names, trust_remote_code=False)
+    if checkpoint.adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, checkpoint.adapter).merge_and_unload()
+    tokenizer.chat_template = chat_template(tokenizer)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | None = None) -> Path:
+    """Save the adapter, or all weights with tokenizer and chat template, as safetensors in `folder`; return it.
+
+    Every process of a training must call it: weights that are shared out over them are put together.
+
+    Args:
+        trainer: as it ended.
+        folder: replaced if it is there.
+        merge_into: put an adapter into this checkpoint, from which it was trained, and save all weights.
+    """
+    from accelerate.utils import DistributedType
+    from peft import PeftModel
+
+    accelerator = trainer.accelerator
+    model, weights = accelerator.unwrap_model(trainer.model), None
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        weights = accelerator.get_state_dict(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
+        if merge_into and isinstance(model, PeftModel):
+            model, weights = _merged(model, weights, merge_into, folder), None
+        if isinstance(model, PeftModel):
+            model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
+        else:
+            model.save_pretrained(folder, state_dict=weights)
+            trainer.processing_class.save_pretrained(folder)
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def _merged(model: Any, weights: dict[str, Any] | None, base: Checkpoint, folder: Path) -> Any:  # noqa: ANN401 - peft's
+    """Return the base with the adapter of `model` in it; `weights` are the model's where it does not hold them all."""
+    if weights is None:
+        return model.merge_and_unload()
+    adapter = folder.with_name(f"{folder.name}-adapter")
+    model.save_pretrained(adapter, save_embedding_layers=False, state_dict=weights)
+    return load_for_training(base.with_adapter(adapter, name=base.name, fingerprint=base.fingerprint))[0]
+
+
+def free_memory() -> None:
+    """Free what trainers that are no longer needed hold, on the GPU too."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,1 +1,0 @@
-"""One training in several processes, its ranks: `accelerate launch` starts them, this process waits for them."""

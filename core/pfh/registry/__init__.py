@@ -1,0 +1,1 @@
+"""Which plugins there are, what they take, and calls of their hooks."""

@@ -1,0 +1,264 @@
+"""Load the plugins that a run names, and call their hooks; whatever a plugin does wrong is named, never a crash."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import packages_distributions
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from pfh.errors import PfhError, PluginError, StepFailedError, did_you_mean, out_of_resources
+from pfh.hooks import hookspecs
+from pfh.hooks.domains import Generation
+from pfh.hooks.evals import Analysis
+from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.launchers import LaunchResult
+from pfh.hooks.methods import TrainingResult
+from pfh.hooks.tables import Table
+from pfh.registry.catalogue import Catalogue, Kind, Plugin
+from pfh.registry.options import fill
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pfh.hooks.backends import Engine, EngineSpec
+    from pfh.hooks.domains import Domain, DomainSpec, GenerationSpec
+    from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
+    from pfh.hooks.judges import Judge, JudgeSpec
+    from pfh.hooks.launchers import LaunchSpec
+    from pfh.hooks.methods import StageSpec, TrainingSpec
+
+
+REQUIRED_HOOK: Mapping[Kind, str] = {
+    "methods": "train",
+    "evals": "evaluate",
+    "domains": "open_domain",
+    "backends": "open_engine",
+    "judges": "open_judge",
+    "launchers": "launch",
+}
+
+
+EXTRAS = {"vllm": "vllm", "ray": "ray", "submitit": "slurm"}
+
+
+class _Hooks:
+    """A plugin's hooks: an object of its own for each name, as pluggy refuses one module under two names."""
+
+    def __init__(self, hooks: Mapping[str, Any]) -> None:
+        self.__dict__.update(hooks)
+
+
+class Plugins:
+    """The plugins of one run: found by metadata, imported when named."""
+
+    def __init__(self) -> None:
+        self.catalogue = Catalogue()
+        self._manager = pluggy.PluginManager("pfh")
+        self._manager.add_hookspecs(hookspecs)
+
+    def load(self, kind: Kind, name: str) -> Plugin:
+        """Import one plugin and check its hooks.
+
+        Raises:
+            PluginError: there is no such plugin, or it cannot be used; names it, its distribution and the cause.
+        """
+        plugin = self.catalogue.find(kind, name)
+        if not self._manager.has_plugin(plugin.key):
+            self._register(plugin)
+        return plugin
+
+    def load_wrappers(self) -> None:
+        """Import every plugin of the group `pfh.wrappers`."""
+        for name in self.catalogue.names("wrappers"):
+            self.load("wrappers", name)
+
+    def check(self, plugin: Plugin) -> str:
+        """Return what is wrong with an installed plugin, or an empty string."""
+        try:
+            self.load(plugin.kind, plugin.name)
+            if plugin.kind != "wrappers":
+                self.options_model(plugin.kind, plugin.name)
+        except PfhError as error:
+            return str(error)
+        return ""
+
+    def options_model(self, kind: Kind, name: str) -> type[BaseModel] | None:
+        """Return the pydantic model of the plugin's options; None when it takes none.
+
+        Raises:
+            PluginError: what the plugin names is no pydantic model.
+        """
+        from pydantic import BaseModel
+
+        plugin = self.load(kind, name)
+        model: type[BaseModel] | None = self._call(plugin, "options", {})
+        if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise PluginError(
+                f"{_named(plugin)} returned {model!r} from the hook 'options'; it needs a pydantic model."
+            )
+        return model
+
+    def options(self, kind: Kind, name: str, given: Mapping[str, Any]) -> BaseModel | None:
+        """Return the plugin's options, filled from `given` and its defaults.
+
+        Raises:
+            UserError: an unknown option, or a value that does not fit.
+        """
+        return fill(self.options_model(kind, name), given, f"{kind}:{name}")
+
+    def train(self, name: str, spec: TrainingSpec) -> TrainingResult:
+        """Run a method."""
+        result: TrainingResult = self._need(TrainingResult, "methods", name, "train", spec)
+        return result
+
+    def check_stage(self, name: str, spec: StageSpec) -> None:
+        """Let a method refuse a stage that it could not train.
+
+        Raises:
+            UserError: it does.
+        """
+        self._call(self.load("methods", name), "check", {"spec": spec})
+
+    def open_domain(self, name: str, spec: DomainSpec) -> Domain:
+        """Open a domain."""
+        domain: Domain = self._need(object, "domains", name, "open_domain", spec)
+        return domain
+
+    def generate(self, name: str, spec: GenerationSpec) -> Generation | None:
+        """Roll out by a domain's own hook; None where it has none."""
+        own: Generation | None = self._may(Generation, "domains", name, "generate", spec)
+        return own
+
+    def evaluate(self, name: str, spec: EvaluationSpec) -> Evaluation:
+        """Run a benchmark family."""
+        result: Evaluation = self._need(Evaluation, "evals", name, "evaluate", spec)
+        return result
+
+    def plan(self, name: str, spec: PlanSpec) -> Table | None:
+        """Return what a family would put to a model; None where it does not say."""
+        table: Table | None = self._may(Table, "evals", name, "plan", spec)
+        return table
+
+    def analyze(self, name: str, spec: AnalysisSpec) -> Analysis:
+        """Let a family say more than the paired figures; nothing where it has no more to say."""
+        own: Analysis | None = self._may(Analysis, "evals", name, "analyze", spec)
+        return Analysis() if own is None else own
+
+    def open_engine(self, name: str, spec: EngineSpec) -> Engine:
+        """Make a model resident."""
+        engine: Engine = self._need(object, "backends", name, "open_engine", spec)
+        return engine
+
+    def open_judge(self, name: str, spec: JudgeSpec) -> Judge:
+        """Open a judge."""
+        judge: Judge = self._need(object, "judges", name, "open_judge", spec)
+        return judge
+
+    def launch(self, name: str, spec: LaunchSpec) -> LaunchResult:
+        """Execute runs."""
+        result: LaunchResult = self._need(LaunchResult, "launchers", name, "launch", spec)
+        return result
+
+    def _register(self, plugin: Plugin) -> None:
+        if not plugin.module:
+            raise PluginError(
+                f"{_named(plugin)} has a malformed entry point {plugin.entry_point.value!r}; "
+                "it must read module or module:attribute."
+            )
+        try:
+            loaded = plugin.entry_point.load()
+            hooks = {name: hook for name in dir(loaded) if _is_hook(hook := getattr(loaded, name))}
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise PluginError(
+                f"{_named(plugin)} cannot be imported: {_cause(error)}. {_remedy(plugin, error)}"
+            ) from error
+        _check_hooks(plugin, loaded, hooks)
+        try:
+            self._manager.register(_Hooks(hooks), plugin.key)
+        except pluggy.PluginValidationError as error:
+            if self._manager.has_plugin(plugin.key):
+                self._manager.unregister(name=plugin.key)
+            message = str(error).splitlines()[-1]
+            raise PluginError(f"{_named(plugin)} has a hook of the wrong form: {message}") from error
+
+    def _need(self, form: type, kind: Kind, name: str, hook: str, spec: object) -> Any:  # noqa: ANN401
+        result = self._may(form, kind, name, hook, spec)
+        if result is None:
+            raise PluginError(f"{_named(self.load(kind, name))} returned nothing from the hook {hook!r}.")
+        return result
+
+    def _may(self, form: type, kind: Kind, name: str, hook: str, spec: object) -> Any:  # noqa: ANN401
+        plugin = self.load(kind, name)
+        result = self._call(plugin, hook, {"spec": spec})
+        if result is not None and not isinstance(result, form):
+            raise PluginError(
+                f"{_named(plugin)} returned a {type(result).__name__} from the hook {hook!r}; "
+                f"it needs a {form.__name__}."
+            )
+        return result
+
+    def _call(self, plugin: Plugin, hook: str, arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
+        """Call one plugin's hook, inside every wrapper that is loaded."""
+        others = [
+            other
+            for key, other in self._manager.list_name_plugin()
+            if key != plugin.key and not key.startswith("wrappers:")
+        ]
+        try:
+            return self._manager.subset_hook_caller(hook, others)(**arguments)
+        except PfhError:
+            raise
+        except Exception as error:
+            if line := out_of_resources(error):
+                raise StepFailedError(f"{plugin.key}: {line}") from error
+            raise StepFailedError(f"{_named(plugin)} failed in {hook}: {_cause(error)}.") from error
+
+
+def _is_hook(value: object) -> bool:
+    return isinstance(getattr(value, "pfh_impl", None), dict)  # a dict: some objects answer to any attribute
+
+
+def _check_hooks(plugin: Plugin, loaded: object, hooks: Mapping[str, Any]) -> None:
+    specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "pfh_spec")}
+    for name, hook in hooks.items():
+        if name not in specs:
+            raise PluginError(f"{_named(plugin)} implements an unknown hook {name!r}.{did_you_mean(name, specs)}")
+        wanted, given = (list(inspect.signature(function).parameters) for function in (specs[name], hook))
+        if not set(given) <= set(wanted):
+            raise PluginError(
+                f"{_named(plugin)} declares the hook {name}({', '.join(given)}), "
+                f"but pfh calls {name}({', '.join(wanted)})."
+            )
+        if plugin.kind == "wrappers" and not (hook.pfh_impl["wrapper"] or hook.pfh_impl["hookwrapper"]):
+            raise PluginError(
+                f"{_named(plugin)} must wrap the hook {name!r}, not replace it: write @hookimpl(wrapper=True)."
+            )
+    required = REQUIRED_HOOK.get(plugin.kind)
+    if required and required not in hooks:
+        bare = callable(getattr(loaded, required, None))
+        hint = f" Its function {required} lacks the decorator @hookimpl." if bare else ""
+        raise PluginError(f"{_named(plugin)} does not implement the hook {required!r} that {plugin.kind} need.{hint}")
+
+
+def _named(plugin: Plugin) -> str:
+    return f"{plugin.key} (from {plugin.source})"
+
+
+def _cause(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _remedy(plugin: Plugin, error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        if module in EXTRAS:
+            return f"Install it with: pip install 'pfh[{EXTRAS[module]}]'"
+        if module not in {plugin.module.partition(".")[0], *packages_distributions()}:
+            return f"Install the package that provides {module!r}."
+    return f"Update it (pip install -U {plugin.distribution}) or remove it (pip uninstall {plugin.distribution})."

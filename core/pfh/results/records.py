@@ -1,0 +1,143 @@
+"""results.json: the schema that scripts read. Fields are added, never renamed, within one schema version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.ledger import Phase
+from pfh.hooks.tables import Plot, Table
+from pfh.statistics.single import Measurement
+from pfh.text import json_ready
+
+SCHEMA_VERSION: Literal["1"] = "1"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelRecord(_Record):
+    """A model as the results name it."""
+
+    name: str
+    """What the user called it, or what the run made of it."""
+    fingerprint: str
+    """Hash of the weights, adapter, configuration and tokenizer."""
+    path: str = ""
+    """Where the weights lie on the machine that ran; empty if they were not kept."""
+
+
+class FamilyRecord(_Record):
+    """One benchmark family, before and after one stage."""
+
+    family: str
+    """Name of the eval plugin."""
+    comparisons: tuple[Comparison, ...]
+    """One a benchmark; those that could not be measured are among them, with the reason."""
+    tables: tuple[Table, ...] = ()
+    """What the family adds to the paired figures."""
+    plots: tuple[Plot, ...] = ()
+    """Plotly figures that the family adds."""
+    findings: tuple[str, ...] = ()
+    """Whole sentences, the most important first."""
+    before_artifact: str
+    """Key in the store of the evaluation before."""
+    after_artifact: str
+    """Key in the store of the evaluation after."""
+
+
+class StageRecord(_Record):
+    """One training stage, measured against the start of the run."""
+
+    method: str
+    """Name of the method's plugin; empty for a comparison of two models."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Every option of the method, defaults included."""
+    before: ModelRecord
+    """The start of the run, which every stage is compared with."""
+    after: ModelRecord
+    """The model that this stage left."""
+    budget: str = ""
+    """What the stage could spend, such as "100 updates"; empty without a budget."""
+    budget_spent: float | None = None
+    """Share of the budget that was spent; null without one."""
+    ledger: tuple[Phase, ...] = ()
+    """What the stage spent, phase by phase."""
+    curves: tuple[Mapping[str, float | None], ...] = ()
+    """One row a logged update, with at least "step"; null where the trainer logged no finite number."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know about the training, in whole sentences."""
+    families: tuple[FamilyRecord, ...] = ()
+    """One a family that was evaluated."""
+
+
+class MeasuredFamily(_Record):
+    """One benchmark family, put to one model that nothing was compared with."""
+
+    family: str
+    """Name of the eval plugin."""
+    benchmarks: tuple[Measurement, ...]
+    """One a benchmark; those that could not be measured are among them, with the reason."""
+    artifact: str
+    """Key in the store of the evaluation."""
+
+
+class MeasuredModel(_Record):
+    """One model measured by itself, as `pfh eval` does."""
+
+    model: ModelRecord
+    """The model."""
+    families: tuple[MeasuredFamily, ...]
+    """One a family that was evaluated."""
+
+
+class RunResults(_Record):
+    """Everything that a run found out."""
+
+    schema_version: Literal["1"] = SCHEMA_VERSION
+    """Version of this schema; fields may be added within a version, never renamed, removed or redefined."""
+    title: str
+    """The run in a few words."""
+    headline: str
+    """The verdict in one sentence."""
+    start: str
+    """"SAFE", "BASE" or "custom", and what that is."""
+    domain: str = ""
+    """Name of the domain that the methods trained on; empty for a comparison of two models."""
+    seed: int = 0
+    """Seed of every random draw of the run."""
+    limit: int | None = None
+    """At most this many documents a benchmark were evaluated; null is all of them."""
+    provenance: dict[str, str]
+    """Versions of pfh, its plugins and its libraries; the device."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know about the run, in whole sentences."""
+    stages: tuple[StageRecord, ...]
+    """The training stages in their order; without a method for a comparison of models, one a model after."""
+    measured: tuple[MeasuredModel, ...] = ()
+    """The models that were measured by themselves; there are no stages then."""
+
+
+def results_json(results: RunResults) -> str:
+    """Return `results` as strict JSON: UTF-8 can hold every string of it, and no number is NaN or infinite."""
+    return json.dumps(json_ready(results.model_dump(mode="json")), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def write_results(path: Path, results: RunResults) -> None:
+    """Write `results` as JSON."""
+    path.write_text(results_json(results) + "\n", encoding="utf-8")
+
+
+def read_results(path: Path) -> RunResults:
+    """Read what `write_results` wrote.
+
+    Raises:
+        pydantic.ValidationError: the file is no results file of this schema version.
+    """
+    return RunResults.model_validate_json(path.read_bytes())

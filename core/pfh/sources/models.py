@@ -1,0 +1,309 @@
+"""Checkpoints: what `--model` may name, resolved to files that exist, and told apart by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from pfh.errors import UserError, did_you_mean
+from pfh.hooks.checkpoint import Checkpoint, Endpoint
+from pfh.sources.fingerprints import fingerprint
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+_TRAINER_STATE = ("training_args.bin", "optimizer.*", "scheduler.*", "scaler.*", "rng_state*")
+
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.tiktoken",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "*.tiktoken")
+
+
+_HUB_FILES = ("*.safetensors", "*.json", *_TOKENIZER_FILES)
+
+
+_RECORDED_BASE = "pfh_base.json"
+
+
+_REMOTE = "openai:"
+
+
+_OPENAI = "https://api.openai.com/v1"
+
+
+def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path) -> Checkpoint:
+    """Return the checkpoint that `text` names: a hub id, a model folder, a GGUF file or its folder, an adapter folder.
+
+    A remote model is named openai:MODEL@URL; without the URL it is at OPENAI_BASE_URL, or with OpenAI.
+    `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`.
+
+    Raises:
+        UserError: it is none of these, cannot be had here, or lacks something; the message says which.
+    """
+    if text.startswith(_REMOTE):
+        return _remote(text)
+    path = Path(text).expanduser().absolute()
+    if path.is_dir():
+        return _from_folder(path, text, allow_pickle, cache_dir)
+    if path.is_file():
+        return _from_file(path, text, cache_dir)
+    if not _HUB_ID.fullmatch(text):
+        raise UserError(
+            f"There is no model at {text}.{_neighbour(path)} "
+            "Give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct."
+        )
+    return _from_hub(text, revision, allow_pickle, cache_dir)
+
+
+def family(checkpoint: Checkpoint) -> str:
+    """Return the architecture that `checkpoint` belongs to, such as "llama" or "qwen2"; a remote one's is "unknown"."""
+    if checkpoint.endpoint is not None:
+        return "unknown"
+    if checkpoint.gguf_file is None:
+        return str(_read_json(checkpoint.path / "config.json", checkpoint.name).get("model_type", "unknown"))
+    from gguf import GGUFReader
+
+    architecture = GGUFReader(checkpoint.path / checkpoint.gguf_file).get_field("general.architecture")
+    return str(architecture.contents()) if architecture else "unknown"
+
+
+def _remote(text: str) -> Checkpoint:
+    """Return the model behind an endpoint: its name and place are all that tells it from others."""
+    model, at, url = text.removeprefix(_REMOTE).rpartition("@http")
+    if not at:
+        model, url = text.removeprefix(_REMOTE), os.environ.get("OPENAI_BASE_URL", _OPENAI)
+    else:
+        url = f"http{url}"
+    if not model:
+        raise UserError(
+            f"{text} names no model: write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."
+        )
+    endpoint = Endpoint(url=url.rstrip("/"), model=model)
+    digest = hashlib.sha256(f"{endpoint.url} {endpoint.model}".encode()).hexdigest()
+    return Checkpoint(name=text, path=Path(), fingerprint=f"remote-{digest[:20]}", endpoint=endpoint)
+
+
+def record_base(adapter: Path, base: Checkpoint) -> None:
+    """Note in the folder `adapter` which base it was trained on, for when its own configuration does not name it."""
+    place = base.path / base.gguf_file if base.gguf_file else base.path
+    (adapter / _RECORDED_BASE).write_text(json.dumps({"name": base.name, "path": str(place)}, indent=1) + "\n")
+
+
+def _from_folder(folder: Path, name: str, allow_pickle: bool, cache_dir: Path, commit: str = "") -> Checkpoint:
+    """Resolve a model or adapter folder; a hub snapshot's `commit` tells its content without reading it."""
+    if (folder / "adapter_config.json").exists():
+        return _from_adapter(folder, name, allow_pickle, cache_dir, commit)
+    ggufs = sorted(folder.glob("*.gguf"))
+    if ggufs and not any(folder.glob("*.safetensors")):
+        if len(ggufs) > 1:
+            raise UserError(f"{name} holds several GGUF files ({_names(ggufs)}): give the path of one.")
+        return _from_gguf(ggufs[0], name, cache_dir)
+    weights = _weight_files(folder, name, allow_pickle)
+    tokenizer = _matching(folder, _TOKENIZER_FILES)
+    if not _matching(folder, _VOCABULARIES):
+        raise UserError(f"{name} has no tokenizer: copy tokenizer.json and the like from the model it was made from.")
+    settings = [folder / "config.json", *_matching(folder, ("generation_config.json",))]
+    return Checkpoint(
+        name=name,
+        path=folder,
+        fingerprint=_tell_apart([*settings, *tokenizer, *weights], cache_dir, commit),
+        allow_pickle=allow_pickle,
+    )
+
+
+def _weight_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
+    weights, pickles = _matching(folder, ("*.safetensors",)), _matching(folder, _PICKLES)
+    if not weights and not pickles:
+        if not (folder / "config.json").exists():
+            raise UserError(
+                f"{name} is no model folder: it has neither config.json nor weights (*.safetensors, *.gguf)."
+            )
+        raise UserError(f"{name} has a config.json but no weights: *.safetensors or *.gguf was expected beside it.")
+    if not (folder / "config.json").exists():
+        raise UserError(f"{name} has weights but no config.json: copy the one of the model it was made from.")
+    _read_json(folder / "config.json", name)
+    if not weights:
+        if not allow_pickle:
+            raise UserError(
+                f"{name} holds its weights as pickle only ({_names(pickles)}), which can run code when loaded: "
+                "convert them to safetensors, or pass --allow-pickle if you trust their source."
+            )
+        return pickles
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return weights
+    shards = set(_read_json(index, name).get("weight_map", {}).values())
+    if missing := sorted(shards - {file.name for file in weights}):
+        raise UserError(
+            f"{name} is incomplete: {missing[0]} and {len(missing) - 1} more of its weight files are missing."
+        )
+    return [*weights, index]
+
+
+def _from_file(file: Path, name: str, cache_dir: Path) -> Checkpoint:
+    if file.suffix == ".gguf":
+        return _from_gguf(file, name, cache_dir)
+    if file.suffix in (".bin", ".pt", ".pth", ".ckpt"):
+        raise UserError(
+            f"{name} is a pickle file: give the folder of a model with config.json and safetensors instead."
+        )
+    raise UserError(f"{name} is a file, but no GGUF file: give the model's folder ({file.parent}) or a .gguf file.")
+
+
+def _from_gguf(file: Path, name: str, cache_dir: Path) -> Checkpoint:
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise UserError(f"{name} is no GGUF file, whatever its name says: it does not begin with GGUF.")
+    if re.search(r"-\d{5}-of-\d{5}$", file.stem):
+        raise UserError(f"{name} is one part of a split GGUF: join the parts first (llama-gguf-split --merge).")
+    return Checkpoint(name=name, path=file.parent, fingerprint=fingerprint([file], cache_dir), gguf_file=file.name)
+
+
+def _from_adapter(folder: Path, name: str, allow_pickle: bool, cache_dir: Path, commit: str) -> Checkpoint:
+    configuration = _read_json(folder / "adapter_config.json", name)
+    weights = _matching(folder, ("adapter_model.safetensors",))
+    if not weights:
+        if _matching(folder, ("adapter_model.bin",)):
+            raise UserError(f"{name} holds its adapter as pickle only (adapter_model.bin): convert it to safetensors.")
+        raise UserError(f"{name} has an adapter_config.json but no adapter_model.safetensors.")
+    base = _adapter_base(folder, name, configuration, allow_pickle, cache_dir)
+    if base.adapter is not None:
+        raise UserError(f"{name} is an adapter over another adapter ({base.name}): merge that one into its base first.")
+    files = [folder / "adapter_config.json", *weights, *_matching(folder, _TOKENIZER_FILES)]
+    own = _tell_apart(files, cache_dir, commit)
+    return base.with_adapter(folder, name=name, fingerprint=fingerprint([], cache_dir, also=(base.fingerprint, own)))
+
+
+def _adapter_base(
+    folder: Path, name: str, configuration: dict[str, Any], allow_pickle: bool, cache_dir: Path
+) -> Checkpoint:
+    """Resolve the base that the adapter's configuration names, else the one recorded beside it."""
+    candidates: list[tuple[str, str | None]] = []
+    if named := configuration.get("base_model_name_or_path"):
+        candidates.append((named, configuration.get("revision")))
+        if not Path(named).is_absolute() and (folder / named).is_dir():
+            candidates.insert(0, (str(folder / named), None))
+    if (folder / _RECORDED_BASE).exists():
+        candidates.append((_read_json(folder / _RECORDED_BASE, name)["path"], None))
+    reasons = []
+    for candidate, revision in candidates:
+        try:
+            return resolve(candidate, revision=revision, allow_pickle=allow_pickle, cache_dir=cache_dir)
+        except UserError as error:
+            reasons.append(str(error))
+    if not reasons:
+        raise UserError(
+            f"{name} is an adapter that names no base: set base_model_name_or_path in its adapter_config.json."
+        )
+    raise UserError(
+        f"The base of the adapter {name} cannot be had: {' '.join(reasons)} "
+        "Put it there, or correct base_model_name_or_path in its adapter_config.json."
+    )
+
+
+def _from_hub(hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: Path) -> Checkpoint:
+    folder = _download(hub_id, revision, _HUB_FILES)
+    if allow_pickle and not any(folder.glob("*.safetensors")):
+        folder = _download(hub_id, revision, (*_HUB_FILES, *_PICKLES))
+    if not any(folder.glob("*.safetensors")) and not _matching(folder, _PICKLES):
+        raise UserError(
+            f"{hub_id} offers no safetensors on the hub: pass --allow-pickle if it has pickle weights that you trust; "
+            "for a GGUF repository download the file and give its path."
+        )
+    return _from_folder(folder, hub_id, allow_pickle, cache_dir, commit=folder.name)
+
+
+def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        IncompleteSnapshotError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = snapshot_download(
+            hub_id, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*", "consolidated*"]
+        )
+    except GatedRepoError as error:
+        raise UserError(
+            f"{hub_id} is gated: accept its terms on the hub, then log in with `hf auth login` (or set HF_TOKEN)."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"The hub knows no model {hub_id} that you may see, and there is no such folder here: check the spelling; "
+            "for a private one log in with `hf auth login`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{hub_id} has no revision {revision}: see its branches and commits on the hub.") from error
+    except IncompleteSnapshotError as error:
+        raise UserError(
+            f"Only a part of {hub_id} is in the hub cache and the hub cannot be reached: get online."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise UserError(
+            f"There is no folder {hub_id} here, and as a hub id it is not in the local hub cache and the hub cannot be "
+            "reached (no network, or HF_HUB_OFFLINE is set): get online once, or give a local folder."
+        ) from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise UserError(f"The hub did not give {hub_id}: {first_line}") from error
+    return Path(folder)
+
+
+def _tell_apart(files: list[Path], cache_dir: Path, commit: str) -> str:
+    if commit:
+        return fingerprint([], cache_dir, also=(commit, *(file.name for file in files)))
+    return fingerprint(files, cache_dir)
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted({file for pattern in patterns for file in folder.glob(pattern) if not _is_trainer_state(file)})
+
+
+def _is_trainer_state(file: Path) -> bool:
+    return any(file.match(pattern) for pattern in _TRAINER_STATE)
+
+
+def _read_json(file: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"The {file.name} of {name} is no JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"The {file.name} of {name} is no JSON object.")
+    return content
+
+
+def _names(files: list[Path]) -> str:
+    shown = ", ".join(file.name for file in files[:3])
+    return shown if len(files) <= 3 else f"{shown} and {len(files) - 3} more"
+
+
+def _neighbour(path: Path) -> str:
+    return did_you_mean(path.name, (file.name for file in path.parent.iterdir())) if path.parent.is_dir() else ""

@@ -1,0 +1,95 @@
+"""How a figure is written, in the terminal and in the report alike."""
+
+from __future__ import annotations
+
+from pfh.hooks.comparison import CategoryComparison, Comparison
+from pfh.statistics.single import CategoryMeasurement, Measurement
+
+Row = Comparison | CategoryComparison
+
+
+ABSENT = "–"
+
+
+def score(value: float | None, row: Row) -> str:
+    """Write a mean score: a share in percent for a binary metric, else the number as it is."""
+    if value is None:
+        return ABSENT
+    return f"{100 * value:.1f}%" if is_binary(row) else number(value)
+
+
+def delta(row: Row) -> str:
+    """Write the difference after - before, with its sign and unit: percentage points for a binary metric."""
+    return f"{change(row)} pp" if is_binary(row) else change(row)
+
+
+def change(row: Row) -> str:
+    """Write the difference as `delta` does, without the unit."""
+    return ABSENT if row.delta is None else signed(row.delta, row)
+
+
+def interval(row: Row) -> str:
+    """Write the 95% interval of the difference, in the unit of `delta`."""
+    if row.ci_low is None or row.ci_high is None:
+        return ""
+    return f"[{signed(row.ci_low, row)}, {signed(row.ci_high, row)}]"
+
+
+def signed(value: float, row: Row) -> str:
+    """Write a difference with its sign, without its unit; a real minus sign, and none before a zero."""
+    text = f"{100 * value:+.1f}" if is_binary(row) else f"{value:+.3g}"
+    return "0" + text[2:] if not float(text) else text.replace("-", "−")
+
+
+def share(value: float | None) -> str:
+    """Write a share in percent."""
+    return ABSENT if value is None else f"{100 * value:.1f}%"
+
+
+def level(value: float | None, binary: bool) -> str:
+    """Write the mean score of one model: in percent for binary scores, else as it is."""
+    if value is None:
+        return ABSENT
+    return share(value) if binary else number(value)
+
+
+def level_interval(row: Measurement | CategoryMeasurement, binary: bool) -> str:
+    """Write the 95% interval of a mean score, in the unit of `level`."""
+    return "" if row.ci_low is None else f"[{level(row.ci_low, binary)}, {level(row.ci_high, binary)}]"
+
+
+def count(value: int | None) -> str:
+    """Write a count that a non-binary metric does not have."""
+    return ABSENT if value is None else str(value)
+
+
+def p_value(value: float | None) -> str:
+    """Write a p-value with two digits, and never as 0."""
+    if value is None:
+        return ABSENT
+    if value < 0.0001:
+        return "<0.0001"
+    return f"{value:.4f}" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def number(value: float) -> str:
+    """Write a number with four digits."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """Write a duration."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def arrow(row: Comparison | Measurement) -> str:
+    """Return the good direction of the metric: up, down, or neither."""
+    return {True: "↑", False: "↓", None: "·"}[row.higher_is_better]
+
+
+def is_binary(row: Row) -> bool:
+    """Say whether the metric scores every sample 0 or 1."""
+    return row.n10 is not None

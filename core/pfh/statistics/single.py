@@ -1,0 +1,137 @@
+"""One model by itself: mean scores with their intervals, where there is nothing yet to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
+from pfh.hooks.samples import Sample
+from pfh.statistics.paired import CONFIDENCE, MINIMUM_PAIRS, bootstrap_means, is_binary
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+ScoreInterval = Literal["Wilson", "bootstrap", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryMeasurement:
+    """One category of a benchmark."""
+
+    category: str
+    """Name of the category, as the benchmark has it."""
+    n: int
+    """Samples of the category that were scored."""
+    score: float
+    """Mean score over those n samples."""
+    ci_low: float
+    """Lower end of the 95% interval of the score."""
+    ci_high: float
+    """Upper end of the 95% interval of the score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One benchmark put to one model."""
+
+    benchmark: str
+    """Name of the benchmark."""
+    version: str
+    """Changes whenever a prompt, a target or a score of the benchmark may."""
+    metric: str
+    """What a sample's score is, such as "refusal_rate"."""
+    higher_is_better: bool | None
+    """The metric's good direction; None where it has none."""
+    status: BenchmarkStatus
+    """MEASURED, or why there are no figures: NOT_RUN, ERROR, or INSUFFICIENT (too few samples were scored)."""
+    reason: str = ""
+    """Why the benchmark is not MEASURED, in one line."""
+    judge: str = ""
+    """The judge whose labels the scores rest on, with its version; empty where none is needed."""
+    source: str = ""
+    """Where the documents come from: hub id and split, or "built in"."""
+    n: int = 0
+    """Samples that were scored."""
+    binary: bool = False
+    """Every score is 0 or 1, so that the mean is a share."""
+    score: float | None = None
+    """Mean score over those n samples."""
+    ci_low: float | None = None
+    """Lower end of the 95% interval of the score."""
+    ci_high: float | None = None
+    """Upper end of the 95% interval of the score."""
+    ci_method: ScoreInterval = ""
+    """How the interval was made."""
+    format_failures: int = 0
+    """Samples in whose completion no answer was found."""
+    truncated: int = 0
+    """Completions that reached the length limit."""
+    categories: tuple[CategoryMeasurement, ...] = field(default=())
+    """The same figures by category."""
+
+
+def measure_evaluation(evaluation: Evaluation, *, seed: int = 0) -> tuple[Measurement, ...]:
+    """Return the figures of every benchmark of a family; `seed` is that of the bootstrap."""
+    return tuple(_measurement(benchmark, seed) for benchmark in evaluation.benchmarks)
+
+
+def score_interval(scores: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float, ScoreInterval]:
+    """Return a 95% interval of the mean: Wilson's (1927) for binary scores, a percentile bootstrap for others."""
+    if is_binary(scores):
+        from statsmodels.stats.proportion import proportion_confint
+
+        low, high = proportion_confint(int(scores.sum()), len(scores), alpha=1 - CONFIDENCE, method="wilson")
+        return float(low), float(high), "Wilson"
+    means = bootstrap_means(scores, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high), "bootstrap"
+
+
+def _measurement(benchmark: Benchmark, seed: int) -> Measurement:
+    scored = [sample for sample in benchmark.samples if sample.score is not None]
+    scores = np.array([sample.score for sample in scored], dtype=float)
+    enough = len(scored) >= MINIMUM_PAIRS
+    status: BenchmarkStatus = "INSUFFICIENT" if benchmark.status == "MEASURED" and not enough else benchmark.status
+    if benchmark.status == "MEASURED" and benchmark.comparative:
+        benchmark = replace(benchmark, reason="it says something of two models: use pfh compare or pfh run")
+        status = "NOT_RUN"
+    measured = status == "MEASURED"
+    low, high, method = score_interval(scores, seed=seed) if measured else (None, None, "")
+    return Measurement(
+        benchmark=benchmark.name,
+        version=benchmark.version,
+        metric=benchmark.metric,
+        higher_is_better=benchmark.higher_is_better,
+        status=status,
+        reason=benchmark.reason or ("" if measured else f"{len(scored)} samples were scored"),
+        judge=benchmark.judge,
+        source=benchmark.source,
+        n=len(scored),
+        binary=measured and is_binary(scores),
+        score=float(scores.mean()) if measured else None,
+        ci_low=low,
+        ci_high=high,
+        ci_method=method,  # type: ignore[arg-type]
+        format_failures=sum(sample.status == "format_failure" for sample in benchmark.samples),
+        truncated=sum(sample.status == "truncated" for sample in benchmark.samples),
+        categories=_by_category(scored, seed) if measured else (),
+    )
+
+
+def _by_category(samples: Sequence[Sample], seed: int) -> tuple[CategoryMeasurement, ...]:
+    groups: dict[str, list[float]] = {}
+    for sample in samples:
+        groups.setdefault(sample.category, []).append(sample.score or 0.0)
+    rows = []
+    for name in sorted(groups):
+        scores = np.array(groups[name])
+        if name:
+            low, high, _ = score_interval(scores, seed=seed)
+            mean = float(scores.mean())
+            rows.append(CategoryMeasurement(category=name, n=len(scores), score=mean, ci_low=low, ci_high=high))
+    return tuple(rows)

@@ -1,0 +1,1 @@
+"""The steps of a run. Each makes one artifact, or finds it in the store and says so."""

@@ -1,0 +1,106 @@
+"""What a run refuses before anything is measured, so that hours of work do not end with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pfh.errors import UserError
+from pfh.hooks.budget import Account, Budget
+from pfh.hooks.domains import Converses, Domain
+from pfh.hooks.methods import StageSpec
+from pfh.steps.domains import OpenDomain
+from pfh.steps.session import Session
+from pfh.steps.training import named_teacher
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from transformers import PreTrainedModel
+
+    from pfh.hooks.checkpoint import Checkpoint
+    from pfh.kit.training import TrainingOptions
+
+
+def check_stage(
+    session: Session,
+    checkpoint: Checkpoint,
+    ground: OpenDomain,
+    method: str,
+    *,
+    options: BaseModel | None,
+    budget: Budget | None,
+) -> None:
+    """Refuse a stage that could not be trained, as far as that is known beforehand.
+
+    Args:
+        session: the run's.
+        checkpoint: the start of the run; what earlier stages make of it has the same layers.
+        ground: what the method is trained on.
+        method: its name.
+        options: the method's.
+        budget: what it may spend.
+
+    Raises:
+        PfhError: the stage cannot be trained; says what to change.
+    """
+    from pfh.kit.training import TrainingOptions
+
+    check_no_conversations(ground.domain, method, options)
+    account = Account(budget)
+    if isinstance(options, TrainingOptions):
+        _check_budget(account, method, options)
+        _check_layers(checkpoint, options)
+    session.plugins.check_stage(
+        method,
+        StageSpec(
+            checkpoint=checkpoint,
+            domain=ground.domain,
+            problems=ground.problems,
+            options=options,
+            account=account,
+            progress=session.progress,
+            teacher=named_teacher(session, options),
+        ),
+    )
+
+
+def _check_budget(account: Account, method: str, options: TrainingOptions) -> None:
+    update = options.batch_size * options.gradient_accumulation
+    if not account.lasts(update):
+        raise UserError(
+            f"The budget of {account.budget} does not last for one update of {method}, which takes {update} samples: "
+            "raise --budget, or lower batch_size or gradient_accumulation."
+        )
+
+
+def _check_layers(checkpoint: Checkpoint, options: TrainingOptions) -> None:
+    from pfh.kit.training import ALL_LINEAR, check_targets
+
+    if options.adapter == "lora" and options.lora_targets != (ALL_LINEAR,):
+        check_targets(options.lora_targets, _without_weights(checkpoint))
+
+
+def _without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    names: Mapping[str, Any] = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}
+    config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=False, **names)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model
+
+
+def check_no_conversations(domain: Domain, method: str, options: object) -> None:
+    """Refuse a method that learns from single completions where the domain holds conversations.
+
+    One that can learn from them says so by a class variable `conversations = True` of its options.
+
+    Raises:
+        UserError: the method does not say so.
+    """
+    if isinstance(domain, Converses) and not getattr(options, "conversations", False):
+        raise UserError(
+            f"{method} learns from single completions, and the domain {domain.name} holds conversations with a tool: "
+            "leave out its option tool, or take grpo or a method that imitates (gt-sft, sf-sft, cf-sft)."
+        )

@@ -1,0 +1,59 @@
+"""A model rolled out on the training problems."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import GenerationSpec
+from pfh.hooks.ledger import Phase, read_ledger, write_ledger
+from pfh.kit.conversations import roll_out
+from pfh.steps.domains import OpenDomain
+from pfh.steps.session import Session
+from pfh.store.journal import JournaledEngine
+from pfh.store.rollouts import read_rollouts, write_rollouts
+
+if TYPE_CHECKING:
+    from pfh.hooks.backends import Sampling
+    from pfh.hooks.domains import Rollout
+
+
+def draw_rollouts(
+    session: Session, checkpoint: Checkpoint, ground: OpenDomain, *, samples: int, sampling: Sampling, seed: int
+) -> tuple[tuple[Rollout, ...], Phase]:
+    """Roll a model out on the training problems, `samples` times each."""
+    sampling = dataclasses.replace(sampling, seed=seed)
+    inputs = {
+        "ground": ground.inputs,
+        "samples": samples,
+        "sampling": dataclasses.asdict(sampling),
+        "model": checkpoint.fingerprint,
+        "environment": session.environment(checkpoint),
+    }
+
+    def build(work: Path, folder: Path) -> None:
+        label = f"rollouts on {ground.name}"
+        engine = JournaledEngine(session.engine(checkpoint), work / "journal.jsonl", session.progress, label)
+        spec = GenerationSpec(
+            domain=ground.domain, engine=engine, problems=ground.problems, samples=samples, sampling=sampling
+        )
+        drawn = (session.plugins.generate(ground.name, spec) or roll_out(spec)).rollouts
+        write_rollouts(folder / "rollouts.parquet", drawn)
+        phase = Phase(
+            name="rollouts",
+            seconds=engine.seconds,
+            tokens=sum(rollout.tokens for rollout in drawn),
+            samples=len(drawn),
+            notes={
+                "mean_reward": sum(rollout.verdict.reward for rollout in drawn) / max(len(drawn), 1),
+                "prompt_tokens": engine.prompt_tokens,
+            },
+        )
+        write_ledger(folder / "ledger.json", [phase])
+
+    artifact = session.store.make("rollouts", inputs, build)
+    if artifact.reused:
+        session.progress.say(f"reusing the stored rollouts of {checkpoint.name} on {ground.name} ({artifact.key})")
+    return read_rollouts(artifact.path / "rollouts.parquet"), read_ledger(artifact.path / "ledger.json")[0]

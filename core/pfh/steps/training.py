@@ -1,0 +1,175 @@
+"""One stage of post-training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pfh.errors import StepFailedError
+from pfh.hooks.budget import Account, Budget
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.ledger import Phase, read_ledger, write_ledger
+from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.sources.models import resolve
+from pfh.steps.domains import OpenDomain
+from pfh.steps.ranks.launch import train_in_ranks
+from pfh.steps.rollouts import draw_rollouts
+from pfh.steps.session import Session
+from pfh.store.store import Artifact
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pfh.hooks.backends import Sampling
+    from pfh.hooks.domains import Problem, Rollout
+    from pfh.steps.ranks.configuration import Configuration
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedStage:
+    """A stage's checkpoint and its records."""
+
+    checkpoint: Checkpoint
+    phases: tuple[Phase, ...]
+    curves: tuple[dict[str, float], ...]
+    notes: tuple[str, ...]
+
+
+def train_stage(
+    session: Session,
+    checkpoint: Checkpoint,
+    ground: OpenDomain,
+    method: str,
+    *,
+    options: BaseModel | None,
+    seed: int,
+    budget: Budget | None = None,
+    ranks: Configuration | None = None,
+) -> TrainedStage:
+    """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
+
+    An option called `teacher` names a model, which enters the key.
+    """
+    teacher = named_teacher(session, options)
+    start = _merged(session, checkpoint) if checkpoint.adapter else checkpoint
+    plugin = session.plugins.load("methods", method)
+    inputs = {
+        "method": plugin.code_version,
+        "options": options.model_dump(mode="json") if options else {},
+        **({"teacher": teacher.fingerprint} if teacher else {}),
+        **({"budget": str(budget)} if budget else {}),
+        **({"ranks": ranks.inputs} if ranks else {}),
+        "ground": ground.inputs,
+        "seed": seed,
+        "model": start.fingerprint,
+        "environment": session.environment(),
+    }
+
+    def build(work: Path, folder: Path) -> None:
+        drawn_phases: list[Phase] = []
+        account = Account(budget)
+
+        def draw(
+            *,
+            samples: int,
+            sampling: Sampling | None = None,
+            checkpoint: Checkpoint | None = None,
+            problems: Sequence[Problem] | None = None,
+        ) -> tuple[Rollout, ...]:
+            drawn, phase = draw_rollouts(
+                session,
+                checkpoint or start,
+                ground if problems is None else dataclasses.replace(ground, problems=tuple(problems)),
+                samples=samples,
+                sampling=sampling or ground.domain.sampling,
+                seed=seed,
+            )
+            by_teacher = teacher is not None and checkpoint == teacher
+            drawn_phases.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
+            account.add(drawn_phases[-1])
+            session.release()
+            return drawn
+
+        session.release()
+        spec = TrainingSpec(
+            checkpoint=start,
+            domain=ground.domain,
+            problems=ground.problems,
+            rollouts=draw,
+            seed=seed,
+            output_dir=work,
+            options=options,
+            account=account,
+            progress=session.progress,
+            teacher=teacher,
+        )
+        began = time.monotonic()
+        if ranks:
+            opened_with = ground.options.model_dump(mode="json") if ground.options else None
+            result = train_in_ranks(method, spec, ground.name, opened_with, ranks)
+        else:
+            result = session.plugins.train(method, spec)
+        if not result.phases:
+            drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
+        _keep(result, [*drawn_phases, *result.phases], work, folder, method)
+
+    artifact = session.store.make("training", inputs, build)
+    if artifact.reused:
+        session.progress.say(f"reusing the stored {method} training ({artifact.key})")
+    return _trained(artifact, start, method)
+
+
+def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
+    """Return the model that a method's option called `teacher` names, or None.
+
+    Raises:
+        UserError: it cannot be had here.
+    """
+    name = getattr(options, "teacher", "")
+    return resolve(name, cache_dir=session.store.cache) if name else None
+
+
+def _keep(result: TrainingResult, phases: Sequence[Phase], work: Path, folder: Path, method: str) -> None:
+    if not result.path.is_relative_to(work) or not result.path.is_dir():
+        raise StepFailedError(
+            f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
+        )
+    result.path.rename(folder / "weights")
+    write_ledger(folder / "ledger.json", phases)
+    (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
+    (folder / "notes.json").write_text(json.dumps(list(result.notes)))
+
+
+def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
+    weights = artifact.path / "weights"
+    name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
+    if (weights / "adapter_config.json").exists():
+        checkpoint = start.with_adapter(weights, name=name, fingerprint=fingerprint)
+    else:
+        checkpoint = Checkpoint(name=name, path=weights, fingerprint=fingerprint)
+    return TrainedStage(
+        checkpoint=checkpoint,
+        phases=read_ledger(artifact.path / "ledger.json"),
+        curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
+        notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
+    )
+
+
+def _merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+    """Merge a stage's adapter into its base, so that the next stage can train an adapter of its own."""
+
+    def build(work: Path, folder: Path) -> None:
+        from pfh.kit.training import load_for_training
+
+        session.release()
+        model, tokenizer = load_for_training(checkpoint)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    artifact = session.store.make("merged", {"model": checkpoint.fingerprint}, build)
+    return Checkpoint(name=checkpoint.name, path=artifact.path, fingerprint=checkpoint.fingerprint)

@@ -1,0 +1,1 @@
+"""Artifacts by the hash of what they were made from."""
