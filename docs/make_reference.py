@@ -24,16 +24,20 @@ DOCS = Path(__file__).parent
 NOTICE = "<!-- Written by docs/make_reference.py from the code; edit the docstrings instead. -->\n\n<!-- fmt: off -->"
 
 CROSSING_HOOKS = {
-    "pfh.hooks.methods": "Specs and results",
+    "pfh.hooks.methods": "Methods",
     "pfh.hooks.domains": "Domains",
-    "pfh.hooks.backends": "Engines",
+    "pfh.hooks.evals": "Benchmark families",
     "pfh.hooks.evaluation": "Evaluations",
     "pfh.hooks.samples": "Samples",
+    "pfh.hooks.comparison": "Paired figures",
+    "pfh.hooks.tables": "Tables and plots",
+    "pfh.hooks.backends": "Engines",
     "pfh.hooks.judges": "Judges",
-    "pfh.sources.models": "Checkpoints",
+    "pfh.hooks.launchers": "Launchers",
+    "pfh.hooks.checkpoint": "Checkpoints",
+    "pfh.hooks.datasets": "Datasets",
+    "pfh.hooks.budget": "Budgets",
     "pfh.hooks.ledger": "The ledger",
-    "pfh.statistics.paired": "Paired figures",
-    "pfh.sources.datasets": "Datasets",
     "pfh.progress": "Progress",
     "pfh.errors": "Errors",
 }

@@ -166,8 +166,8 @@ def test_a_model_compared_with_itself_does_not_drift_in_any_measure(tmp_path):
         ("representation-refusal-projections", "projection"),
         ("representation-refusal-scores", "score"),
     ):
-        subjects = [[row[value] for row in tables[name] if row["model"] == side] for side in ("before", "after")]
-        assert subjects[0] == subjects[1]
+        sides = [[row[value] for row in tables[name] if row["model"] == side] for side in ("before", "after")]
+        assert sides[0] == sides[1]
     calibration = [
         [(row["confidence"], row["right"]) for row in tables["policy-calibration"] if row["model"] == side]
         for side in ("before", "after")

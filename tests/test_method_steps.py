@@ -9,7 +9,7 @@ from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
-from pfh.steps.training import training
+from pfh.steps.training import train_stage
 from pfh.store.rollouts import read_rollouts
 from pfh.store.store import Store
 
@@ -39,7 +39,7 @@ def train(session, tiny_llama_path, method, **options):
     domain = session.plugins.open_domain("coin", DomainSpec(options=None, data=session.data))
     ground = OpenDomain(name="coin", domain=domain, problems=domain.problems("train", 8, 0))
     start = resolve(str(tiny_llama_path), cache_dir=session.store.cache)
-    return training(
+    return train_stage(
         session, start, ground, method, options=session.plugins.options("methods", method, SMALL | options), seed=0
     )
 

@@ -22,7 +22,7 @@ from pfh_methods.online import lay_ground, online_arguments, own_chat
 from pfh_methods.tally import Tally
 
 from tests.letters import Letters, assert_it_learns, logps_of, problems, training_spec
-from tests.test_turns import Sums
+from tests.test_conversations import Sums
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.available()), reason="programs cannot be confined here")
 

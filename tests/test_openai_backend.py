@@ -12,7 +12,7 @@ from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import family, resolve
 from pfh.steps.domains import OpenDomain
-from pfh.steps.rollouts import rollouts
+from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
 from pfh.store.store import Store
 from pfh_backends import openai as backend
@@ -163,8 +163,8 @@ def test_a_teachers_rollouts_are_drawn_by_the_endpoint_and_counted(remote, endpo
         "reasoning", DomainSpec(options=session.plugins.options("domains", "reasoning", {}), data=session.data)
     )
     ground = OpenDomain(name="reasoning", domain=domain, problems=domain.problems("train", 2, seed=0))
-    drawn, phase = rollouts(session, remote, ground, samples=3, sampling=Sampling(max_new_tokens=4), seed=0)
-    again, _ = rollouts(session, remote, ground, samples=3, sampling=Sampling(max_new_tokens=4), seed=0)
+    drawn, phase = draw_rollouts(session, remote, ground, samples=3, sampling=Sampling(max_new_tokens=4), seed=0)
+    again, _ = draw_rollouts(session, remote, ground, samples=3, sampling=Sampling(max_new_tokens=4), seed=0)
     session.release()
     assert len(endpoint.asked) == len(drawn) == 6
     assert again == drawn

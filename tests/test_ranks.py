@@ -21,7 +21,7 @@ from pfh.steps.ranks import configuration
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 from pfh.steps.ranks.exchange import Draw, Exchange, read_draw
 from pfh.steps.session import Session
-from pfh.steps.training import training
+from pfh.steps.training import train_stage
 from pfh.store.store import Store
 
 from tests.letters import problems, same, weights
@@ -146,7 +146,7 @@ def train(store, start, method, ranks=None, progress=None, **options):
     checkpoint = Checkpoint(name="start", path=start, fingerprint="start")
     filled = session.plugins.options("methods", method, options)
     try:
-        return training(session, checkpoint, ground, method, options=filled, seed=0, ranks=ranks)
+        return train_stage(session, checkpoint, ground, method, options=filled, seed=0, ranks=ranks)
     finally:
         session.release()
 

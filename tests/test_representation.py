@@ -170,8 +170,8 @@ def statements_of(n):
 
 def test_no_group_is_on_both_sides_of_the_split():
     parts = probes.split(statements_of(60))
-    subjects = [{int(parts.groups[index]) for index in side} for side in (parts.train, parts.test)]
-    assert not subjects[0] & subjects[1]
+    sides = [{int(parts.groups[index]) for index in side} for side in (parts.train, parts.test)]
+    assert not sides[0] & sides[1]
     assert len(parts.test) == 40
     assert parts.too_few == ""
 

@@ -255,7 +255,7 @@ def test_findings_name_numbers_and_direction() -> None:
 def test_nothing_changed_is_said_so() -> None:
     analysis = analysis_of(evaluate(), evaluate())
     assert (
-        "On the 12 prompts of xstest-safe the refusal rate stayed at 0.00; no prompt changed subjects."
+        "On the 12 prompts of xstest-safe the refusal rate stayed at 0.00; no prompt changed sides."
         in analysis.findings
     )
 

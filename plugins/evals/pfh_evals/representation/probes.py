@@ -43,7 +43,7 @@ class Split:
     groups: NDArray[np.int64]
 
     @property
-    def out_of_resources(self) -> str:
+    def too_few(self) -> str:
         """Why the statements do not suffice; empty where they do."""
         if len(self.names) < 2:
             return f"the statements have {len(self.names)} labels, and a probe tells at least two apart"
