@@ -32,7 +32,7 @@ test: lint
 
 # Writes the reference pages from the code, then checks every page.
 docs: install
-	for script in docs/make_*.py; do $(BIN)/python $$script; done
+	for script in docs/reference/make_*.py; do $(BIN)/python $$script; done
 	$(BIN)/pytest -q tests/test_docs.py tests/test_results.py tests/cli/test_reference.py
 
 benchmarks: install

@@ -23,10 +23,11 @@ from typer.exceptions import Exit, TyperException
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("examples/*/README.md")])
+REFERENCE = DOCS / "reference"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("examples/*/README.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-sys.path.insert(0, str(DOCS))
+sys.path.insert(0, str(REFERENCE))
 import make_reference  # noqa: E402
 
 
@@ -94,25 +95,27 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize(("page", "written"), [("hooks.md", "hooks_page"), ("plugins.md", "plugins_page")])
 def test_reference_pages_are_what_the_code_says(page: str, written: str) -> None:
-    assert (DOCS / page).read_text() == getattr(make_reference, written)(), "run: python docs/make_reference.py"
+    assert (REFERENCE / page).read_text() == getattr(make_reference, written)(), (
+        "run: python docs/reference/make_reference.py"
+    )
 
 
 def test_every_hook_is_in_the_reference() -> None:
     hooks = [hook for hook in vars(hookspecs) if hasattr(getattr(hookspecs, hook), "pfh_spec")]
 
     assert hooks
-    assert set(hooks) <= anchors(DOCS / "hooks.md")
+    assert set(hooks) <= anchors(REFERENCE / "hooks.md")
 
 
 def test_every_kind_of_plugin_is_in_the_guide() -> None:
-    guide = (DOCS / "write-a-plugin.md").read_text()
+    guide = (DOCS / "how-to" / "write-a-plugin.md").read_text()
 
     assert [kind for kind in KINDS if f"`pfh.{kind}`" not in guide] == []
 
 
 def test_every_built_in_plugin_is_documented() -> None:
     groups = PROJECT["project"]["entry-points"]
-    headings = anchors(DOCS / "plugins.md")
+    headings = anchors(REFERENCE / "plugins.md")
 
     assert [plugin for group in groups.values() for plugin in group if plugin not in headings] == []
 
@@ -120,7 +123,8 @@ def test_every_built_in_plugin_is_documented() -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (DOCS / "index.md").read_text()
 
-    assert [page.name for page in DOCS.glob("*.md") if page.name != "index.md" and f"({page.name})" not in index] == []
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"index.md"}
+    assert [page for page in sorted(pages) if f"({page})" not in index] == []
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -102,7 +102,7 @@ def test_long_tables_hold_what_the_report_shows_and_the_docs_name_every_column(o
     tables = long_tables(outcome)
     assert {name.partition("-")[0] for name in tables} == set(PLOTS)
     for name, table in tables.items():
-        docs = (ROOT / "docs" / f"how-to-{name.partition('-')[0]}.md").read_text(encoding="utf-8")
+        docs = (ROOT / "docs" / "how-to" / f"{name.partition('-')[0]}.md").read_text(encoding="utf-8")
         row = next(line for line in docs.splitlines() if line.startswith(f"| `{name}` |"))
         assert [f"`{column}`" in row for column in table.column_names[3:]] == [True] * (table.num_columns - 3), name
         assert table.column_names[:3] == ["stage", "model_before", "model_after"]

@@ -19,7 +19,7 @@ from pfh.results.records import (
 from pfh.results.verdict import headline, verdict_lines
 from pydantic import ValidationError
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs" / "reference"
 
 
 def comparison(name, verdict, **fields):
@@ -114,7 +114,7 @@ def test_every_field_is_documented_in_the_schema():
 
 def test_the_schema_and_its_page_are_those_of_the_models():
     script = schema_script()
-    remedy = "run python docs/make_results_schema.py"
+    remedy = "run python docs/reference/make_results_schema.py"
     assert json.loads((DOCS / "results.schema.json").read_text()) == RunResults.model_json_schema(), remedy
     assert (DOCS / "results-schema.md").read_text() == script.page(), remedy
 

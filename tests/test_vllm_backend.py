@@ -185,7 +185,7 @@ def by_backend(tmp_path_factory):
     """Return what hf, vllm and auto answer on a tiny base and two adapters of it, all in the environment with vLLM."""
     python = os.environ.get("PFH_VLLM_PYTHON")
     if not python:
-        pytest.skip("PFH_VLLM_PYTHON is not set: it names a Python that has vLLM (docs/how-to-backends.md)")
+        pytest.skip("PFH_VLLM_PYTHON is not set: it names a Python that has vLLM (docs/how-to/backends.md)")
     folder = tmp_path_factory.mktemp("vllm")
     wide = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
     base = tiny_llama(folder / "base", max_position_embeddings=256, **wide)

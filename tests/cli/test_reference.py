@@ -1,4 +1,4 @@
-"""docs/commands.md says what the commands say."""
+"""docs/reference/commands.md says what the commands say."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import typer
 from pfh_cli.main import app
 from typer.testing import CliRunner
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "reference"
 
 
 def test_the_reference_shows_the_help_of_every_command(monkeypatch):
@@ -16,7 +16,9 @@ def test_the_reference_shows_the_help_of_every_command(monkeypatch):
 
     for name in ["", *typer.main.get_command(app).commands]:
         help_text = CliRunner().invoke(app, [*name.split(), "--help"], prog_name="pfh").stdout
-        assert f"```text\n{help_text.rstrip()}\n```" in text, f"run python docs/make_commands.py: pfh {name} changed"
+        assert f"```text\n{help_text.rstrip()}\n```" in text, (
+            f"run python docs/reference/make_commands.py: pfh {name} changed"
+        )
 
 
 def test_the_reference_has_every_exit_code():

@@ -4,7 +4,7 @@
     outcomes = run_many([Job(code=...), ...])                  many, over the cores
     outcome = run_tests(code, UnitTests(script=..., names=...))    its functions, called by tests that it cannot see
 
-docs/how-to-sandbox.md says what is confined and how, and what a program can still do.
+docs/how-to/sandbox.md says what is confined and how, and what a program can still do.
 """
 
 from pfh.sandbox.running import (

@@ -1,4 +1,4 @@
-"""The single values behind the family's tables and plots, for notebooks: docs/how-to-policy.md says what each holds."""
+"""The single values behind the family's tables and plots, for notebooks: docs/how-to/policy.md says what each holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The single values behind the family's tables and plots: docs/how-to-representation.md says what each holds."""
+"""The single values behind the family's tables and plots: docs/how-to/representation.md says what each holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write docs/hooks.md and docs/plugins.md from the code: `python docs/make_reference.py`."""
+"""Write docs/reference/hooks.md and docs/reference/plugins.md from the code: `python docs/reference/make_reference.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).parent
-NOTICE = "<!-- Written by docs/make_reference.py from the code; edit the docstrings instead. -->\n\n<!-- fmt: off -->"
+NOTICE = "<!-- Written by docs/reference/make_reference.py from the code; edit the docstrings instead. -->\n\n<!-- fmt: off -->"
 
 CROSSING_HOOKS = {
     "pfh.hooks.methods": "Methods",
@@ -68,12 +68,12 @@ CHOSEN_BY = {
 
 
 def hooks_page() -> str:
-    """Return docs/hooks.md."""
+    """Return docs/reference/hooks.md."""
     parts = [
         "# Hooks",
         NOTICE,
         "A hook is a function that pfh calls and a plugin implements. A plugin is a module with hooks, named by an "
-        "entry point. How to write one, step by step: [write a plugin](write-a-plugin.md).",
+        "entry point. How to write one, step by step: [write a plugin](../how-to/write-a-plugin.md).",
         "Each hook takes one frozen spec and returns one result. Specs grow by fields with defaults, so a plugin "
         "written for this version keeps working.",
         "## Kinds of plugins",
@@ -98,7 +98,7 @@ def hooks_page() -> str:
 
 
 def plugins_page() -> str:
-    """Return docs/plugins.md: every plugin of the distribution pfh, with its options."""
+    """Return docs/reference/plugins.md: every plugin of the distribution pfh, with its options."""
     plugins = Plugins()
     parts = [
         "# The built-in plugins",

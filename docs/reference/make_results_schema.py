@@ -1,6 +1,6 @@
-"""Writes docs/results.schema.json, and the tables of fields in docs/results-schema.md, from pfh.results.records.
+"""Writes docs/reference/results.schema.json, and the tables of fields in docs/reference/results-schema.md, from pfh.results.records.
 
-Run it after a field was added: `python docs/make_results_schema.py`. A test compares both files with the models.
+Run it after a field was added: `python docs/reference/make_results_schema.py`. A test compares both files with the models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def schema_json() -> str:
 
 
 def page() -> str:
-    """Return docs/results-schema.md: its prose as it is, its tables made anew."""
+    """Return docs/reference/results-schema.md: its prose as it is, its tables made anew."""
     prose = (FOLDER / "results-schema.md").read_text(encoding="utf-8").partition(MARK)[0]
     schema = RunResults.model_json_schema()
     records = {"RunResults": schema} | schema["$defs"]

@@ -1,4 +1,4 @@
-"""Write the help texts into docs/commands.md: `python docs/make_commands.py`."""
+"""Write the help texts into docs/reference/commands.md: `python docs/reference/make_commands.py`."""
 
 from __future__ import annotations
 
