@@ -1,4 +1,4 @@
-"""Write docs/reference/hooks.md and docs/reference/plugins.md from the code: `python docs/reference/make_reference.py`."""
+"""Write hooks.md and plugins.md beside this file from the code: `python docs/reference/make_reference.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).parent
-NOTICE = "<!-- Written by docs/reference/make_reference.py from the code; edit the docstrings instead. -->\n\n<!-- fmt: off -->"
+NOTICE = "<!-- Written by make_reference.py from the code; edit the docstrings instead. -->\n\n<!-- fmt: off -->"
 
 CROSSING_HOOKS = {
     "pfh.hooks.methods": "Methods",

@@ -1,6 +1,7 @@
-"""Writes docs/reference/results.schema.json, and the tables of fields in docs/reference/results-schema.md, from pfh.results.records.
+"""Write results.schema.json, and the tables of fields in results-schema.md, from pfh.results.records.
 
-Run it after a field was added: `python docs/reference/make_results_schema.py`. A test compares both files with the models.
+Run it after a field was added: `python docs/reference/make_results_schema.py`. A test compares
+both files with the models.
 """
 
 from __future__ import annotations
