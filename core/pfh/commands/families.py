@@ -13,8 +13,8 @@ from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.tables import LongTable
 from pfh.registry.plugins import Plugins
 from pfh.results.records import FamilyRecord
-from pfh.statistics.paired import compare_evaluations
-from pfh.statistics.seeds import compare_seeds, with_noise_floor
+from pfh.statistics.noise_floor import with_noise_floor
+from pfh.statistics.paired import compare_evaluations, compare_seeds
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -30,12 +30,11 @@ def compare_run_family(
     before: Measured,
     after: Measured,
     options: Mapping[str, BaseModel | None],
-    seed: int,
     curves: tuple[dict[str, float], ...],
 ) -> tuple[FamilyRecord, tuple[LongTable, ...]]:
     """Compare one family before and after, and let its plugin say more."""
     (before_key, start), (after_key, tuned) = before[family], after[family]
-    comparisons = compare_evaluations(start, tuned, seed=seed)
+    comparisons = compare_evaluations(start, tuned)
     analysis = plugins.analyze(
         family,
         AnalysisSpec(
@@ -63,14 +62,13 @@ def compare_family(
     others: Mapping[str, tuple[Evaluation, Evaluation]],
     plugins: Plugins,
     options: BaseModel | None,
-    seed: int,
 ) -> tuple[FamilyRecord, tuple[LongTable, ...]]:
     """Compare one family before and after, one pair a seed, and let its plugin say more if there is one."""
     before, after = pairs[0]
     if len(pairs) > 1:
-        rows = compare_seeds([(x.evaluation, y.evaluation) for x, y in pairs], seed=seed)
+        rows = compare_seeds([(x.evaluation, y.evaluation) for x, y in pairs])
     else:
-        rows = compare_evaluations(before.evaluation, after.evaluation, seed=seed)
+        rows = compare_evaluations(before.evaluation, after.evaluation)
     if again is not None:
         rows = with_noise_floor(rows, before.evaluation, after.evaluation, again)
     analysis = Analysis()

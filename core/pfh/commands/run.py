@@ -84,15 +84,14 @@ def execute(
             for family in before:
                 pairs[len(stages), family] = paired_benchmarks(before[family][1], after[family][1])
             compared = {
-                name: compare_run_family(plugins, name, before, after, options, spec.seed, trained.curves)
-                for name in before
+                name: compare_run_family(plugins, name, before, after, options, trained.curves) for name in before
             }
             long_tables |= {(len(stages), family): found for family, (_, found) in compared.items()}
             stages.append(_stage(spec, method, start, trained, [record for record, _ in compared.values()], options))
     finally:
         session.release()
-    followed = add_stage_by_stage(stages, pairs, seed=spec.seed)
-    checked, contamination = check_stages(followed, pairs, ground.problems, progress, seed=spec.seed)
+    followed = add_stage_by_stage(stages, pairs)
+    checked, contamination = check_stages(followed, pairs, ground.problems, progress)
     results = RunResults(
         title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.name}",
         headline=headline(checked, spec.domain),
