@@ -57,7 +57,7 @@ def transitions(before: NDArray[np.float64], after: NDArray[np.float64], choices
             backward_transfer_ceiling=None,
         )
     chance = ceiling_before = ceiling_after = 0.0
-    for k in np.unique(options):
+    for k in sorted(set(options.tolist())):
         group = options == k
         share, pre, post = float(group.mean()), float(before[group].mean()), float(after[group].mean())
         lost, gained = float(np.mean(before[group] > after[group])), float(np.mean(after[group] > before[group]))

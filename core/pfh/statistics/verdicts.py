@@ -1,7 +1,8 @@
 """The verdict on a change: real, no larger than a margin, or undecided, with the samples that would decide.
 
 A change is real if its adjusted p-value says so. If not, two one-sided tests (Schuirmann 1987), which is the 90%
-interval against the margin, tell whether a change as large as the margin is excluded: both ways ("equivalent"), or as a loss.
+interval against the margin, tell whether a change as large as the margin is excluded: both ways ("equivalent"), or as a
+loss.
 """
 
 from __future__ import annotations
