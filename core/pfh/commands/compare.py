@@ -12,6 +12,7 @@ from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_
 from pfh.commands.requests import CompareSpec, fill_options
 from pfh.commands.subjects import Subject, open_subject
 from pfh.errors import UserError
+from pfh.hooks.meanings import Draws, values
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.records import RunResults
@@ -120,7 +121,7 @@ def _measured_again(by_seed: Sequence[Sequence[Subject]], questions: Sequence[Qu
     first = by_seed[0][0]
     if len(by_seed) > 1:
         return by_seed[1][0]
-    if any(getattr(question.options, "temperature", 0) for question in questions):
+    if any(values(question.options, Draws.COMPLETIONS) for question in questions):
         session.progress.say(f"noise floor: measuring {first.model.name} again with another seed")
         return measured(first, session, [dataclasses.replace(each, seed=each.seed + 1) for each in questions])
     session.release()

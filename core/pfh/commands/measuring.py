@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.commands.requests import wants_domain
 from pfh.commands.subjects import START, StoredFamily, Subject, opened_family
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.domains import DomainSpec
 from pfh.hooks.evals import Reference
 from pfh.hooks.launchers import Request
+from pfh.hooks.meanings import Wants, declares
 from pfh.steps.domains import OpenDomain
 from pfh.steps.evaluation import Question, evaluate_family
 from pfh.steps.session import Session
@@ -59,7 +59,7 @@ def asked(
         held = "; ".join(f"{subject.text} holds {', '.join(subject.families)}" for subject in subjects)
         raise UserError(f"They have no benchmark family in common: {held}.")
     wanted = [(choice.family, choice.benchmarks) for choice in spec.evals] or [(name, ()) for name in shared]
-    wanting = {family for family, _ in wanted if wants_domain(options.get(f"evals:{family}"))}
+    wanting = {family for family, _ in wanted if declares(options.get(f"evals:{family}"), Wants.DOMAIN)}
     if wanting and domain is None:
         domain = open_domain(spec, session, options)
     return tuple(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 from pfh.hooks.launchers import Request, RunSpec
+from pfh.hooks.meanings import Wants, declares
 from pfh.registry.plugins import Plugins
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 
@@ -91,15 +92,10 @@ def _filled(
     for name in dict.fromkeys(families):
         key = f"evals:{name}"
         filled[key] = plugins.options("evals", name, spec.options.get(key, {}))
-    if methods or any(wants_domain(options) for options in filled.values()):
+    if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):
         key = f"domains:{spec.domain}"
         filled[key] = plugins.options("domains", spec.domain, spec.options.get(key, {}))
     for key in spec.options:
         if key not in filled:
             raise UserError(f"Options were given for {key}, which is not used here; used are {', '.join(filled)}.")
     return filled
-
-
-def wants_domain(options: BaseModel | None) -> bool:
-    """Say whether a family with these options asks for a domain."""
-    return options is not None and "domain" in type(options).model_fields

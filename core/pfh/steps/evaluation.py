@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec, Reference
 from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.meanings import Names, Wants, declares, name_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.evaluations import read_evaluation, write_evaluation
@@ -41,19 +42,19 @@ def evaluate_family(
 ) -> tuple[Artifact, Evaluation]:
     """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
 
-    An option called `judge` names a judge, one called `reference` asks for the model that is compared with: both enter
-    the key, as does the question's domain.
+    The judge that an option names, the domain and the reference, if the options want them, enter the key.
     """
     family, benchmarks, options = question.family, question.benchmarks, question.options
     plugin = session.plugins.load("evals", family)
     chosen = options.model_dump(mode="json") if options else {}
     domain = question.domain.domain if question.domain else None
-    against = reference if chosen.get("reference") is True else None
+    against = reference if declares(options, Wants.REFERENCE) else None
+    judge = name_of(options, Names.JUDGE)
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
         "options": chosen,
-        "judge": session.plugins.load("judges", chosen["judge"]).code_version if "judge" in chosen else "",
+        "judge": session.plugins.load("judges", judge).code_version if judge else "",
         "domain": domain.version if domain else "",
         "limit": question.limit,
         "seed": question.seed,
