@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import Compared, by_stage, compare_subjects
-from pfh.commands.measuring import asked, measured
+from pfh.commands.measuring import asked, measured, open_asked
 from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
 from pfh.commands.requests import CompareSpec, fill_options
-from pfh.commands.subjects import Subject, open_subject
+from pfh.commands.subjects import Subject
 from pfh.errors import UserError
 from pfh.hooks.meanings import Draws, values
 from pfh.progress import Progress
@@ -20,6 +21,10 @@ from pfh.results.verdict import headline
 from pfh.steps.evaluation import Question
 from pfh.steps.session import Session
 from pfh.store.store import Store
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 
 OTHER_BATCH_TOKENS = 2048
 """Token budget of a batch when a model is measured once more for the noise floor; a backend's own budget is larger."""
@@ -39,7 +44,7 @@ def compare(
     options = fill_options(spec, plugins)
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
-        opened = _opened(spec, session)
+        opened = _opened(spec, session, options)
         questions = asked(spec, session, opened, options)
         by_seed = [_all_measured(opened, session, _under(seed, questions)) for seed in _seeds(spec)]
         again = _measured_again(by_seed, questions, session) if spec.noise_floor else None
@@ -78,10 +83,8 @@ def _seeds(spec: CompareSpec) -> tuple[int, ...]:
     return tuple(dict.fromkeys(spec.seeds)) or (spec.seed,)
 
 
-def _opened(spec: CompareSpec, session: Session) -> list[Subject]:
-    subjects = [
-        open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle) for text in spec.models
-    ]
+def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel | None]) -> list[Subject]:
+    subjects = [open_asked(text, spec, session, options) for text in spec.models]
     if spec.noise_floor and subjects[0].checkpoint is None:
         raise UserError(f"--noise-floor measures the first model once more, so {subjects[0].text} must be a model.")
     stored = [subject.text for subject in subjects if subject.checkpoint is None]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pfh.commands.measuring import asked, measured
+from pfh.commands.measuring import asked, measured, open_asked
 from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
 from pfh.commands.requests import MeasureSpec, fill_options
-from pfh.commands.subjects import Subject, open_subject
+from pfh.commands.subjects import Subject
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.records import MeasuredFamily, MeasuredModel, RunResults
@@ -28,7 +28,7 @@ def evaluate(
     options = fill_options(spec, plugins)
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
-        subject = open_subject(spec.models[0], session, revision=spec.revision, allow_pickle=spec.allow_pickle)
+        subject = open_asked(spec.models[0], spec, session, options)
         questions = asked(spec, session, [subject], options)
         subject = measured(subject, session, questions)
     finally:

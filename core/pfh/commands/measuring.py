@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.commands.subjects import START, StoredFamily, Subject, opened_family
+from pfh.commands.subjects import START, StoredFamily, Subject, open_subject, opened_family
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.domains import DomainSpec
 from pfh.hooks.evals import Reference
@@ -20,6 +20,16 @@ from pfh.steps.session import Session
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+
+def open_asked(text: str, spec: Request, session: Session, options: Mapping[str, BaseModel | None]) -> Subject:
+    """Find out what `text` names; readers of logs get those of `options` that are theirs.
+
+    Raises:
+        UserError: it names nothing that can be read.
+    """
+    readers = {key.removeprefix("readers:"): value for key, value in options.items() if key.startswith("readers:")}
+    return open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
 
 
 def open_domain(

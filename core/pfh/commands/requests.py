@@ -96,6 +96,8 @@ def _filled(
         key = f"domains:{spec.domain}"
         filled[key] = plugins.options("domains", spec.domain, spec.options.get(key, {}))
     for key in spec.options:
+        if key.startswith("readers:"):
+            filled[key] = plugins.options("readers", key.removeprefix("readers:"), spec.options[key])
         if key not in filled:
             raise UserError(f"Options were given for {key}, which is not used here; used are {', '.join(filled)}.")
     return filled

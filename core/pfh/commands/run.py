@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import by_stage, compare_subjects
-from pfh.commands.measuring import asked, measured, open_domain
+from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
-from pfh.commands.subjects import Subject, model_subject, open_subject
+from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.launchers import RunSpec
@@ -48,7 +49,7 @@ def execute(
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
-        start, checkpoint = _start(spec, session)
+        start, checkpoint = _start(spec, session, options)
         progress.say(f"start: {start.label}")
         domain = open_domain(spec, session, options, spec.problems)
         for method in spec.methods:
@@ -114,9 +115,9 @@ def _write_models(folder: Path, results: RunResults, problems: int) -> None:
             ) from error
 
 
-def _start(spec: RunSpec, session: Session) -> tuple[Subject, Checkpoint]:
+def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> tuple[Subject, Checkpoint]:
     named = spec.model or spec.start or "safe"
-    subject = open_subject(named, session, revision=spec.revision, allow_pickle=spec.allow_pickle)
+    subject = open_asked(named, spec, session, options)
     checkpoint = subject.checkpoint
     if checkpoint is None:
         raise UserError(f"{named} holds stored answers, which cannot be trained: give the model's weights.")
