@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint docs benchmarks install clean
+.PHONY: demo test check lint docs benchmarks install clean
 
 install: $(VENV)/installed
 
@@ -26,6 +26,11 @@ lint: install
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# For the one who edits: what a commit must pass, and the tests of the files that were changed.
+check: lint
+	$(BIN)/python tests/changed.py | xargs --no-run-if-empty env OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
@@ -36,7 +41,7 @@ docs: install
 	$(BIN)/pytest -q tests/test_docs.py tests/test_results.py tests/cli/test_reference.py
 
 benchmarks: install
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/*.py; do $(BIN)/python benchmarks/results/record.py $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache pfh-results
