@@ -9,7 +9,7 @@ from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel
 
-from pfh_methods.on_domain import Ground
+from pfh_methods.on_domain import OnlineSetup
 from pfh_methods.privileged import (
     PrivilegedOptions,
     Reading,
@@ -56,16 +56,16 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return train_privileged(spec, "opsd", opsd_trainer)
 
 
-def opsd_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
+def opsd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
     """Return TRL's GRPO trainer with J = E_S[R] - beta KL(pi_S || sg pi_T) in place of its loss (arXiv 2602.04942).
 
     R enters as GRPO's advantages; the divergence is a term of its own, over the whole vocabulary. It is not pi-Distill
     with alpha 0: there the teacher writes, and the divergence runs the other way.
     """
-    options: Options = ground.spec.options
+    options: Options = setup.spec.options
 
     def objective(batch: Reading) -> torch.Tensor:
         surrogate = clipped(batch.student.logps, batch.sampled_logps, batch.advantages, options.epsilon)
         return surrogate - options.beta * divergence(batch.student.logits, batch.teacher.logits)
 
-    return privileged_trainer(ground, arguments, sampler="student", trained={"student"}, objective=objective)
+    return privileged_trainer(setup, arguments, sampler="student", trained={"student"}, objective=objective)

@@ -9,7 +9,7 @@ from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
-from pfh_methods.on_domain import Ground
+from pfh_methods.on_domain import OnlineSetup
 from pfh_methods.privileged import (
     PrivilegedOptions,
     Reading,
@@ -74,12 +74,12 @@ def student_objective(batch: Reading, beta: float, epsilon: float) -> torch.Tens
     return surrogate - beta * divergence(batch.teacher.logits.detach(), batch.student.logits)
 
 
-def pi_distill_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
+def pi_distill_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
     """Return TRL's GRPO trainer with J = alpha J_Teacher + (1 - alpha) J_Student in place of its loss.
 
     R enters as GRPO's advantages; the divergences are terms of their own, over the whole vocabulary.
     """
-    options: Options = ground.spec.options
+    options: Options = setup.spec.options
     weights: Mapping[Role, float] = {"teacher": options.alpha, "student": 1 - options.alpha}
     objectives = {"teacher": teacher_objective, "student": student_objective}
     trained = [role for role, weight in weights.items() if weight > 0]
@@ -88,4 +88,4 @@ def pi_distill_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrai
         parts = [weights[role] * objectives[role](batch, options.beta, options.epsilon) for role in trained]
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
-    return privileged_trainer(ground, arguments, sampler="teacher", trained=trained, objective=objective)
+    return privileged_trainer(setup, arguments, sampler="teacher", trained=trained, objective=objective)

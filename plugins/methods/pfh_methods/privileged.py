@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import Trainer
     from trl import GRPOTrainer
 
-    from pfh_methods.on_domain import Ground
+    from pfh_methods.on_domain import OnlineSetup
 
 HINT = (
     "\n\nHint, for your eyes only. This is verified:\n{information}\n"
@@ -196,12 +196,12 @@ Objective = Callable[[Reading], "torch.Tensor"]
 
 
 def privileged_trainer(
-    ground: Ground, arguments: Mapping[str, Any], *, sampler: Role, trained: Container[Role], objective: Objective
+    setup: OnlineSetup, arguments: Mapping[str, Any], *, sampler: Role, trained: Container[Role], objective: Objective
 ) -> GRPOTrainer:
     """Return TRL's GRPO trainer with `objective` in place of its loss.
 
     Args:
-        ground: what it is built on.
+        setup: what it is built on.
         arguments: of GRPOConfig, that the online methods share.
         sampler: the side that writes the completions; both read them.
         trained: the sides that gradients flow into.
@@ -214,7 +214,7 @@ def privileged_trainer(
     other: Role = "student" if sampler == "teacher" else "teacher"
     prompts: Mapping[Role, str] = {sampler: "prompt", other: "other_prompt"}
 
-    class Privileged(on_domain(GRPOTrainer, ground, kl_from_start=False)):  # type: ignore[misc]
+    class Privileged(on_domain(GRPOTrainer, setup, kl_from_start=False)):  # type: ignore[misc]
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             rows = [row | {"prompt": row[PROMPT[sampler]]} for row in inputs]
             batch: dict[str, Any] = super()._generate_and_score_completions(rows)
@@ -263,16 +263,16 @@ def privileged_trainer(
                 for name, values in (("kl", apart), ("entropy", entropy)):
                     mean = self.accelerator.gather(values.sum() / mask.sum()).mean()
                     self._metrics["train"][name].append(mean.item())
-            for differences in gather_object([_by_token(ground, inputs["completion_ids"], apart)]):
-                ground.tally.differed(differences)
+            for differences in gather_object([_by_token(setup, inputs["completion_ids"], apart)]):
+                setup.tally.differed(differences)
             # The mean over the tokens of the update, as in GRPO with loss="dapo": TRL counts them.
             tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
             tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
             return -per_token.sum() / tokens
 
     config = GRPOConfig(**arguments, **PINNED, beta=0.0, loss_type="dapo", scale_rewards="group")
-    reward = reward_function(ground, {"leaks": leaks})
-    return Privileged(reward_funcs=reward, args=config, **ground.shared_arguments)
+    reward = reward_function(setup, {"leaks": leaks})
+    return Privileged(reward_funcs=reward, args=config, **setup.shared_arguments)
 
 
 def tokens_apart(differences: Mapping[str, float], most: int = 5) -> tuple[str, ...]:
@@ -287,19 +287,19 @@ def _student_leaks(trainer: Trainer) -> str:
     """Say how often the trained student speaks of the hint, in a few completions of its own."""
     import torch
 
-    ground = trainer.trained_on
-    generations = ground.spec.options.generations
-    problems = [ground.spec.problems[place] for place in ground.dataset["problem"][: LEAK_PROBES // generations]]
+    setup = trainer.trained_on
+    generations = setup.spec.options.generations
+    problems = [setup.spec.problems[place] for place in setup.dataset["problem"][: LEAK_PROBES // generations]]
     asked = [problem for problem in problems for _ in range(generations)]
     trainer.model.eval()
     with torch.random.fork_rng():
-        torch.manual_seed(ground.spec.seed)
+        torch.manual_seed(setup.spec.seed)
         ids = trainer._generate([list(problem.messages) for problem in asked])[1]
-    leaked = sum(leaks(problem, ground.read(problem, one).text) for problem, one in zip(asked, ids, strict=True))
+    leaked = sum(leaks(problem, setup.read(problem, one).text) for problem, one in zip(asked, ids, strict=True))
     return f"{leaked:.0f} of {len(asked)} completions of the trained student speak of the hint that it was not shown."
 
 
-def _by_token(ground: Ground, ids: torch.Tensor, differences: torch.Tensor) -> dict[str, float]:
+def _by_token(setup: OnlineSetup, ids: torch.Tensor, differences: torch.Tensor) -> dict[str, float]:
     """Return the summed `differences` by the text of the token."""
     sums = differences.new_zeros(int(ids.max()) + 1).index_add(0, ids.flatten(), differences.flatten())
-    return {ground.tokenizer.decode([token]): float(sums[token]) for token in sums.nonzero().flatten().tolist()}
+    return {setup.tokenizer.decode([token]): float(sums[token]) for token in sums.nonzero().flatten().tolist()}
