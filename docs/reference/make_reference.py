@@ -30,6 +30,7 @@ CROSSING_HOOKS = {
     "pfh.hooks.evaluation": "Evaluations",
     "pfh.hooks.samples": "Samples",
     "pfh.hooks.comparison": "Paired figures",
+    "pfh.hooks.meanings": "What options mean",
     "pfh.hooks.tables": "Tables and plots",
     "pfh.hooks.backends": "Engines",
     "pfh.hooks.judges": "Judges",
@@ -61,7 +62,7 @@ CHOSEN_BY = {
     "evals": "`pfh run --eval NAME`",
     "domains": "`pfh run --domain NAME`",
     "backends": "what runs the model",
-    "judges": "the option `judge` of an eval that needs one",
+    "judges": "an option of an eval that needs one",
     "launchers": "where runs are executed",
     "wrappers": "always loaded by `pfh run`",
 }

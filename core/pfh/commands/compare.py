@@ -17,6 +17,7 @@ from pfh.commands.subjects import Subject, measured, open_subject
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.launchers import EvalChoice
+from pfh.hooks.meanings import Draws, values
 from pfh.hooks.tables import LongTable
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
@@ -157,8 +158,7 @@ def _measured_again(by_seed: Sequence[Sequence[Subject]], measuring: _Measuring,
     first, spec = by_seed[0][0], measuring.spec
     if len(by_seed) > 1:
         return by_seed[1][0]
-    sampled = [getattr(options, "temperature", 0) for options in measuring.options.values()]
-    if any(sampled):
+    if any(values(options, Draws.COMPLETIONS) for options in measuring.options.values()):
         session.progress.say(f"noise floor: measuring {first.model.name} again with another seed")
         return measuring.of(first, session, spec.seed + 1)
     session.release()

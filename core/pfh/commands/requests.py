@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.hooks.meanings import Wants, declares
 from pfh.registry.plugins import Plugins
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 
@@ -102,7 +103,7 @@ def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | N
 
 def wants_domain(options: Mapping[str, BaseModel | None]) -> bool:
     """Say whether a chosen family asks for a domain."""
-    return any(chosen is not None and "domain" in type(chosen).model_fields for chosen in options.values())
+    return any(declares(chosen, Wants.DOMAIN) for chosen in options.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
     from pfh.hooks.backends import Engine, EngineSpec
@@ -211,6 +213,22 @@ def open_engine(spec: EngineSpec) -> Engine | None:
         ...     return FakeEngine(checkpoint=spec.checkpoint)
         >>> open_engine(fakes.engine_spec()).count_tokens("three little words")
         3
+    """
+
+
+@hookspec(firstresult=True)
+def answers_through() -> Sequence[str] | None:
+    """Name the backends whose engines this backend answers with: their code decides its figures (group `pfh.backends`).
+
+    A backend that answers by itself needs none.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> @hookimpl
+        ... def answers_through():
+        ...     return ("fast", "exact")
+        >>> answers_through()
+        ('fast', 'exact')
     """
 
 

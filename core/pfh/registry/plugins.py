@@ -152,6 +152,11 @@ class Plugins:
         engine: Engine = self._need(object, "backends", name, "open_engine", spec)
         return engine
 
+    def answers_through(self, name: str) -> tuple[str, ...]:
+        """Return the backends that answer for the one called `name`: itself, and those that it names."""
+        others = self._call(self.load("backends", name), "answers_through", {}) or ()
+        return (name, *(other for other in others if other in self.catalogue.names("backends")))
+
     def open_judge(self, name: str, spec: JudgeSpec) -> Judge:
         """Open a judge."""
         judge: Judge = self._need(object, "judges", name, "open_judge", spec)
