@@ -33,6 +33,7 @@ from pfh.statistics.noninferiority import (
 )
 
 State = Literal["holds", "broken", "undecided", "not measured", "may change"]
+STATES: tuple[State, ...] = ("broken", "undecided", "not measured", "holds")
 Kind = Literal["must_hold", "must_improve", "must_stay", "floors", "may_change", "otherwise"]
 
 
@@ -74,11 +75,7 @@ class Gate:
     @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        counts = ", ".join(
-            f"{count} {state}"
-            for state in ("broken", "undecided", "not measured", "holds")
-            if (count := self.count(state))  # type: ignore[arg-type]
-        )
+        counts = ", ".join(f"{count} {state}" for state in STATES if (count := self.count(state)))
         sure = sum(clause.significant for clause in self.clauses)
         return (
             f"The gate {'is open' if self.passes else 'stays shut'}: {counts or 'no clause'}"

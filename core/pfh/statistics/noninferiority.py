@@ -47,7 +47,7 @@ def lower_limit(n10: ArrayLike, n01: ArrayLike, n: int, *, level: float = LEVEL)
         middle = (low + high) / 2
         accepted = score_statistic(lost, gained, n, middle) < critical
         high, low = np.where(accepted, middle, high), np.where(accepted, low, middle)
-    return low
+    return np.asarray(low, dtype=float)
 
 
 def upper_limit(n10: ArrayLike, n01: ArrayLike, n: int, *, level: float = LEVEL) -> NDArray[np.float64]:
@@ -72,7 +72,7 @@ def deciding_samples(flips: float, difference: float, threshold: float, *, level
     distance = difference - threshold
     if abs(distance) < 1e-9:
         return None
-    return math.ceil(norm.ppf(level) ** 2 * max(flips - difference**2, 0.0) / distance**2)
+    return math.ceil(float(norm.ppf(level)) ** 2 * max(flips - difference**2, 0.0) / distance**2)
 
 
 def chance_to_hold(n: int, flips: float, margin: float, *, level: float = LEVEL) -> float:
