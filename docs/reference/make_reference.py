@@ -34,6 +34,7 @@ CROSSING_HOOKS = {
     "pfh.hooks.tables": "Tables and plots",
     "pfh.hooks.backends": "Engines",
     "pfh.hooks.judges": "Judges",
+    "pfh.hooks.readers": "Readers",
     "pfh.hooks.launchers": "Launchers",
     "pfh.hooks.checkpoint": "Checkpoints",
     "pfh.hooks.datasets": "Datasets",
@@ -63,6 +64,7 @@ CHOSEN_BY = {
     "domains": "`pfh run --domain NAME`",
     "backends": "what runs the model",
     "judges": "an option of an eval that needs one",
+    "readers": "`READER:PATH`, or any path that it knows",
     "launchers": "where runs are executed",
     "wrappers": "always loaded by `pfh run`",
 }

@@ -12,7 +12,7 @@ from pfh.commands.evaluate import chosen_families, open_asked_domain
 from pfh.commands.families import compare_family, paired_benchmarks
 from pfh.commands.matching import matched
 from pfh.commands.outcomes import RunOutcome, exit_code, folder_name, provenance, write_outputs
-from pfh.commands.requests import CompareSpec, fill_options
+from pfh.commands.requests import CompareSpec, fill_options, reader_options
 from pfh.commands.subjects import Subject, measured, open_subject
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark
@@ -82,7 +82,7 @@ def compare(
     options = fill_options(spec, plugins)
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
-        opened = _opened(spec, session)
+        opened = _opened(spec, session, options)
         measuring = _Measuring(
             spec=spec,
             choices=chosen_families(spec, opened),
@@ -119,9 +119,11 @@ def _seeds(spec: CompareSpec) -> tuple[int, ...]:
     return tuple(dict.fromkeys(spec.seeds)) or (spec.seed,)
 
 
-def _opened(spec: CompareSpec, session: Session) -> list[Subject]:
+def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel | None]) -> list[Subject]:
+    readers = reader_options(options)
     subjects = [
-        open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle) for text in spec.models
+        open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
+        for text in spec.models
     ]
     if spec.noise_floor and subjects[0].checkpoint is None:
         raise UserError(f"--noise-floor measures the first model once more, so {subjects[0].text} must be a model.")
