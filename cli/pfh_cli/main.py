@@ -16,6 +16,7 @@ from pfh_cli.compare import compare
 from pfh_cli.doctor import doctor
 from pfh_cli.eval import evaluate
 from pfh_cli.export import export
+from pfh_cli.gate import gate
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.report import report
@@ -34,6 +35,7 @@ app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
 app.command("report")(report)
+app.command("gate")(gate)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("list-plugins")(list_plugins)
