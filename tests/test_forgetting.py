@@ -507,7 +507,7 @@ def analysis(before: Sequence[Benchmark], after: Sequence[Benchmark]) -> Any:
 
 
 def test_forgetting_by_category_is_beyond_guessing() -> None:
-    """80% to 70% with four options, 10% lost and none gained: guesses drawn anew would gain as well, so none is taken."""
+    """80% to 70% with four options, none gained: guesses drawn anew would gain as well, so none is taken off."""
     found = analysis(
         [outcome("mmlu", "1" * 80 + "0" * 20), outcome("gsm8k", "1" * 50 + "0" * 50, choices=None)],
         [outcome("mmlu", "1" * 70 + "0" * 30), outcome("gsm8k", "1" * 60 + "0" * 40, choices=None, failures=7)],

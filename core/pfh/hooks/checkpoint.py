@@ -9,8 +9,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """An OpenAI-compatible interface, and one of its models."""
+    """Where a remote model answers, and one of its models."""
 
+    backend: str
+    """Name of the backend that speaks with it, such as "openai" for an OpenAI-compatible interface."""
     url: str
     """Up to and with the version, such as "http://localhost:8000/v1", without what the user wrote of secrets in it."""
     model: str

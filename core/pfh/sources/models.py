@@ -44,23 +44,27 @@ _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt",
 _HUB_FILES = ("*.safetensors", "*.json", *_TOKENIZER_FILES)
 
 
-_REMOTE = "openai:"
+_REMOTE = re.compile(r"([a-z][a-z0-9_-]*):(.*)@(https?://.*)")
 
 
-_OPENAI = "https://api.openai.com/v1"
+_OPENAI = "openai:"
+"""The one interface that has a place of its own, for a model without one."""
+
+
+_OPENAI_URL = "https://api.openai.com/v1"
 
 
 def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path) -> Checkpoint:
     """Return the checkpoint that `text` names: a hub id, a model folder, a GGUF file or its folder, an adapter folder.
 
-    A remote model is named openai:MODEL@URL; without the URL it is at OPENAI_BASE_URL, or with OpenAI.
+    A remote model is named BACKEND:MODEL@URL; openai:MODEL alone is at OPENAI_BASE_URL, or with OpenAI.
     `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`.
 
     Raises:
         UserError: it is none of these, cannot be had here, or lacks something; the message says which.
     """
     with reading(f"The model {text}", "give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"):
-        if text.startswith(_REMOTE):
+        if text.startswith(_OPENAI) or _REMOTE.fullmatch(text):
             return _remote(text)
         return _with_weights(text, revision, allow_pickle, cache_dir)
 
@@ -94,11 +98,11 @@ def family(checkpoint: Checkpoint) -> str:
 
 def _remote(text: str) -> Checkpoint:
     """Return the model behind an endpoint: its name and place are all that tells it from others."""
-    model, at, url = text.removeprefix(_REMOTE).rpartition("@http")
-    if not at:
-        model, url = text.removeprefix(_REMOTE), os.environ.get("OPENAI_BASE_URL", _OPENAI)
+    if named := _REMOTE.fullmatch(text):
+        backend, model, url = named.groups()
     else:
-        url = f"http{url}"
+        backend, _, model = text.partition(":")
+        url = os.environ.get("OPENAI_BASE_URL", _OPENAI_URL)
     if not model:
         raise UserError(
             f"{text} names no model: write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."
@@ -106,9 +110,9 @@ def _remote(text: str) -> Checkpoint:
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
     shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-    endpoint = Endpoint(url=shown, model=model, login=unquote(login), query=parts.query)
+    endpoint = Endpoint(backend=backend, url=shown, model=model, login=unquote(login), query=parts.query)
     digest = hashlib.sha256(f"{endpoint.url} {endpoint.model}".encode()).hexdigest()
-    name = f"{_REMOTE}{model}@{shown}" if at else text
+    name = f"{backend}:{model}@{shown}" if named else text
     return Checkpoint(name=name, path=Path(), fingerprint=f"remote-{digest[:20]}", endpoint=endpoint)
 
 

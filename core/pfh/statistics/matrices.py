@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
 
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ def paired_samples(before: Benchmark, after: Benchmark) -> list[Pair]:
     """Return the samples that both have, in the order of `before`."""
     later = {sample.id: sample for sample in after.samples}
     return [(sample, later[sample.id]) for sample in before.samples if sample.id in later]
+
+
+def paired_benchmarks(before: Evaluation, after: Evaluation) -> list[tuple[Benchmark, Benchmark]]:
+    """Pair the benchmarks of two evaluations by their names; those of one alone are left out."""
+    later = {benchmark.name: benchmark for benchmark in after.benchmarks}
+    return [(benchmark, later[benchmark.name]) for benchmark in before.benchmarks if benchmark.name in later]
 
 
 def paired_scores(by_seed: Sequence[Sequence[Pair]]) -> PairedScores:

@@ -16,7 +16,7 @@ from pfh.hooks.comparison import CategoryComparison, Comparison, IntervalMethod
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.adjustment import adjust, adjust_family
 from pfh.statistics.change import Change, is_binary, mean_change
-from pfh.statistics.matrices import Pair, PairedScores, paired_samples, paired_scores
+from pfh.statistics.matrices import Pair, PairedScores, paired_benchmarks, paired_samples, paired_scores
 from pfh.statistics.transitions import Transitions, transitions
 from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE, with_margin
 
@@ -34,6 +34,7 @@ __all__ = [
     "compare_seeds",
     "effect_size",
     "is_binary",
+    "paired_benchmarks",
     "paired_interval",
     "paired_p_value",
     "paired_samples",

@@ -72,8 +72,8 @@ def _transition_table(groups: Groups) -> Table:
         ),
         note="Means over a category's benchmarks. Forgotten: right before and wrong after; gained: the other way "
         "round. Beyond guessing: without what guesses that are drawn anew explain (Harmon et al. 2025, arXiv "
-        "2510.17776), the same on both sides, so that the net change stays; the truth lies between the raw and the corrected "
-        "share. For multiple choice alone: the corrected columns leave out benchmarks with free answers.",
+        "2510.17776), the same on both sides, so that the net change stays; the truth lies between the raw and the "
+        "corrected share. For multiple choice alone: the corrected columns leave out benchmarks with free answers.",
     )
 
 
