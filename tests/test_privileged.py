@@ -9,7 +9,7 @@ import pytest
 import torch
 from pfh.errors import StepFailedError
 from pfh_methods import opsd, pi_distill
-from pfh_methods.online import lay_ground, online_arguments
+from pfh_methods.online import online_arguments, set_up_online
 from pfh_methods.privileged import (
     HINT,
     clipped,
@@ -24,6 +24,7 @@ from pfh_methods.tally import Tally
 
 from tests.letters import (
     Letters,
+    arguments_of,
     assert_it_learns,
     logps_of,
     problems,
@@ -42,8 +43,8 @@ def trainer_of(method, model_path, folder, **options):
     """Return a trainer, and a batch of its rollouts, of which there are 16."""
     options = {"batch_size": 16, "temperature": 0.7, "information": "answer"} | options
     spec = training_spec(method, model_path, folder, **options)
-    ground = lay_ground(spec, "test", two_chats(spec), Tally.read(folder / "rollouts.json"))
-    trainer = BUILD[method](ground, online_arguments(ground, spec.options.batch_size, 1))
+    setup = set_up_online(spec, "test", two_chats(spec), Tally.read(folder / "rollouts.json"))
+    trainer = BUILD[method](setup, online_arguments(setup, arguments_of(spec)))
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
     return trainer, trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))

@@ -137,19 +137,10 @@ def test_the_first_iteration_is_dpo_with_the_models_own_answers_rejected(tiny_ll
     options = dpo.Options(**SMALL, optimizer="rmsprop")
     pairs = [dpo.Pair(problem=problem, chosen="bee", rejected=f"sea {problem.id}") for problem in PROBLEMS]
 
-    def build(batch_size: int, gradient_accumulation: int):
-        arguments = trainer_arguments(
-            options,
-            output_dir=tmp_path / "dpo",
-            seed=0,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments):
         return dpo.dpo_trainer(spec.checkpoint, pairs, options, arguments)
 
-    trained = train_resumably(
-        build, output_dir=tmp_path / "dpo", batch_size=4, gradient_accumulation=1, progress=spec.progress
-    )
+    trained = train_resumably(dataclasses.replace(spec, output_dir=tmp_path / "dpo", options=options), build)
     expected = save_trained(trained.trainer, tmp_path / "expected", merge_into=spec.checkpoint)
     assert same(weights(result.path), weights(expected))
     assert not same(weights(result.path), weights(tiny_llama_path))

@@ -14,7 +14,7 @@ from pfh.hooks.backends import Message
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import FORMS, Domain, Problem
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
-from pfh.kit.training import load_for_training, lora_config, save_trained, train_resumably, trainer_arguments
+from pfh.kit.training import load_for_training, lora_config, save_trained, train_resumably
 from pfh.kit.validation import ValidatedOptions, hold_back, validation_arguments
 
 if TYPE_CHECKING:
@@ -130,27 +130,12 @@ def train_on(
         figures: the same in numbers, for the ledger.
     """
     options: SupervisedOptions = spec.options
-    output_dir = spec.output_dir / "trainer"
     taught, held_back = hold_back(examples, options, spec.seed)
 
-    def build(batch_size: int, gradient_accumulation: int) -> SFTTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=output_dir,
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> SFTTrainer:
         return sft_trainer(spec.checkpoint, taught, options, arguments, held_back)
 
-    trained = train_resumably(
-        build,
-        output_dir=output_dir,
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
+    trained = train_resumably(spec, build)
     chats = ((*example.problem.messages, example.answer) for example in examples)
     cut = _longer(trained.trainer.processing_class, chats, options.max_length)
     return TrainingResult(

@@ -17,7 +17,7 @@ from pfh.hooks.domains import Rollout
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import ground_truth
-from pfh.kit.training import TrainingOptions, save_trained, train_resumably, trainer_arguments
+from pfh.kit.training import TrainingOptions, save_trained, train_resumably
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
@@ -107,24 +107,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
             "where no rollout is right (ground_truth=true); the rollouts are kept."
         )
 
-    def build(batch_size: int, gradient_accumulation: int) -> DPOTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=spec.output_dir / "trainer",
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> DPOTrainer:
         return dpo_trainer(spec.checkpoint, pairing.pairs, options, arguments)
 
-    trained = train_resumably(
-        build,
-        output_dir=spec.output_dir / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
+    trained = train_resumably(spec, build)
     cut = sum(
         len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) > options.max_length
         for row in trained.trainer.train_dataset

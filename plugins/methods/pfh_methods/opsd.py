@@ -10,7 +10,7 @@ from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel
 
 from pfh_methods.grpo import PINNED
-from pfh_methods.on_domain import Ground, reward_function
+from pfh_methods.on_domain import OnlineSetup, reward_function
 from pfh_methods.privileged import (
     PrivilegedOptions,
     check_privileged,
@@ -55,7 +55,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return train_privileged(spec, "opsd", opsd_trainer)
 
 
-def opsd_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
+def opsd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
     """Return TRL's GRPO trainer with J = E_S[R] - beta KL(pi_S || sg pi_T) (arXiv 2602.04942).
 
     Its loss is GRPO's own, on advantages that hold the divergence. It is not pi-Distill with alpha 0: there the
@@ -63,11 +63,11 @@ def opsd_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
     """
     from trl import GRPOConfig
 
-    class Opsd(privileged_trainer(ground, sampler="student")):  # type: ignore[misc]
+    class Opsd(privileged_trainer(setup, sampler="student")):  # type: ignore[misc]
         def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
             loss: torch.Tensor = super()._compute_loss(model, {**inputs, "advantages": inputs["shaped_advantages"]})
             return loss
 
     config = GRPOConfig(**arguments, **PINNED, beta=0.0, loss_type="dapo", scale_rewards="group")
-    reward = reward_function(ground, {"leaks": leaks})
-    return Opsd(reward_funcs=reward, args=config, **ground.shared_arguments)
+    reward = reward_function(setup, {"leaks": leaks})
+    return Opsd(reward_funcs=reward, args=config, **setup.shared_arguments)

@@ -10,7 +10,7 @@ from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
 from pfh_methods.grpo import PINNED
-from pfh_methods.on_domain import Ground, reward_function
+from pfh_methods.on_domain import OnlineSetup, reward_function
 from pfh_methods.privileged import (
     PrivilegedOptions,
     check_privileged,
@@ -79,13 +79,13 @@ def student_objective(
     return clipped(logps, sampled_logps, advantages, epsilon) - beta * (sampled_logps - logps)
 
 
-def pi_distill_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
+def pi_distill_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
     """Return TRL's GRPO trainer with J = alpha J_Teacher + (1 - alpha) J_Student in place of its loss."""
     from trl import GRPOConfig
 
-    options: Options = ground.spec.options
+    options: Options = setup.spec.options
 
-    class PiDistill(privileged_trainer(ground, sampler="teacher")):  # type: ignore[misc]
+    class PiDistill(privileged_trainer(setup, sampler="teacher")):  # type: ignore[misc]
         def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
             sampled, mask = inputs["old_per_token_logps"], inputs["completion_mask"]
             objective = 0.0
@@ -104,5 +104,5 @@ def pi_distill_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrai
             return -(objective * mask).sum() / tokens
 
     config = GRPOConfig(**arguments, **PINNED, beta=0.0, loss_type="dapo", scale_rewards="group")
-    reward = reward_function(ground, {"leaks": leaks})
-    return PiDistill(reward_funcs=reward, args=config, **ground.shared_arguments)
+    reward = reward_function(setup, {"leaks": leaks})
+    return PiDistill(reward_funcs=reward, args=config, **setup.shared_arguments)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import Trainer
 
-    from pfh_methods.on_domain import Ground
+    from pfh_methods.on_domain import OnlineSetup
 
 HINT = (
     "\n\nHint, for your eyes only. This is verified:\n{information}\n"
@@ -163,7 +163,7 @@ def divergence(logps: torch.Tensor, other_logps: torch.Tensor, mask: torch.Tenso
     return ((logps - other_logps) * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
-def privileged_trainer(ground: Ground, sampler: Role) -> type[Any]:
+def privileged_trainer(setup: OnlineSetup, sampler: Role) -> type[Any]:
     """Return a subclass of GRPOTrainer whose completions are written by one side and read by both.
 
     To each batch it adds: the other side's prompts, "old_per_token_logps" of the sampler, and "shaped_advantages" of
@@ -172,10 +172,10 @@ def privileged_trainer(ground: Ground, sampler: Role) -> type[Any]:
     from accelerate.utils import gather_object
     from trl import GRPOTrainer
 
-    options: PrivilegedOptions = ground.spec.options
+    options: PrivilegedOptions = setup.spec.options
     other: Role = "student" if sampler == "teacher" else "teacher"
 
-    class Privileged(on_domain(GRPOTrainer, ground, kl_from_start=False)):  # type: ignore[misc]
+    class Privileged(on_domain(GRPOTrainer, setup, kl_from_start=False)):  # type: ignore[misc]
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             import torch
 
@@ -196,9 +196,9 @@ def privileged_trainer(ground: Ground, sampler: Role) -> type[Any]:
             batch["shaped_advantages"] = group_advantages(shaped, options.generations)[mine : mine + len(inputs)]
             self._metrics["train"]["kl"].append(self.accelerator.gather(apart).mean().item())
             for differences in gather_object(
-                [_by_token(ground, batch["completion_ids"], (sampled_logps - other_logps) * mask)]
+                [_by_token(setup, batch["completion_ids"], (sampled_logps - other_logps) * mask)]
             ):
-                ground.tally.differed(differences)
+                setup.tally.differed(differences)
             return batch
 
         def _padded_prompts(self, chats: Sequence[Sequence[Message]]) -> dict[str, torch.Tensor]:
@@ -236,19 +236,19 @@ def _student_leaks(trainer: Trainer) -> str:
     """Say how often the trained student speaks of the hint, in a few completions of its own."""
     import torch
 
-    ground = trainer.trained_on
-    generations = ground.spec.options.generations
-    problems = [ground.spec.problems[place] for place in ground.dataset["problem"][: LEAK_PROBES // generations]]
+    setup = trainer.trained_on
+    generations = setup.spec.options.generations
+    problems = [setup.spec.problems[place] for place in setup.dataset["problem"][: LEAK_PROBES // generations]]
     asked = [problem for problem in problems for _ in range(generations)]
     trainer.model.eval()
     with torch.random.fork_rng():
-        torch.manual_seed(ground.spec.seed)
+        torch.manual_seed(setup.spec.seed)
         ids = trainer._generate([list(problem.messages) for problem in asked])[1]
-    leaked = sum(leaks(problem, ground.read(problem, one).text) for problem, one in zip(asked, ids, strict=True))
+    leaked = sum(leaks(problem, setup.read(problem, one).text) for problem, one in zip(asked, ids, strict=True))
     return f"{leaked:.0f} of {len(asked)} completions of the trained student speak of the hint that it was not shown."
 
 
-def _by_token(ground: Ground, ids: torch.Tensor, differences: torch.Tensor) -> dict[str, float]:
+def _by_token(setup: OnlineSetup, ids: torch.Tensor, differences: torch.Tensor) -> dict[str, float]:
     """Return the summed `differences` by the text of the token."""
     sums = differences.new_zeros(int(ids.max()) + 1).index_add(0, ids.flatten(), differences.flatten())
-    return {ground.tokenizer.decode([token]): float(sums[token]) for token in sums.nonzero().flatten().tolist()}
+    return {setup.tokenizer.decode([token]): float(sums[token]) for token in sums.nonzero().flatten().tolist()}

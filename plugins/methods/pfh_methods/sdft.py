@@ -33,7 +33,6 @@ from pfh.kit.training import (
     lora_config,
     save_trained,
     train_resumably,
-    trainer_arguments,
 )
 from pydantic import BaseModel, Field, field_validator
 
@@ -122,26 +121,12 @@ def train(spec: TrainingSpec) -> TrainingResult:
 
     tally = Tally.read(spec.output_dir / "rollouts.json")
 
-    def build(batch_size: int, gradient_accumulation: int) -> SDFTTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=spec.output_dir / "trainer",
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> SDFTTrainer:
         generation = {"max_completion_length": limit, "num_loss_tokens_to_skip": skip}
         stop = spec.domain.sampling.stop
         return sdft_trainer(spec.checkpoint, examples, options, stop, {**arguments, **generation}, tally)
 
-    trained = train_resumably(
-        build,
-        output_dir=spec.output_dir / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
+    trained = train_resumably(spec, build)
     without = sum(row[_NO_LOSS] for row in trained.curves) / len(trained.curves)
     if without == 1:
         raise StepFailedError(

@@ -14,7 +14,7 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import Example, ground_truth, left_out, require_ground_truth
-from pfh.kit.training import TrainingOptions, free_memory, save_trained, train_resumably, trainer_arguments
+from pfh.kit.training import TrainingOptions, free_memory, save_trained, train_resumably
 from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
 
@@ -116,29 +116,14 @@ def _play(
     spec: TrainingSpec, player: Checkpoint, pairs: Sequence[Pair], iteration: int
 ) -> tuple[Checkpoint, Phase, tuple[dict[str, float], ...]]:
     """Train `player` on `pairs`; return the next player, told apart by its weights, with the training's records."""
-    folder = spec.output_dir / f"iteration-{iteration}"
+    name = f"iteration-{iteration}"
     options: Options = spec.options
 
-    def build(batch_size: int, gradient_accumulation: int) -> DPOTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=folder / "trainer",
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> DPOTrainer:
         return spin_trainer(player, pairs, options, arguments)
 
-    trained = train_resumably(
-        build,
-        output_dir=folder / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-        rounds=options.iterations - iteration + 1,
-    )
-    path = save_trained(trained.trainer, folder / "merged", merge_into=player)
+    trained = train_resumably(spec, build, folder=f"{name}/trainer", rounds=options.iterations - iteration + 1)
+    path = save_trained(trained.trainer, spec.output_dir / name / "merged", merge_into=player)
     phase, curves = trained.phase, trained.curves
     del trained  # Its memory is needed to draw the next answers.
     free_memory()
