@@ -16,7 +16,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.sources.models import resolve
-from pfh.steps.domains import OpenDomain
+from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
@@ -56,7 +56,7 @@ def train_stage(
     An option called `teacher` names a model, which enters the key.
     """
     teacher = named_teacher(session, options)
-    start = _merged(session, checkpoint) if checkpoint.adapter else checkpoint
+    start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
     inputs = {
         "method": plugin.code_version,
@@ -64,7 +64,7 @@ def train_stage(
         **({"teacher": teacher.fingerprint} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
-        "ground": ground.inputs,
+        **({} if getattr(options, "own_prompts", False) else {"ground": ground.inputs}),
         "seed": seed,
         "model": start.fingerprint,
         "environment": session.environment(),
@@ -80,11 +80,12 @@ def train_stage(
             sampling: Sampling | None = None,
             checkpoint: Checkpoint | None = None,
             problems: Sequence[Problem] | None = None,
+            judged: bool = True,
         ) -> tuple[Rollout, ...]:
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,
-                ground if problems is None else dataclasses.replace(ground, problems=tuple(problems)),
+                _asked(ground if judged else NO_DOMAIN, problems),
                 samples=samples,
                 sampling=sampling or ground.domain.sampling,
                 seed=seed,
@@ -124,6 +125,10 @@ def train_stage(
     return _trained(artifact, start, method)
 
 
+def _asked(ground: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:
+    return ground if problems is None else dataclasses.replace(ground, problems=tuple(problems))
+
+
 def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
     """Return the model that a method's option called `teacher` names, or None.
 
@@ -160,7 +165,7 @@ def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage
     )
 
 
-def _merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
     """Merge a stage's adapter into its base, so that the next stage can train an adapter of its own."""
 
     def build(work: Path, folder: Path) -> None:
