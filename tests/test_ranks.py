@@ -363,7 +363,11 @@ def test_a_draw_is_told_and_answered_whole(tmp_path):
         samples=3,
         sampling=Sampling(stop=("\n", "é"), temperature=0.7),
         checkpoint=Checkpoint(
-            name="c", path=Path("/p"), fingerprint="f", adapter=Path("/a"), endpoint=Endpoint(url="u", model="m")
+            name="c",
+            path=Path("/p"),
+            fingerprint="f",
+            adapter=Path("/a"),
+            endpoint=Endpoint(backend="b", url="u", model="m"),
         ),
         problems=problems(2),
     )

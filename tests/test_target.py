@@ -159,10 +159,6 @@ def test_names_that_the_domain_does_not_have_are_refused() -> None:
         evaluate(benchmarks=("od",))
     with pytest.raises(UserError, match="no benchmark 'odds'"):
         evaluate(holdouts=("odds",))
-    with pytest.raises(UserError, match="The domain of this run is numbers: name maths with --domain"):
-        target.evaluate(
-            dataclasses.replace(evaluation_spec([""], options=target.Options(domain="maths")), domain=Numbers())
-        )
 
 
 def test_a_domain_is_needed_and_it_needs_a_held_out_set() -> None:

@@ -12,11 +12,12 @@ from pfh.commands.evaluate import chosen_families, open_asked_domain
 from pfh.commands.families import compare_family, paired_benchmarks
 from pfh.commands.matching import matched
 from pfh.commands.outcomes import RunOutcome, exit_code, folder_name, provenance, write_outputs
-from pfh.commands.requests import CompareSpec, fill_options
+from pfh.commands.requests import CompareSpec, fill_options, reader_options
 from pfh.commands.subjects import Subject, measured, open_subject
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.launchers import EvalChoice
+from pfh.hooks.meanings import Draws, values
 from pfh.hooks.tables import LongTable
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
@@ -81,7 +82,7 @@ def compare(
     options = fill_options(spec, plugins)
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
-        opened = _opened(spec, session)
+        opened = _opened(spec, session, options)
         measuring = _Measuring(
             spec=spec,
             choices=chosen_families(spec, opened),
@@ -118,9 +119,11 @@ def _seeds(spec: CompareSpec) -> tuple[int, ...]:
     return tuple(dict.fromkeys(spec.seeds)) or (spec.seed,)
 
 
-def _opened(spec: CompareSpec, session: Session) -> list[Subject]:
+def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel | None]) -> list[Subject]:
+    readers = reader_options(options)
     subjects = [
-        open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle) for text in spec.models
+        open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
+        for text in spec.models
     ]
     if spec.noise_floor and subjects[0].checkpoint is None:
         raise UserError(f"--noise-floor measures the first model once more, so {subjects[0].text} must be a model.")
@@ -157,8 +160,7 @@ def _measured_again(by_seed: Sequence[Sequence[Subject]], measuring: _Measuring,
     first, spec = by_seed[0][0], measuring.spec
     if len(by_seed) > 1:
         return by_seed[1][0]
-    sampled = [getattr(options, "temperature", 0) for options in measuring.options.values()]
-    if any(sampled):
+    if any(values(options, Draws.COMPLETIONS) for options in measuring.options.values()):
         session.progress.say(f"noise floor: measuring {first.model.name} again with another seed")
         return measuring.of(first, session, spec.seed + 1)
     session.release()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.outcomes import RunOutcome, exit_code, folder_name, provenance, write_outputs
-from pfh.commands.requests import MeasureSpec, fill_options
+from pfh.commands.requests import MeasureSpec, fill_options, reader_options
 from pfh.commands.subjects import Subject, measured, open_subject
 from pfh.errors import UserError
 from pfh.hooks.domains import DomainSpec
@@ -36,7 +36,13 @@ def evaluate(
     options = fill_options(spec, plugins)
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
-        subject = open_subject(spec.models[0], session, revision=spec.revision, allow_pickle=spec.allow_pickle)
+        subject = open_subject(
+            spec.models[0],
+            session,
+            revision=spec.revision,
+            allow_pickle=spec.allow_pickle,
+            readers=reader_options(options),
+        )
         choices = chosen_families(spec, [subject])
         ground = open_asked_domain(spec, session, options)
         subject = measured(subject, session, choices, options=options, ground=ground, limit=spec.limit, seed=spec.seed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.hooks.meanings import Wants, declares
 from pfh.registry.plugins import Plugins
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 
@@ -95,14 +96,21 @@ def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | N
         key = f"domains:{spec.domain}"
         filled[key] = plugins.options("domains", spec.domain, spec.options.get(key, {}))
     for key in spec.options:
+        if key.startswith("readers:"):
+            filled[key] = plugins.options("readers", key.removeprefix("readers:"), spec.options[key])
         if key not in filled:
             raise UserError(f"Options were given for {key}, which is not used here; used are {', '.join(filled)}.")
     return filled
 
 
+def reader_options(options: Mapping[str, BaseModel | None]) -> dict[str, BaseModel | None]:
+    """Return the options of readers, by the name of the reader."""
+    return {key.removeprefix("readers:"): value for key, value in options.items() if key.startswith("readers:")}
+
+
 def wants_domain(options: Mapping[str, BaseModel | None]) -> bool:
     """Say whether a chosen family asks for a domain."""
-    return any(chosen is not None and "domain" in type(chosen).model_fields for chosen in options.values())
+    return any(declares(chosen, Wants.DOMAIN) for chosen in options.values())
 
 
 @dataclass(frozen=True, kw_only=True)

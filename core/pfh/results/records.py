@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from pfh.hooks.comparison import Comparison
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.statistics.single import Measurement
-from pfh.text import json_ready
+from pfh.text import json_text
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
@@ -126,7 +125,7 @@ class RunResults(_Record):
 
 def results_json(results: RunResults) -> str:
     """Return `results` as strict JSON: UTF-8 can hold every string of it, and no number is NaN or infinite."""
-    return json.dumps(json_ready(results.model_dump(mode="json")), ensure_ascii=False, allow_nan=False, indent=1)
+    return json_text(results.model_dump(mode="json"), indent=1)
 
 
 def write_results(path: Path, results: RunResults) -> None:

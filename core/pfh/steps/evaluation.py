@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec, Reference
 from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.meanings import Names, Wants, declares, name_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.evaluations import read_evaluation, write_evaluation
@@ -33,18 +34,18 @@ def evaluate_family(
 ) -> tuple[Artifact, Evaluation]:
     """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
 
-    An option called `judge` names a judge, one called `domain` asks for the run's domain, one called `reference` for
-    the model that is compared with: all enter the key.
+    The judge that an option names, the domain and the reference, if the options want them, enter the key.
     """
     plugin = session.plugins.load("evals", family)
     chosen = options.model_dump(mode="json") if options else {}
-    domain = ground.domain if ground and "domain" in chosen else None
-    against = reference if chosen.get("reference") is True else None
+    domain = ground.domain if ground and declares(options, Wants.DOMAIN) else None
+    against = reference if declares(options, Wants.REFERENCE) else None
+    judge = name_of(options, Names.JUDGE)
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
         "options": chosen,
-        "judge": session.plugins.load("judges", chosen["judge"]).code_version if "judge" in chosen else "",
+        "judge": session.plugins.load("judges", judge).code_version if judge else "",
         "domain": domain.version if domain else "",
         "limit": limit,
         "seed": seed,

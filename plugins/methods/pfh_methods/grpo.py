@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh import hookimpl
 from pfh.hooks.domains import Converses
+from pfh.hooks.meanings import Learns
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
@@ -37,8 +38,7 @@ class Options(OnlineOptions):
     All weights are usually trained with adapter=full learning_rate=1e-6; a LoRA adapter needs larger steps.
     """
 
-    conversations: ClassVar[bool] = True
-    """It learns from conversations too (`pfh.steps.training.checks.check_no_conversations`)."""
+    learns: ClassVar[Learns] = Learns.CONVERSATIONS
 
     beta: float = Field(0.0, ge=0, description="strength of the pull towards the start model; 0 keeps no reference")
     loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field(

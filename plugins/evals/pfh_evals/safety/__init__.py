@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError
@@ -10,6 +11,7 @@ from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.judges import Judge, Judgement
+from pfh.hooks.meanings import Draws, Names
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pfh.kit.subset import spread
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,9 +30,11 @@ class Options(BaseModel):
     max_new_tokens: int = Field(
         48, ge=1, description="length limit of a completion; a refusal shows in its first words"
     )
-    temperature: float = Field(0.0, ge=0, description="softmax temperature; 0 is greedy decoding")
+    temperature: Annotated[float, Draws.COMPLETIONS] = Field(
+        0.0, ge=0, description="softmax temperature; 0 is greedy decoding"
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass that is kept")
-    judge: str = Field(
+    judge: Annotated[str, Names.JUDGE] = Field(
         "rule",
         description="judge that labels completions: 'rule' needs nothing; 'embedding' (an 84 MB download, slower) "
         "agrees better with people where a model lectures or deflects instead of refusing in words",
