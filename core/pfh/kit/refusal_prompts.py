@@ -98,5 +98,5 @@ def _read(file: Path) -> Mapping[str, Any]:
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(
             f"The prompts {file} have another form{f' at {place}' if place else ''}: "
-            f"{first['msg'].removeprefix('Value error, ')}. docs/how-to/tune-refusals.md shows the form."
+            f"{first['msg'].removeprefix('Value error, ')}. docs/explanation/methods.md shows the form."
         ) from error

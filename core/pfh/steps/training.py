@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
-from pfh.hooks.meanings import Names, name_of
+from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
@@ -65,7 +66,8 @@ def train_stage(
         **({"teacher": teacher.fingerprint} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
-        **({} if getattr(options, "own_prompts", False) else {"ground": ground.inputs}),
+        **({} if declares(options, Learns.OWN_PROMPTS) else {"ground": ground.inputs}),
+        **({"files": files} if (files := _file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
         "environment": session.environment(),
@@ -124,6 +126,21 @@ def train_stage(
     if artifact.reused:
         session.progress.say(f"reusing the stored {method} training ({artifact.key})")
     return _trained(artifact, start, method)
+
+
+def _file_hashes(options: BaseModel | None) -> list[str]:
+    """Return the hashes of the files that options name.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    hashes = []
+    for name in values(options, Names.FILE):
+        try:
+            hashes.append(hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest())
+        except OSError as error:
+            raise UserError(f"{name} cannot be read ({error.strerror}): name a file that is there.") from error
+    return hashes
 
 
 def _asked(ground: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:

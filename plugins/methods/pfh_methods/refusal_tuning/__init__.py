@@ -10,10 +10,11 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError
+from pfh.hooks.meanings import Learns, Names
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.refusal_prompts import Prompt, load_prompts
 from pfh.kit.training import (
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
 class Options(TrainingOptions):
     """Options of the refusal tuning."""
 
-    own_prompts: ClassVar[bool] = True
+    learns: ClassVar[Learns] = Learns.OWN_PROMPTS
 
-    prompts: str = Field(
+    prompts: Annotated[str, Names.FILE] = Field(
         "", description="a JSON file with prompts and refusals of your own; empty: those that pfh's authors wrote"
     )
     answer_tokens: int = Field(12, ge=1, description="of its own answer to a harmless prompt the model repeats so many")
@@ -129,7 +130,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
 
 
 def _prompts(options: Options) -> tuple[Prompt, ...]:
-    return (load_prompts(Path(options.prompts)) if options.prompts else load_prompts()).tuning
+    return (load_prompts(Path(options.prompts).expanduser()) if options.prompts else load_prompts()).tuning
 
 
 def _trainer(spec: TrainingSpec, examples: tuple[Example, ...], arguments: Mapping[str, Any]) -> SFTTrainer:

@@ -41,7 +41,7 @@ def main(base: Path, folder: Path = FOLDER, answers: Path = ANSWERS) -> None:
     """Train the adapter of the model in `base`, and write it with a record of how to `folder`."""
     from safetensors.torch import save_file
 
-    options = Options()
+    options = Options.model_validate({})
     model, tokenizer = load_for_training(Checkpoint(name=base.name, path=base, fingerprint=""))
     examples = imitated(load_prompts().tuning, _Answers(model, tokenizer, answers), options.answer_tokens)
     rows = [_row(tokenized(example, tokenizer)) for example in examples]
