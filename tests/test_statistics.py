@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
-from pfh.statistics.change import flip_p, mean_change, mid_p
+from pfh.statistics.change import flip_p, mean_change, mid_p, tango_interval
 from pfh.statistics.paired import adjust, compare_evaluations, compare_seeds, paired_interval, paired_p_value
 from pfh.statistics.power import detectable_mean, detectable_share, documents_needed, documents_to_decide
-from pfh.statistics.tango import tango_interval
 from scipy.stats import permutation_test, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests

@@ -98,8 +98,8 @@ class Comparison:
     clusters where samples belong together or there are several seeds."""
     p_adjusted: float | None = None
     """Benjamini-Hochberg over the measured benchmarks of the family; of `p_worst` where scores are missing."""
-    clusters: int = 0
-    """Independent groups of samples; equal to n where every sample stands alone."""
+    clusters: int | None = None
+    """Independent groups of samples; n where every sample stands alone, null where there are no figures."""
     documents: int = 0
     """Samples that were put to both models and scored at least once; above n, scores are missing."""
     scored_before: int = 0

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pfh.statistics.noninferiority import lower_limit, upper_limit
 from pfh.statistics.power import LEAST_FLIPS
-from pfh.statistics.tango import tango_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,6 +203,15 @@ def mean_change(
         else None,
         independent=seeds == 1 and count == documents,
     )
+
+
+def tango_interval(lost: float, gained: float, pairs: float, quantile: float) -> tuple[float, float]:
+    """Return Tango's interval of (gained - lost) / pairs; counts may be divided by a design effect."""
+    from scipy.special import ndtr
+
+    level = float(ndtr(quantile))
+    low, high = (limit(lost, gained, pairs, level=level) for limit in (lower_limit, upper_limit))
+    return min(float(low), (gained - lost) / pairs), max(float(high), (gained - lost) / pairs)
 
 
 def is_binary(scores: NDArray[np.float64]) -> bool:

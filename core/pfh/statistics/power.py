@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-from pfh.statistics.tango import root
-
 POWER = 0.8
 """A change counts as one that would be found if it is found in this share of runs."""
 
@@ -44,13 +42,17 @@ def detectable_share(n: float, flips: float = FLIPS, *, level: float = 0.05, pow
         level: of the two-sided test.
         power: share of runs in which it is found.
     """
+    from scipy.optimize import brentq
+
     sides = min(max(flips, LEAST_FLIPS / n), 1.0)
-    if documents_needed(sides, sides, level=level, power=power) > n:
-        sides = 1.0  # they would all have to flip one way, and more of them than usual
-        if documents_needed(sides, sides, level=level, power=power) > n:
-            return None
-        return root(lambda change: documents_needed(change, change, level=level, power=power) - n, 1.0, 1e-6)
-    return root(lambda change: documents_needed(change, sides, level=level, power=power) - n, sides, 1e-6)
+    if documents_needed(1.0, 1.0, level=level, power=power) > n:
+        return None
+
+    def lacking(change: float) -> float:
+        """Say how many more samples it takes than there are; a change beyond the usual flips is all one way."""
+        return documents_needed(change, max(sides, change), level=level, power=power) - n
+
+    return float(brentq(lacking, 1e-6, 1.0))
 
 
 def detectable_mean(standard_error: float, *, level: float = 0.05, power: float = POWER) -> float:
