@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-RUNS = 400
+RUNS = 300
 """Simulated comparisons a test: shares of them are known to within about 0.02."""
 
 
@@ -279,10 +279,10 @@ def clustered(generator, clusters, size, together, p=0.1):
 @pytest.mark.parametrize(("clusters", "size", "together"), [(50, 11, 0.7), (40, 5, 0.7), (40, 5, 0.0), (100, 3, 0.95)])
 def test_documents_that_belong_together_are_no_independent_evidence(clusters, size, together):
     generator = np.random.default_rng(3)
-    rejected, covered = rejected_and_covered(lambda: clustered(generator, clusters, size, together), 0.0, runs=300)
+    rejected, covered = rejected_and_covered(lambda: clustered(generator, clusters, size, together), 0.0, runs=200)
     assert rejected <= 0.075
     assert covered >= 0.925
-    naive = np.mean([mean_change(*clustered(generator, 50, 11, 0.7)[:2]).p_value <= 0.05 for _ in range(200)])
+    naive = np.mean([mean_change(*clustered(generator, 50, 11, 0.7)[:2]).p_value <= 0.05 for _ in range(100)])
     assert naive > 0.2, "without clusters a true null is rejected again and again"
 
 
@@ -317,7 +317,7 @@ def trainings(generator, seeds, documents, between_seeds, between_documents):
 @pytest.mark.parametrize(("seeds", "between"), [(2, 0.08), (3, 0.0), (3, 0.08), (5, 0.04), (5, 0.08)])
 def test_seeds_of_training_are_counted_in_test_and_interval(seeds, between):
     generator = np.random.default_rng(6)
-    rejected, covered = rejected_and_covered(lambda: trainings(generator, seeds, 150, between, 0.1), 0.0, runs=300)
+    rejected, covered = rejected_and_covered(lambda: trainings(generator, seeds, 150, between, 0.1), 0.0, runs=200)
     assert rejected <= 0.075
     assert covered >= 0.925
 

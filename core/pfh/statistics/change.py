@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pfh.statistics.noninferiority import lower_limit, upper_limit
+from pfh.statistics.noninferiority import score_statistic
 from pfh.statistics.power import LEAST_FLIPS
 
 if TYPE_CHECKING:
@@ -207,11 +207,14 @@ def mean_change(
 
 def tango_interval(lost: float, gained: float, pairs: float, quantile: float) -> tuple[float, float]:
     """Return Tango's interval of (gained - lost) / pairs; counts may be divided by a design effect."""
-    from scipy.special import ndtr
+    from scipy.optimize import brentq
 
-    level = float(ndtr(quantile))
-    low, high = (limit(lost, gained, pairs, level=level) for limit in (lower_limit, upper_limit))
-    return min(float(low), (gained - lost) / pairs), max(float(high), (gained - lost) / pairs)
+    def beyond(difference: float) -> float:
+        return abs(float(score_statistic(lost, gained, pairs, difference))) - quantile
+
+    estimate = (gained - lost) / pairs
+    ends = [float(brentq(beyond, estimate, end)) if beyond(end) > 0 else end for end in (-1.0, 1.0)]
+    return ends[0], ends[1]
 
 
 def is_binary(scores: NDArray[np.float64]) -> bool:
