@@ -78,9 +78,9 @@ class _Tensors:
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open
 
-        self._files = {}
+        self._files: dict[str, Any] = {}
         for file in sorted(folder.glob("*.safetensors")):
-            opened = safe_open(str(file), framework="pt")
+            opened: Any = safe_open(str(file), framework="pt")
             self._files |= dict.fromkeys(opened.keys(), opened)
 
     def __iter__(self) -> Iterator[str]:
@@ -90,7 +90,8 @@ class _Tensors:
         return name in self._files
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._files[name].get_tensor(name)
+        tensor: torch.Tensor = self._files[name].get_tensor(name)
+        return tensor
 
 
 def _is_plain(settings: dict[str, Any]) -> bool:
