@@ -22,6 +22,7 @@ from pfh_cli.new_plugin import new_plugin
 from pfh_cli.report import report
 from pfh_cli.run import run
 from pfh_cli.startup import coerce_only_what_is_given
+from pfh_cli.verify import verify
 
 # Plain help: the styled one imports Rich, which doubles the time that `pfh --help` takes.
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command("compare")(compare)
 app.command("report")(report)
 app.command("gate")(gate)
 app.command("export")(export)
+app.command("verify")(verify)
 app.command("list-plugins")(list_plugins)
 app.command("new-plugin")(new_plugin)
 app.command("doctor")(doctor)

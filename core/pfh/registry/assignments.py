@@ -19,8 +19,9 @@ def assign_options(
 
     Args:
         given: "key=value" is for every chosen method that has such an option (without a method: for every chosen
-            eval), "NAME.key=value" for the chosen plugin of that name, and "KIND:NAME.key=value" for one of two
-            plugins of one name; or what is left and right of the "=", the value as a script has it.
+            eval, without either: for whatever was chosen), "NAME.key=value" for the chosen plugin of that name, and
+            "KIND:NAME.key=value" for one of two plugins of one name; or what is left and right of the "=", the value
+            as a script has it.
         chosen: the plugins of the run.
         plugins: to ask the plugins for their options.
 
@@ -62,9 +63,11 @@ def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
 
 def _methods_with(key: str, value: object, chosen: Sequence[Plugin], plugins: Plugins) -> list[Plugin]:
     fields = {plugin.key: _fields(plugin, plugins) for plugin in chosen}
-    methods = [plugin for plugin in chosen if plugin.kind == "methods"] or [
-        plugin for plugin in chosen if plugin.kind == "evals"
-    ]
+    methods = (
+        [plugin for plugin in chosen if plugin.kind == "methods"]
+        or [plugin for plugin in chosen if plugin.kind == "evals"]
+        or list(chosen)
+    )
     found = [plugin for plugin in methods if key in fields[plugin.key]]
     if found:
         return found
