@@ -79,14 +79,14 @@ def execute(
             subjects.append(measured(_trained_subject(trained), session, questions, against=before))
     finally:
         session.release()
-    compared = [compare_subjects([(before, after)], plugins, questions, seed=spec.seed) for after in subjects]
+    compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks)
         for method, trained, each in zip(spec.methods, stages, compared, strict=True)
     ]
-    followed = add_stage_by_stage(records, pairs, seed=spec.seed)
-    checked, contamination = check_stages(followed, pairs, domain.problems, progress, seed=spec.seed)
+    followed = add_stage_by_stage(records, pairs)
+    checked, contamination = check_stages(followed, pairs, domain.problems, progress)
     matches = dict.fromkeys(note for each in compared for note in each.notes)
     results = RunResults(
         title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.model.name}",
