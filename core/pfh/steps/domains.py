@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from pfh.hooks.domains import Domain, Problem
+    from pfh.registry.plugins import Plugins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,16 @@ class OpenDomain:
     options: BaseModel | None = None
     """What the domain was opened with."""
 
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """What a step's key says of the domain."""
+    def identity(self, plugins: Plugins) -> dict[str, Any]:
+        """Return what a step's key says of the domain where its training problems decide nothing."""
+        return {
+            "domain": self.name,
+            "version": self.domain.version,
+            "code": plugins.load("domains", self.name).code_version,
+            "options": self.options.model_dump(mode="json") if self.options else {},
+        }
+
+    def inputs(self, plugins: Plugins) -> dict[str, Any]:
+        """Return what a step's key says of the domain and its training problems."""
         ids = hashlib.sha256("\n".join(problem.id for problem in self.problems).encode()).hexdigest()
-        return {"domain": self.name, "version": self.domain.version, "problems": ids}
+        return {**self.identity(plugins), "problems": ids}

@@ -19,6 +19,8 @@ from pfh.store.store import Artifact
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from pfh.registry.catalogue import Kind
+
 
 def evaluate_family(
     session: Session,
@@ -41,16 +43,19 @@ def evaluate_family(
     domain = ground.domain if ground and declares(options, Wants.DOMAIN) else None
     against = reference if declares(options, Wants.REFERENCE) else None
     judge = name_of(options, Names.JUDGE)
+    used: list[tuple[Kind, str]] = [("evals", family)]
+    used += [("judges", judge)] if judge else []
+    used += [("domains", ground.name)] if ground and domain else []
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
         "options": chosen,
-        "judge": session.plugins.load("judges", judge).code_version if judge else "",
-        "domain": domain.version if domain else "",
+        "judge": session.judge_inputs(judge) if judge else {},
+        "domain": ground.identity(session.plugins) if ground and domain else {},
         "limit": limit,
         "seed": seed,
         "model": checkpoint.fingerprint,
-        "environment": session.environment(checkpoint),
+        "environment": session.environment(checkpoint, plugins=used),
         **({"reference": against.artifact} if against else {}),
     }
 

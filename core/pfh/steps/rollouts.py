@@ -10,6 +10,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import GenerationSpec
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.kit.conversations import roll_out
+from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.journal import JournaledEngine
@@ -21,25 +22,26 @@ if TYPE_CHECKING:
 
 
 def draw_rollouts(
-    session: Session, checkpoint: Checkpoint, ground: OpenDomain, *, samples: int, sampling: Sampling, seed: int
+    session: Session, checkpoint: Checkpoint, open_domain: OpenDomain, *, samples: int, sampling: Sampling, seed: int
 ) -> tuple[tuple[Rollout, ...], Phase]:
     """Roll a model out on the training problems, `samples` times each."""
     sampling = dataclasses.replace(sampling, seed=seed)
     inputs = {
-        "ground": ground.inputs,
+        "domain": open_domain.inputs(session.plugins),
         "samples": samples,
         "sampling": dataclasses.asdict(sampling),
         "model": checkpoint.fingerprint,
-        "environment": session.environment(checkpoint),
+        "code": code_of("pfh.kit.conversations").digest,
+        "environment": session.environment(checkpoint, plugins=[("domains", open_domain.name)]),
     }
 
     def build(work: Path, folder: Path) -> None:
-        label = f"rollouts on {ground.name}"
+        label = f"rollouts on {open_domain.name}"
         engine = JournaledEngine(session.engine(checkpoint), work / "journal.jsonl", session.progress, label)
         spec = GenerationSpec(
-            domain=ground.domain, engine=engine, problems=ground.problems, samples=samples, sampling=sampling
+            domain=open_domain.domain, engine=engine, problems=open_domain.problems, samples=samples, sampling=sampling
         )
-        drawn = (session.plugins.generate(ground.name, spec) or roll_out(spec)).rollouts
+        drawn = (session.plugins.generate(open_domain.name, spec) or roll_out(spec)).rollouts
         write_rollouts(folder / "rollouts.parquet", drawn)
         phase = Phase(
             name="rollouts",
@@ -55,5 +57,5 @@ def draw_rollouts(
 
     artifact = session.store.make("rollouts", inputs, build)
     if artifact.reused:
-        session.progress.say(f"reusing the stored rollouts of {checkpoint.name} on {ground.name} ({artifact.key})")
+        session.progress.say(f"reusing the stored rollouts of {checkpoint.name} on {open_domain.name} ({artifact.key})")
     return read_rollouts(artifact.path / "rollouts.parquet"), read_ledger(artifact.path / "ledger.json")[0]

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.registry.code import code_of
+from pfh.registry.libraries import TRAINING
 from pfh.starts.embedded import EMBEDDED_NAME, build_embedded
 from pfh.starts.safe import build_safe
 from pfh.steps.session import Session
 from pfh.store.journal import JournaledEngine
-from pfh.store.store import folder_code
 
 if TYPE_CHECKING:
     pass
@@ -35,7 +36,9 @@ def safe_start(session: Session) -> Checkpoint:
         engine = JournaledEngine(session.engine(base), work / "journal.jsonl", session.progress, "own answers")
         build_safe(base, engine, work, folder, session.progress)
 
-    inputs = {"model": base.fingerprint, "recipe": folder_code("starts"), "environment": session.environment()}
+    code = code_of("pfh.starts.safe")
+    environment = session.environment(libraries=[*TRAINING, *code.libraries])
+    inputs = {"model": base.fingerprint, "recipe": code.digest, "environment": environment}
     artifact = session.store.make("start", inputs, build)
     session.release()
     return Checkpoint(name=f"{EMBEDDED_NAME}-SAFE", path=artifact.path, fingerprint=f"start-{artifact.key}")

@@ -16,6 +16,8 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Names, name_of
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.registry.code import code_of
+from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
@@ -44,7 +46,7 @@ class TrainedStage:
 def train_stage(
     session: Session,
     checkpoint: Checkpoint,
-    ground: OpenDomain,
+    open_domain: OpenDomain,
     method: str,
     *,
     options: BaseModel | None,
@@ -65,10 +67,12 @@ def train_stage(
         **({"teacher": teacher.fingerprint} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
-        "ground": ground.inputs,
+        "domain": open_domain.inputs(session.plugins),
         "seed": seed,
         "model": start.fingerprint,
-        "environment": session.environment(),
+        "environment": session.environment(
+            plugins=[("methods", method), ("domains", open_domain.name)], libraries=TRAINING
+        ),
     }
 
     def build(work: Path, folder: Path) -> None:
@@ -85,9 +89,9 @@ def train_stage(
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,
-                ground if problems is None else dataclasses.replace(ground, problems=tuple(problems)),
+                open_domain if problems is None else dataclasses.replace(open_domain, problems=tuple(problems)),
                 samples=samples,
-                sampling=sampling or ground.domain.sampling,
+                sampling=sampling or open_domain.domain.sampling,
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
@@ -99,8 +103,8 @@ def train_stage(
         session.release()
         spec = TrainingSpec(
             checkpoint=start,
-            domain=ground.domain,
-            problems=ground.problems,
+            domain=open_domain.domain,
+            problems=open_domain.problems,
             rollouts=draw,
             seed=seed,
             output_dir=work,
@@ -111,8 +115,8 @@ def train_stage(
         )
         began = time.monotonic()
         if ranks:
-            opened_with = ground.options.model_dump(mode="json") if ground.options else None
-            result = train_in_ranks(method, spec, ground.name, opened_with, ranks)
+            opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
+            result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
         else:
             result = session.plugins.train(method, spec)
         if not result.phases:
@@ -172,5 +176,7 @@ def _merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    artifact = session.store.make("merged", {"model": checkpoint.fingerprint}, build)
+    code = code_of("pfh.kit.training.models")
+    inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
+    artifact = session.store.make("merged", inputs, build)
     return Checkpoint(name=checkpoint.name, path=artifact.path, fingerprint=checkpoint.fingerprint)
