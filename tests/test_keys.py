@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.launchers import EvalChoice
 from pfh.kit.training import TrainingOptions
 from pfh.progress import Silent
 from pfh.registry import code
@@ -180,3 +183,19 @@ def test_a_domain_rests_on_its_code_and_options(tmp_path, monkeypatch):
     assert "problems" not in opened.identity(Plugins())
     (tmp_path / "echoing.py").write_text(DOMAIN + "\nADDED = 1\n")
     assert opened.inputs(Plugins()) != before
+
+
+def test_a_judge_gets_the_options_that_name_it_if_a_family_names_it(tmp_path, monkeypatch):
+    from pfh.commands.requests import MeasureSpec, fill_options
+    from pfh.registry.assignments import assign_options
+
+    monkeypatch.syspath_prepend(install(tmp_path, "severe", {"severe": JUDGE}, {"pfh.judges": {"severe": "severe"}}))
+    plugins = Plugins()
+    given = ["safety.judge=severe", "severe.strict=true"]
+    assigned = assign_options(given, [plugins.catalogue.find("evals", "safety")], plugins)
+    spec = MeasureSpec(models=("base",), evals=(EvalChoice(family="safety"),), options=assigned)
+    filled = fill_options(spec, plugins)
+    assert filled["judges:severe"].strict
+    other = dataclasses.replace(spec, options={"judges:severe": {"strict": "true"}})
+    with pytest.raises(UserError, match="judges:severe, which is not used here"):
+        fill_options(other, plugins)

@@ -17,9 +17,9 @@ def assign_options(given: Sequence[str], chosen: Sequence[Plugin], plugins: Plug
 
     Args:
         given: "key=value" is for every chosen method that has such an option (without a method: for every chosen
-            eval), "NAME.key=value" for the chosen plugin of that name, and "KIND:NAME.key=value" for one of two
-            plugins of one name.
-        chosen: the plugins of the run.
+            eval, without either: for whatever was chosen), "NAME.key=value" for the chosen plugin of that name, and
+            "KIND:NAME.key=value" for one of two plugins of one name.
+        chosen: the plugins of the run; any installed judge may be named beside them.
         plugins: to ask the plugins for their options.
 
     Raises:
@@ -31,14 +31,17 @@ def assign_options(given: Sequence[str], chosen: Sequence[Plugin], plugins: Plug
         owner, _, key = target.strip().rpartition(".")
         if not equals or not key:
             raise UserError(f"-o {text!r} is no option; write key=value, or NAME.key=value for one plugin.")
-        owners = [_named(owner, key, chosen)] if owner else _methods_with(key, value, chosen, plugins)
+        owners = [_named(owner, key, chosen, plugins)] if owner else _methods_with(key, value, chosen, plugins)
         for plugin in owners:
             shared.setdefault(plugin.key, {})[key] = value.strip()
     return shared
 
 
-def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
+def _named(owner: str, key: str, chosen: Sequence[Plugin], plugins: Plugins) -> Plugin:
     found = [plugin for plugin in chosen if owner in (plugin.name, plugin.key)]
+    if not found:  # A judge is chosen by an option of a family, which is not filled yet.
+        judges = [plugin for plugin in plugins.catalogue if plugin.kind == "judges"]
+        found = [plugin for plugin in judges if owner in (plugin.name, plugin.key)]
     if len(found) > 1:
         keys = " or ".join(f"{plugin.key}.{key}" for plugin in found)
         raise UserError(f"{owner}.{key} could mean {keys}; write one of these.")
@@ -53,9 +56,11 @@ def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
 
 def _methods_with(key: str, value: str, chosen: Sequence[Plugin], plugins: Plugins) -> list[Plugin]:
     fields = {plugin.key: _fields(plugin, plugins) for plugin in chosen}
-    methods = [plugin for plugin in chosen if plugin.kind == "methods"] or [
-        plugin for plugin in chosen if plugin.kind == "evals"
-    ]
+    methods = (
+        [plugin for plugin in chosen if plugin.kind == "methods"]
+        or [plugin for plugin in chosen if plugin.kind == "evals"]
+        or list(chosen)
+    )
     found = [plugin for plugin in methods if key in fields[plugin.key]]
     if found:
         return found

@@ -129,7 +129,8 @@ def pair(
     """Pair right with wrong rollouts of one prompt; equal texts count once, and which ones are taken depends on `seed`.
 
     No pair of a prompt repeats another, and as many of its rollouts as possible are used. Where none of them is right,
-    the one of `truths` (by the problem's id) takes the place, if there is one.
+    the one of `truths` (by the problem's id) takes the place, if there is one. A rollout that the length limit cut is
+    never chosen, as it teaches no end, and a text without a word is neither chosen nor rejected.
     """
     by_prompt: dict[str, list[Rollout]] = defaultdict(list)
     for rollout in rollouts:
@@ -137,8 +138,10 @@ def pair(
     pairs: list[Pair] = []
     paired = all_right = all_wrong = with_truth = 0
     for prompt, drawn in by_prompt.items():
-        right = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward == 1})
-        wrong = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward < 1}.difference(right))
+        written = [rollout for rollout in drawn if rollout.completion.strip()]
+        right = sorted({one.completion for one in written if one.verdict.reward == 1 and not one.truncated})
+        texts = {one.completion: one.truncated for one in written if one.verdict.reward < 1}
+        wrong = sorted(set(texts).difference(right))
         if not right and prompt in truths:
             right = [truths[prompt]]
             with_truth += 1
@@ -151,7 +154,12 @@ def pair(
         dice.shuffle(right)
         dice.shuffle(wrong)
         pairs += [
-            Pair(problem=drawn[0].problem, chosen=right[index % len(right)], rejected=wrong[index % len(wrong)])
+            Pair(
+                problem=drawn[0].problem,
+                chosen=right[index % len(right)],
+                rejected=wrong[index % len(wrong)],
+                rejected_cut=texts[wrong[index % len(wrong)]],
+            )
             for index in range(min(pairs_per_prompt, max(len(right), len(wrong))))
         ]
     return Pairing(

@@ -69,6 +69,11 @@ class Options(TrainingOptions):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
         "cosine", description="course of the learning rate after the warm-up"
     )
+    divergence: Literal["forward", "reverse"] = Field(
+        "forward",
+        description="KL(teacher || student), with which the authors' results were made, or KL(student || teacher), "
+        "the paper's equation",
+    )
     ema_rate: float = Field(
         0.01, gt=0, le=1, description="share of the trained weights in the teacher's average, after every update"
     )
@@ -179,10 +184,11 @@ def sdft_trainer(
 
     A completion y is drawn from the student pi_theta(.|x); the teacher pi_phi sees the demonstration c as well:
 
-        loss = mean over the positions t of KL(pi_theta(.|x, y_<t) || pi_phi(.|x, c, y_<t)), over the whole vocabulary
+        loss = mean over the positions t of KL(pi_phi(.|x, c, y_<t) || pi_theta(.|x, y_<t)), over the whole vocabulary
 
-    Gradients flow through the student's distributions, not through the draw. The mean is over a completion's
-    positions, then over completions. phi <- ema_rate * theta + (1 - ema_rate) * phi after every update.
+    That is the forward divergence, with which the authors' results were made (their issue 5); the paper's equation has
+    the reverse. Gradients flow through the student's distributions, not through the draw. The mean is over a
+    completion's positions, then over completions. phi <- ema_rate * theta + (1 - ema_rate) * phi after every update.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from datasets import Dataset
@@ -233,7 +239,7 @@ def sdft_trainer(
     config = SDFTConfig(
         **{**arguments, "include_num_input_tokens_seen": "no"},  # `OnDomain` counts: batches begin as text.
         distillation_mode="full_logits",
-        distillation_alpha=1.0,  # KL(student || teacher)
+        distillation_alpha={"forward": 0.0, "reverse": 1.0}[options.divergence],
         distillation_is_clip=None,
         teacher_model_kind="ema",
         teacher_update_rate=options.ema_rate,
