@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pfh import __version__
-from pfh.hooks.backends import EngineSpec
+from pfh.hooks.backends import BackendSpec, EngineSpec
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.judges import JudgeSpec
 from pfh.progress import Progress
@@ -110,7 +110,8 @@ class Session:
         import torch
 
         backend = self.backend if checkpoint is None else self._backend_of(checkpoint)
-        backends = [self.plugins.load("backends", name) for name in self.plugins.answers_through(backend)]
+        answering = self.plugins.answers_through(backend, BackendSpec(dtype=self.dtype))
+        backends = [self.plugins.load("backends", name) for name in answering]
         used = [*backends, *(self.plugins.load(kind, name) for kind, name in plugins)]
         imported = {"torch", "transformers", *libraries}.union(*(plugin.code.libraries for plugin in used))
         return {
