@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,18 @@ def draw_rollouts(
         "sampling": dataclasses.asdict(sampling),
         "model": checkpoint.fingerprint,
         "code": code_of("pfh.kit.conversations").digest,
-        "environment": session.environment(checkpoint, plugins=[("domains", open_domain.name)]),
+        "environment": session.environment(checkpoint, plugins=open_domain.plugins),
     }
 
+    label = f"rollouts on {open_domain.name}" if open_domain.name else "answers"
+
     def build(work: Path, folder: Path) -> None:
-        label = f"rollouts on {open_domain.name}"
         engine = JournaledEngine(session.engine(checkpoint), work / "journal.jsonl", session.progress, label)
         spec = GenerationSpec(
             domain=open_domain.domain, engine=engine, problems=open_domain.problems, samples=samples, sampling=sampling
         )
-        drawn = (session.plugins.generate(open_domain.name, spec) or roll_out(spec)).rollouts
+        own = session.plugins.generate(open_domain.name, spec) if open_domain.name else None
+        drawn = (own or roll_out(spec)).rollouts
         write_rollouts(folder / "rollouts.parquet", drawn)
         phase = Phase(
             name="rollouts",
@@ -49,7 +52,7 @@ def draw_rollouts(
             tokens=sum(rollout.tokens for rollout in drawn),
             samples=len(drawn),
             notes={
-                "mean_reward": sum(rollout.verdict.reward for rollout in drawn) / max(len(drawn), 1),
+                **({"mean_reward": _mean_reward(drawn)} if open_domain.name else {}),
                 "prompt_tokens": engine.prompt_tokens,
             },
         )
@@ -57,5 +60,9 @@ def draw_rollouts(
 
     artifact = session.store.make("rollouts", inputs, build)
     if artifact.reused:
-        session.progress.say(f"reusing the stored rollouts of {checkpoint.name} on {open_domain.name} ({artifact.key})")
+        session.progress.say(f"reusing the stored {label} of {checkpoint.name} ({artifact.key})")
     return read_rollouts(artifact.path / "rollouts.parquet"), read_ledger(artifact.path / "ledger.json")[0]
+
+
+def _mean_reward(rollouts: Sequence[Rollout]) -> float:
+    return sum(rollout.verdict.reward for rollout in rollouts) / max(len(rollouts), 1)
