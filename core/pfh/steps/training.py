@@ -75,7 +75,7 @@ def train_stage(
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
         "domain": learned_from.inputs(session.plugins),
-        "rollouts": code_of("pfh.kit.conversations").digest,
+        "code": code_of("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
         **({"files": files} if (files := _file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
