@@ -52,7 +52,9 @@ def execute(
     check_writable(output)
     options = validate(spec, plugins)
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
-    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    session = Session(
+        plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
+    )
     try:
         start, checkpoint = _start(spec, session, options)
         progress.say(f"start: {start.label}")
