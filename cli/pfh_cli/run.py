@@ -56,8 +56,14 @@ def run(
         typer.Option(metavar="N", min=1, help="At most this many documents a benchmark.", show_default="all"),
     ] = None,
     problems: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Training problems, the same for every method.")
-    ] = 48,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Training problems, the same for every method.",
+            show_default="2048; 48 for the embedded model",
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -128,6 +134,7 @@ def run(
     from pfh.hooks.launchers import EvalChoice, LaunchSpec, RunSpec
     from pfh.registry.assignments import assign_options
     from pfh.registry.plugins import Plugins
+    from pfh.starts.settings import default_problems
     from pfh.store.store import Store, default_root
 
     plugins = Plugins()
@@ -146,7 +153,7 @@ def run(
         options=assign_options((option or []) + flags, chosen, plugins),
         seed=seed,
         limit=limit,
-        problems=problems,
+        problems=problems or default_problems(model),
         budget=None if budget is None else Budget.parse(budget),
         accelerate=None if accelerate is None else str(accelerate),
         backend=backend,

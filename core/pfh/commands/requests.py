@@ -11,6 +11,7 @@ from pfh.errors import UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.hooks.meanings import Wants, declares
 from pfh.registry.plugins import Plugins
+from pfh.starts.settings import default_settings
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     filled = {}
     for key in dict.fromkeys(keys):
         kind, _, name = key.partition(":")
-        filled[key] = plugins.options(kind, name, spec.options.get(key, {}))  # type: ignore[arg-type]
+        chosen = {**default_settings(key, spec.model), **spec.options.get(key, {})}
+        filled[key] = plugins.options(kind, name, chosen)  # type: ignore[arg-type]
     for key in spec.options:
         if key not in filled:
             raise UserError(f"Options were given for {key}, which this run does not use; it uses {', '.join(filled)}.")
@@ -49,9 +51,9 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
         from pfh.kit.training import TrainingOptions, examples_per_process
 
         for name in spec.methods:
-            chosen = filled[f"methods:{name}"]
-            if isinstance(chosen, TrainingOptions):
-                examples_per_process(chosen.batch_size * chosen.gradient_accumulation, ranks.processes, name)
+            options = filled[f"methods:{name}"]
+            if isinstance(options, TrainingOptions):
+                examples_per_process(options.batch_size * options.gradient_accumulation, ranks.processes, name)
     return filled
 
 
@@ -94,7 +96,8 @@ def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | N
             filled[key] = plugins.options("evals", choice.family, spec.options.get(key, {}))
     if wants_domain(filled):
         key = f"domains:{spec.domain}"
-        filled[key] = plugins.options("domains", spec.domain, spec.options.get(key, {}))
+        chosen = {**default_settings(key, *spec.models), **spec.options.get(key, {})}
+        filled[key] = plugins.options("domains", spec.domain, chosen)
     for key in spec.options:
         if key.startswith("readers:"):
             filled[key] = plugins.options("readers", key.removeprefix("readers:"), spec.options[key])

@@ -65,7 +65,9 @@ def opsd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTraine
     options: Options = setup.spec.options
 
     def objective(batch: Reading) -> torch.Tensor:
-        surrogate = clipped(batch.student.logps, batch.sampled_logps, batch.advantages, options.epsilon)
+        surrogate = clipped(
+            batch.student.logps, batch.sampled_logps, batch.advantages, options.epsilon, options.epsilon_high
+        )
         return surrogate - options.beta * divergence(batch.student.logits, batch.teacher.logits)
 
     return privileged_trainer(setup, arguments, sampler="student", trained={"student"}, objective=objective)
