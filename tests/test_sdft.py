@@ -20,7 +20,16 @@ from pfh_methods.tally import Tally
 
 from tests.tiny import tiny_llama, tiny_tokenizer
 
-SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 3e-3, "batch_size": 4, "max_length": 128, "skip_tokens": 0}
+SMALL = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "learning_rate": 3e-3,
+    "batch_size": 4,
+    "max_length": 128,
+    "skip_tokens": 0,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+}
 DEMONSTRATION = "{prompt} Like this: {reference}"
 
 

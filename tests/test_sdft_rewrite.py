@@ -15,7 +15,18 @@ from pfh.kit.supervised import Example
 from pfh.registry.options import fill
 from pfh_methods import sdft_rewrite
 
-SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2, "batch_size": 4, "max_length": 64, "epochs": 1}
+SMALL = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "learning_rate": 1e-2,
+    "batch_size": 4,
+    "max_length": 64,
+    "epochs": 1,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+    "schedule": "linear",
+    "warmup": 0.1,
+}
 REQUEST = "{prompt} Reword: {reference}"
 
 

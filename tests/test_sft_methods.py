@@ -20,7 +20,18 @@ from pfh_methods import cf_sft, gt_sft, sf_sft
 
 from tests.tiny import tiny_model
 
-SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2, "batch_size": 4, "max_length": 64, "epochs": 1}
+SMALL = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "learning_rate": 1e-2,
+    "batch_size": 4,
+    "max_length": 64,
+    "epochs": 1,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+    "schedule": "linear",
+    "warmup": 0.1,
+}
 
 
 class Counting:

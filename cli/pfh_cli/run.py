@@ -68,7 +68,7 @@ def run(
         str | None,
         typer.Option(
             metavar="AMOUNT",
-            help="What each method may spend: 20m, 100updates, 50000tokens or 500samples.",
+            help="What each method may spend: 20m, 100updates, 50000tokens, 500samples or 5e15flops.",
             show_default="as its options say",
         ),
     ] = None,

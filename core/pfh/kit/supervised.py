@@ -201,6 +201,8 @@ def sft_trainer(
     model, tokenizer = load_for_training(checkpoint)
     require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
     end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
+    if options.packing:  # Nothing is padded, and TRL leaves the mask out by which the padding would be told.
+        arguments = {**arguments, "include_num_input_tokens_seen": "all"}
     config = SFTConfig(
         **arguments,
         **validation_arguments(options, arguments),

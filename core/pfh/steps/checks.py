@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pfh.errors import PluginError, UserError
 from pfh.hooks.budget import Account, Budget
@@ -17,7 +17,6 @@ from pfh.steps.training import named_teacher
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from transformers import PreTrainedModel
 
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.kit.training import TrainingOptions
@@ -77,20 +76,10 @@ def _check_budget(account: Account, method: str, options: TrainingOptions) -> No
 
 def _check_layers(checkpoint: Checkpoint, options: TrainingOptions) -> None:
     from pfh.kit.training import ALL_LINEAR, check_targets
+    from pfh.kit.training.models import without_weights
 
     if options.adapter == "lora" and options.lora_targets != (ALL_LINEAR,):
-        check_targets(options.lora_targets, _without_weights(checkpoint))
-
-
-def _without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    names: Mapping[str, Any] = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}
-    config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=False, **names)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    return model
+        check_targets(options.lora_targets, without_weights(checkpoint))
 
 
 def check_no_conversations(domain: Domain, method: str, options: BaseModel | None, plugins: Plugins) -> None:

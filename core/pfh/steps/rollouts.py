@@ -10,6 +10,8 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import GenerationSpec
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.kit.conversations import roll_out
+from pfh.kit.training.models import without_weights
+from pfh.kit.training.passes import weights_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.journal import JournaledEngine
@@ -41,11 +43,15 @@ def draw_rollouts(
         )
         drawn = (session.plugins.generate(ground.name, spec) or roll_out(spec)).rollouts
         write_rollouts(folder / "rollouts.parquet", drawn)
+        tokens = sum(rollout.tokens for rollout in drawn)
+        passed = tokens + engine.prompt_tokens
         phase = Phase(
             name="rollouts",
             seconds=engine.seconds,
-            tokens=sum(rollout.tokens for rollout in drawn),
+            tokens=tokens,
             samples=len(drawn),
+            passed=passed,
+            flops=0.0 if checkpoint.endpoint else 2.0 * passed * weights_of(without_weights(checkpoint)),
             notes={
                 "mean_reward": sum(rollout.verdict.reward for rollout in drawn) / max(len(drawn), 1),
                 "prompt_tokens": engine.prompt_tokens,

@@ -21,7 +21,7 @@ from pfh.text import printable
 from pydantic import Field
 
 from pfh_methods.grpo import PINNED
-from pfh_methods.on_domain import on_domain, reward_function
+from pfh_methods.on_domain import everywhere, on_domain, reward_function
 from pfh_methods.online import Build, Chats, OnlineOptions, check_online, train_online
 
 if TYPE_CHECKING:
@@ -230,7 +230,12 @@ def privileged_trainer(
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             rows = [row | {"prompt": row[PROMPT[sampler]]} for row in inputs]
             batch: dict[str, Any] = super()._generate_and_score_completions(rows)
-            return batch | self._padded_prompts([row[PROMPT[other]] for row in inputs])
+            batch |= self._padded_prompts([row[PROMPT[other]] for row in inputs])
+            if other in trained:  # TRL counts the sequences of the side that wrote.
+                both = batch["other_prompt_mask"].sum() + batch["completion_mask"].sum()
+                (tokens,) = everywhere(self.accelerator, int(both) * self.num_iterations)
+                self.state.num_input_tokens_seen += tokens
+            return batch
 
         def _padded_prompts(self, chats: Sequence[Sequence[Message]]) -> dict[str, torch.Tensor]:
             import torch
