@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from pfh.commands.estimates import estimates
 from pfh.commands.requests import MeasureSpec, fill_options, validate
 from pfh.errors import UserError
+from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.kit.training import TrainingOptions, lora_config
+from pfh.kit.training.estimate import estimate
+from pfh.kit.training.models import without_weights
 from pfh.registry.options import fill
 from pfh.registry.plugins import Plugins
 from pfh.starts.settings import default_problems, embedded_settings
+from torch.nn import Linear
+
+from tests.tiny import tiny_model
 
 METHODS = (
     *("gt-sft", "sf-sft", "cf-sft", "spin", "sdft", "sdft-rewrite"),
@@ -94,3 +103,41 @@ def test_an_optimiser_that_is_not_installed_says_what_to_install(monkeypatch):
     monkeypatch.setattr("pfh.kit.training.options.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"option optimizer .* pip install bitsandbytes"):
         fill(TrainingOptions, {"optimizer": "adamw_bnb_8bit"}, "methods:x")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_dry_run_shows_what_each_method_takes(method, plugins, tmp_path):
+    folder = tiny_model(tmp_path / "m", "qwen2")
+    spec = RunSpec(
+        methods=(method,),
+        evals=(EvalChoice(family="safety"),),
+        domain="math",
+        model=str(folder),
+        options={f"methods:{method}": {"teacher": "t"}} if method in ("sf-sft", "cf-sft") else {},
+        problems=2048,
+    )
+    said = estimates(spec, validate(spec, plugins))[method]
+    assert re.fullmatch(
+        r"[\d,]+ updates, [\d.]+ GiB, [\d.]+e\+\d+ operations if .*: .* min at the [\d,]+ GFLOP/s .*", said
+    ), said
+
+
+def test_an_estimate_counts_weights_states_and_operations(tiny_llama_path):
+    model = without_weights(Checkpoint(name="m", path=tiny_llama_path, fingerprint="m"))
+    options = TrainingOptions(batch_size=2, gradient_accumulation=4, max_length=64, gradient_checkpointing=False)
+    lora, full = (
+        estimate(model, options.model_copy(update={"adapter": adapter}), problems=20) for adapter in ("lora", "full")
+    )
+    total = sum(parameter.numel() for parameter in model.parameters())
+    met = total - model.get_input_embeddings().weight.numel()
+    assert lora.updates == full.updates == 3
+    assert full.flops == pytest.approx(3 * 8 * 64 * (4 * met + 2 * total))
+    adapter = sum(16 * sum(one.weight.shape) for one in model.model.layers.modules() if isinstance(one, Linear))
+    assert full.memory - lora.memory == pytest.approx(12 * (total - adapter))
+
+
+def test_a_model_without_a_configuration_here_is_said_so(plugins, tmp_path):
+    spec = RunSpec(
+        methods=("dpo",), evals=(EvalChoice(family="safety"),), domain="math", model=str(tmp_path), problems=9
+    )
+    assert "configuration cannot be had" in estimates(spec, validate(spec, plugins))["dpo"]

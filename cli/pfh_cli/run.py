@@ -128,6 +128,7 @@ def run(
     called.debug, called.store = debug, store
     if unsafe_local_code:
         os.environ["PFH_UNSAFE_LOCAL_CODE"] = "1"
+    from pfh.commands.estimates import estimates
     from pfh.commands.requests import validate
     from pfh.commands.run import execute
     from pfh.hooks.budget import Budget
@@ -167,7 +168,8 @@ def run(
     if dry_run:
         with libraries_quiet(debug):
             asks = asked(evals, filled, plugins, limit=limit, seed=seed)
-        plan = _plan(spec, filled) | {"asks": asks, "launcher": launcher, "store": str(root)}
+            takes = estimates(spec, filled)
+        plan = _plan(spec, filled) | {"takes": takes, "asks": asks, "launcher": launcher, "store": str(root)}
         show_plan(plan, as_json=as_json)
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):

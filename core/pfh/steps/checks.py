@@ -51,6 +51,7 @@ def check_stage(
     if isinstance(options, TrainingOptions):
         _check_budget(account, method, options)
         _check_layers(checkpoint, options)
+        _check_room(session, checkpoint, ground, method, options)
     session.plugins.check_stage(
         method,
         StageSpec(
@@ -80,6 +81,38 @@ def _check_layers(checkpoint: Checkpoint, options: TrainingOptions) -> None:
 
     if options.adapter == "lora" and options.lora_targets != (ALL_LINEAR,):
         check_targets(options.lora_targets, without_weights(checkpoint))
+
+
+def _check_room(
+    session: Session, checkpoint: Checkpoint, ground: OpenDomain, method: str, options: TrainingOptions
+) -> None:
+    """Refuse prompts that leave no room for a completion; say what is left out, and what is generated where."""
+    from pfh.kit.tokens.loading import load_tokenizer
+    from pfh.kit.tokens.taught import encode_prompt
+
+    chosen = options.model_dump()
+    writes = "generations" in chosen  # prompts and completions share max_length
+    limit = (chosen["max_new_tokens"] or ground.domain.sampling.max_new_tokens) if writes else 1
+    room = options.max_length - limit
+    if room < 1:
+        raise UserError(
+            f"{method} has max_length={options.max_length}, and completions of up to {limit} tokens leave no room in "
+            "it for a prompt: raise max_length, or lower max_new_tokens."
+        )
+    tokenizer = load_tokenizer(checkpoint)
+    long = sum(len(encode_prompt(tokenizer, problem.messages)) > room for problem in ground.problems)
+    if long and (long == len(ground.problems) or not writes):
+        raise UserError(
+            f"The prompts of {long} of {len(ground.problems)} problems are longer than the {room} tokens that "
+            f"max_length={options.max_length} leaves {method} for them: raise max_length."
+        )
+    if long:
+        session.progress.say(f"{method} leaves out {long} of {len(ground.problems)} prompts: longer than {room} tokens")
+    if chosen.get(f"use_{session.backend}") is False:
+        session.progress.say(
+            f"{method} draws the completions that it trains on without the backend {session.backend}: "
+            f"use_{session.backend} is off"
+        )
 
 
 def check_no_conversations(domain: Domain, method: str, options: BaseModel | None, plugins: Plugins) -> None:

@@ -18,7 +18,7 @@ from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import GroundTruthOptions, ground_truth
 from pfh.kit.targets import told_forms
-from pfh.kit.training import TrainingOptions, rate, save_trained, train_resumably
+from pfh.kit.training import TrainingOptions, Work, rate, save_trained, train_resumably
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ class Options(GroundTruthOptions, TrainingOptions):
     gradient_accumulation: int = Field(16, ge=1, description="batches whose gradients make one update")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
     save_steps: int = Field(5, ge=1, description="updates between checkpoints: the most that a killed run repeats")
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.pairs_per_prompt, trained=2, read=2, generated=self.samples, at_once=2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from pfh import hookimpl
 from pfh.hooks.domains import Converses
 from pfh.hooks.meanings import Learns
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.training import Work
 from pydantic import BaseModel, Field
 
 from pfh_methods.conversations import conversations
@@ -46,6 +47,11 @@ class Options(OnlineOptions):
     scale_rewards: Literal["group", "batch", "none"] = Field(
         "group", description="what the advantages are divided by: the standard deviation of the group, or of the batch"
     )
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, read=(self.beta > 0) + (self.inner_epochs > 1), generated=1)
 
 
 @hookimpl

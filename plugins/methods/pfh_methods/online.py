@@ -15,7 +15,7 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
-from pfh.kit.training import Schedule, TrainingOptions, load_for_training, rate, save_trained, train_resumably
+from pfh.kit.training import Schedule, TrainingOptions, Work, load_for_training, rate, save_trained, train_resumably
 from pfh.kit.training.best import RECENT
 from pydantic import Field, model_validator
 
@@ -73,6 +73,11 @@ class OnlineOptions(TrainingOptions):
                 f"multiple of generations ({self.generations})"
             )
         return self
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, read=self.inner_epochs > 1, generated=1)
 
     @property
     def prompts_per_update(self) -> int:

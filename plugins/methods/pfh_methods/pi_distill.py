@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.training import Work
 from pydantic import BaseModel, Field
 
 from pfh_methods.on_domain import OnlineSetup
@@ -30,6 +31,11 @@ class Options(PrivilegedOptions):
     """Options of pi-Distill."""
 
     alpha: float = Field(0.5, ge=0, le=1, description="weight of the teacher's objective; the student's has the rest")
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, trained=2, read=1, generated=1, at_once=2)
 
 
 @hookimpl

@@ -32,6 +32,7 @@ from pfh.kit.tokens.encoding import decode_tokens, first_stop
 from pfh.kit.training import (
     Schedule,
     TrainingOptions,
+    Work,
     load_for_training,
     lora_config,
     rate,
@@ -85,6 +86,11 @@ class Options(GroundTruthOptions, TrainingOptions):
         "{prompt}\n\nHere is an example of a good response:\n{reference}\n\nNow respond in your own way.",
         description="the last turn of the teacher's prompt, around {prompt} and {reference}",
     )
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(read=1, generated=1, at_once=2)
 
     @field_validator("demonstration")
     @classmethod

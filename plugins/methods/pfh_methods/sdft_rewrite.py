@@ -23,6 +23,7 @@ from pfh.kit.supervised import (
     require_ground_truth,
     train_on,
 )
+from pfh.kit.training import Work
 from pydantic import BaseModel, Field, field_validator
 
 Outcome = Literal["own words", "leaks", "wrong", "cut"]
@@ -49,6 +50,11 @@ class Options(GroundTruthOptions, SupervisedOptions):
     leaks: tuple[str, ...] = Field(
         ("reference answer", "own response"), description="phrases of the request that must not be in a rewrite"
     )
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(generated=1)
 
     @field_validator("request")
     @classmethod

@@ -15,7 +15,7 @@ from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import Example, GroundTruthOptions, ground_truth, left_out, require_ground_truth
 from pfh.kit.targets import told_forms
-from pfh.kit.training import Optimizer, TrainingOptions, free_memory, rate, save_trained, train_resumably
+from pfh.kit.training import Optimizer, TrainingOptions, Work, free_memory, rate, save_trained, train_resumably
 from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
 
@@ -48,6 +48,11 @@ class Options(GroundTruthOptions, TrainingOptions):
     gradient_accumulation: int = Field(16, ge=1, description="batches whose gradients make one update")
     epochs: float = Field(3.0, gt=0, description="passes over the pairs, in each round")
     optimizer: Optimizer = Field("rmsprop", description="optimiser")
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(trained=2, read=2, generated=1, at_once=2, rounds=self.iterations)
 
 
 @hookimpl

@@ -17,6 +17,7 @@ from pfh.kit.training.options import (
 )
 from pfh.kit.training.running import FinishedTraining
 from pfh.kit.training.sharing import examples_per_process, is_first, processes
+from pfh.kit.training.work import Work
 
 __all__ = [
     "ALL_LINEAR",
@@ -25,6 +26,7 @@ __all__ = [
     "Optimizer",
     "Schedule",
     "TrainingOptions",
+    "Work",
     "check_targets",
     "examples_per_process",
     "free_memory",

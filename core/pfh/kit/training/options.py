@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from pfh.errors import UserError, did_you_mean
 from pfh.kit.training.trackers import NONE, check_tracker
+from pfh.kit.training.work import Work
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -79,6 +80,11 @@ class TrainingOptions(BaseModel):
     report_to: str = Field(
         NONE, description="tracker that training logs to: trackio, wandb, mlflow, tensorboard, or none"
     )
+
+    @property
+    def work(self) -> Work:
+        """What the method does with a problem, for an estimate of what it takes."""
+        return Work()
 
     @model_validator(mode="before")
     @classmethod
