@@ -165,7 +165,7 @@ def test_it_learns(seed, tiny_llama_path, tmp_path):
     assert after > before + 5
     (phase,) = result.phases
     assert (phase.name, phase.updates, phase.samples) == ("training", 12, 48)
-    assert phase.notes == {"examples": 8, "prompts": 8, "effective_prompts": 8}
+    assert phase.notes == {"examples": 8, "prompts": 8, "effective_prompts": 8, "target_form": "answer 8"}
     assert phase.tokens > 48 * 4
 
 
