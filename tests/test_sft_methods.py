@@ -208,12 +208,12 @@ def test_a_student_imitates_its_teacher_where_the_verifier_accepts(tiny_llama_pa
     spec = spec_for(tiny_llama_path, tmp_path, teacher_options(epochs=20), teacher=tiny_llama_path, rollouts=source)
     result = sf_sft.train(spec)
     assert source.asked == [spec.teacher]
-    assert result.phases[0].notes == {
+    assert {
         "examples": 2,
         "prompts": 8,
         "effective_prompts": 2,
         "acceptance_rate": 3 / 28,
-    }
+    }.items() <= result.phases[0].notes.items()
     assert "of the family llama, the teacher teacher of llama" in result.notes[0]
     assert "2 of 8 prompts have an accepted one and gave 2 examples" in result.notes[1]
     trained = spec.checkpoint.with_adapter(result.path, name="trained", fingerprint="trained")
