@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from pfh.commands.estimates import estimates
@@ -141,3 +142,16 @@ def test_a_model_without_a_configuration_here_is_said_so(plugins, tmp_path):
         methods=("dpo",), evals=(EvalChoice(family="safety"),), domain="math", model=str(tmp_path), problems=9
     )
     assert "configuration cannot be had" in estimates(spec, validate(spec, plugins))["dpo"]
+
+
+def test_the_table_of_defaults_says_what_the_code_does(plugins):
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "defaults.md").read_text()
+    rows = re.findall(r"^\| ([a-z-]+) \| `([a-z_]+)` \| (\S+) \| (\S+) \|", page, flags=re.MULTILINE)
+    assert len(rows) > 40
+    for owner, option, other, embedded in rows:
+        for model, said in (("m", other), (None, embedded)):
+            if owner in METHODS:
+                options = chosen(plugins, owner, model)[f"methods:{owner}"]
+            else:
+                options = chosen(plugins, "grpo", model, domain=owner)[f"domains:{owner}"]
+            assert str(getattr(options, option)).lower() == said.lower(), (owner, option, model)

@@ -32,10 +32,11 @@ ADAPTER_STEPS = 10
 
 def rate(full: float) -> Any:  # noqa: ANN401 - pydantic's field
     """Return the field of a learning rate: `full` is that of all weights, an adapter takes `ADAPTER_STEPS` times it."""
+    adapter = float(f"{full * ADAPTER_STEPS:g}")
     return Field(
-        full * ADAPTER_STEPS,
+        adapter,
         gt=0,
-        description=f"peak learning rate; unset: {full * ADAPTER_STEPS:g} for a LoRA adapter, {full:g} for all weights",
+        description=f"peak learning rate; unset: {adapter:g} for a LoRA adapter, {full:g} for all weights",
         json_schema_extra={"all_weights": full},
     )
 
