@@ -19,7 +19,7 @@ class Options(BaseModel):
 
     cluster: str = Field(
         default="",
-        description="field of the documents that those have in common which belong together, such as passage",
+        description="field that documents which belong together have in common, such as a passage",
     )
 
 
