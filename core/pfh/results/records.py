@@ -72,6 +72,8 @@ class StageRecord(_Record):
     """One row a logged update, with at least "step"; null where the trainer logged no finite number."""
     notes: tuple[str, ...] = ()
     """What a reader must know about the training, in whole sentences."""
+    provenance: dict[str, str] = Field(default_factory=dict)
+    """Versions that the training rests on: of its method, its domain and the libraries that train."""
     families: tuple[FamilyRecord, ...] = ()
     """One a family that was evaluated."""
 
@@ -114,7 +116,7 @@ class RunResults(_Record):
     limit: int | None = None
     """At most this many documents a benchmark were evaluated; null is all of them."""
     provenance: dict[str, str]
-    """Versions of pfh, its plugins and its libraries; the device."""
+    """Versions that the figures rest on: of pfh, the families, the backend and the libraries; the device."""
     notes: tuple[str, ...] = ()
     """What a reader must know about the run, in whole sentences."""
     stages: tuple[StageRecord, ...]

@@ -99,7 +99,7 @@ def reward_function(setup: OnlineSetup, measures: Mapping[str, Measure] | None =
         texts = [completion.text for completion in completions]
         verdicts = verify_each(domain, asked, texts)
         figures = {
-            "format_failures": [float(verdict.extracted is None) for verdict in verdicts],
+            "format_failures": [float(verdict.format_failure) for verdict in verdicts],
             "truncated": [float(completion.truncated) for completion in completions],
             "repeated_text": [repeated_share(text) for text in texts],
         }
