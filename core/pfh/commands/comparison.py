@@ -43,7 +43,7 @@ def compare_subjects(
     *,
     seed: int,
     again: Subject | None = None,
-    allow_mismatch: bool = False,
+    allow_mismatch: bool | tuple[str, ...] = False,
 ) -> Compared:
     """Compare a measured subject before with one after.
 
@@ -53,7 +53,8 @@ def compare_subjects(
         questions: what both were asked.
         seed: of the bootstrap.
         again: the one before, measured once more, for the noise floor.
-        allow_mismatch: compare the common documents of evaluations that were made differently.
+        allow_mismatch: compare the common documents of evaluations that were made differently; or the names of the
+            differences that are allowed.
 
     Raises:
         UserError: the two were measured differently, or share no benchmark.

@@ -21,6 +21,7 @@ from pfh_readers.inspect.archive import InspectFile, Json, open_log_file
 from pfh_readers.inspect.scores import MEAN, Measured, measured, read_epochs
 from pfh_readers.lines import Skipped
 from pfh_readers.names import clean
+from pfh_readers.values import listed, mapping
 
 FAMILY = "inspect"
 MEANS = ("accuracy", "mean")
@@ -110,10 +111,9 @@ def _newest(logs: Sequence[InspectFile], skipped: Skipped) -> list[InspectFile]:
         several.sort(key=lambda log: (str(log.header["eval"].get("created") or ""), log.file.name))
         *older, last = several
         for log in older:
-            counts = [f"{sum(1 for _ in each.samples)} samples" for each in (log,)]
             skipped.say(
-                f"{log.file.name} ({counts[0]}): there is a newer log of {_task(log.header)}, {last.file.name}, which "
-                "is read; to read the older one, name the file"
+                f"{log.file.name} ({sum(1 for _ in log.samples)} samples): there is a newer log of "
+                f"{_task(log.header)}, {last.file.name}, which is read; to read the older one, name the file"
             )
         chosen.append(last)
     return chosen
@@ -122,12 +122,11 @@ def _newest(logs: Sequence[InspectFile], skipped: Skipped) -> list[InspectFile]:
 def _log_benchmarks(log: InspectFile, skipped: Skipped) -> list[Benchmark]:
     header, name = log.header, log.file.name
     epochs, held = read_epochs(log, skipped)
-    expected = header["eval"].get("dataset")
-    wanted = expected.get("samples") if isinstance(expected, Mapping) else None
+    wanted = mapping(header["eval"].get("dataset")).get("samples")
     if header.get("status") != "success":
         skipped.say(f"{name}: the evaluation ended as {header.get('status', 'unknown')!r}")
     most = max((len(samples) for samples in epochs.values()), default=0)
-    if isinstance(wanted, int) and most < wanted and not header["eval"].get("config", {}).get("limit"):
+    if isinstance(wanted, int) and most < wanted and not mapping(header["eval"].get("config")).get("limit"):
         skipped.say(f"{name}: the dataset has {wanted} samples, the log {most} with a score")
     elif most < held:
         skipped.say(f"{name}: {held - most} of {held} samples have no score")
@@ -194,14 +193,12 @@ def _arguments(header: Json) -> str:
 def _settings(header: Json) -> dict[str, str]:
     """Return what must be equal for two logs to be comparable, each written by its effect."""
     about = header["eval"]
-    plan = header.get("plan") if isinstance(header.get("plan"), Mapping) else {}
-    config = about.get("config") if isinstance(about.get("config"), Mapping) else {}
+    plan, config = mapping(header.get("plan")), mapping(about.get("config"))
     generation: dict[str, Any] = {}
     for given in (about.get("model_generate_config"), plan.get("config")):
-        if isinstance(given, Mapping):
-            generation |= {name: value for name, value in given.items() if value is not None}
-    steps = plan.get("steps") if isinstance(plan.get("steps"), list) else []
-    solvers = [[step.get("solver"), step.get("params_passed") or {}] for step in steps if isinstance(step, Mapping)]
+        generation |= {name: value for name, value in mapping(given).items() if value not in (None, [])}
+    steps = [mapping(step) for step in listed(plan.get("steps"))]
+    solvers = [[step.get("solver"), step.get("params_passed") or {}] for step in steps]
     epochs = config.get("epochs") or 1
     named: dict[str, Any] = {
         "task": _task(header),
@@ -209,9 +206,7 @@ def _settings(header: Json) -> dict[str, str]:
         "task arguments": about.get("task_args_passed") or {},
         "solvers": solvers,
         "epochs": epochs,
-        "generation settings": {
-            name: generation[name] for name in _GENERATION if generation.get(name) not in (None, [])
-        },
+        "generation settings": {name: generation[name] for name in _GENERATION if name in generation},
     }
     if epochs != 1:
         named["reducer"] = config.get("epochs_reducer") or [MEAN]

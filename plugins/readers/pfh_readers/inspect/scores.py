@@ -10,6 +10,7 @@ from pfh.hooks.samples import Sample
 from pfh_readers.inspect.archive import InspectFile, Json
 from pfh_readers.inspect.samples import Scorer, graded, read_scored
 from pfh_readers.lines import Skipped
+from pfh_readers.values import listed, mapping
 
 Epochs = dict[Scorer, dict[str, list[Sample]]]
 """Scorer to sample id to its epochs."""
@@ -78,9 +79,8 @@ def _place(row: Measured, order: Sequence[Scorer]) -> int:
 
 
 def _reduced_values(reduction: Json, key: str) -> dict[str, float | None]:
-    samples = reduction.get("samples")
     found = {}
-    for row in samples if isinstance(samples, list) else ():
+    for row in listed(reduction.get("samples")):
         if isinstance(row, Mapping) and row.get("sample_id") is not None:
             found[str(row["sample_id"])] = dict(graded(row.get("value"))).get(key)
     return found
@@ -96,13 +96,10 @@ def _reduced(epochs: Sequence[Sample], values: Mapping[str, float | None]) -> Sa
 
 def _figures(header: Json) -> list[tuple[str, str, str, Json]]:
     """Return (scorer, name, reducer, metrics) of the results, whatever version wrote them."""
-    results = header.get("results")
-    if not isinstance(results, Mapping):
-        return []
+    results = mapping(header.get("results"))
     scores = results.get("scores")
     if not isinstance(scores, list):  # the first version had one scorer
-        named = results.get("scorer")
-        scores = [{"name": named.get("name") if isinstance(named, Mapping) else None, **results}]
+        scores = [{**results, "name": mapping(results.get("scorer")).get("name"), "scorer": None}]
     found = []
     for each in scores:
         if isinstance(each, Mapping) and isinstance(each.get("metrics"), Mapping):

@@ -43,7 +43,7 @@ def scored_documents(measure: Measure, samples: list[Sample], about: About, *, c
         return _of_ratio(samples, [-score for score in scores], [1.0] * len(scores), exponential=True)
     if said is None or not complete or len(scores) < len(samples) or _equal(said, mean):
         return Scored(samples=samples)
-    return Scored(reason=f"{WHOLE} (its figure is {said:.6g}, the mean over samples {mean:.6g})")
+    return Scored(samples=samples, reason=f"{WHOLE} (its figure is {said:.6g}, the mean over samples {mean:.6g})")
 
 
 def pooled_documents(

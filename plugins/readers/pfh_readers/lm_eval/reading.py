@@ -93,11 +93,11 @@ def _task_benchmarks(task: TaskFile, about: About, cluster: str, skipped: Skippe
     samples = read_samples(task.lines(skipped), task.file, task.task, form, skipped)
     complete = skipped.count(task.file) == before
     held = [*samples.scored, *samples.opaque]
-    if held and about.measures and complete:
-        most = max(len(rows) for rows in [*samples.scored.values(), *(rows for rows, _ in samples.opaque.values())])
-        if about.effective not in (None, most):
-            skipped.say(f"{task.task}: the results speak of {about.effective} documents, the samples are {most}")
-            complete = False
+    counts = {len(rows) for rows in (*samples.scored.values(), *(rows for rows, _ in samples.opaque.values()))}
+    other = sorted(count for count in counts if about.effective not in (None, count))
+    if other and complete:
+        said = " and ".join(map(str, other))
+        skipped.say(f"{task.task}: the results speak of {about.effective} documents, the samples are {said}")
     ordered = [measure for measure in about.measures if measure in held]
     ordered += [measure for measure in dict.fromkeys(held) if measure not in ordered]
     every = list(dict.fromkeys((*about.measures, *ordered)))
@@ -119,25 +119,26 @@ def _scored(measure: Measure, samples: TaskSamples, about: About, *, complete: b
         return Scored(reason=UNSCORED)
     if measure in samples.opaque:
         rows, values = samples.opaque[measure]
-        return pooled_documents(measure, rows, values, about, complete=complete and measure not in samples.scored)
-    return scored_documents(measure, samples.scored[measure], about, complete=complete)
+        whole = complete and measure not in samples.scored and about.effective in (None, len(rows))
+        return pooled_documents(measure, rows, values, about, complete=whole)
+    rows = samples.scored[measure]
+    return scored_documents(measure, rows, about, complete=complete and about.effective in (None, len(rows)))
 
 
 def _benchmark(label: str, first: str, name: str, measure: Measure, scored: Scored, about: About) -> Benchmark:
     filter_name, metric = measure
     own = about.mapping("pfh")
-    told = own.get("source")
-    source = told if isinstance(told, str) else f"lm-eval log, filter {filter_name}"
+    source = _text(own.get("source"), f"lm-eval log, filter {filter_name}")
     return Benchmark(
         name=label,
-        identity=f"{name} [{filter_name}, {metric}]",
+        identity=_identity(name, measure, own),
         version=about.version,
         metric=clean(metric),
         higher_is_better=about.higher_is_better(metric),
-        judge=own["judge"] if isinstance(own.get("judge"), str) else "",
+        judge=clean(_text(own.get("judge"), "")),
         sensitive=own.get("sensitive") is True,
         source=clean(f"{source}; {scored.remark}" if scored.remark else source),
-        same_documents_as=first,
+        same_documents_as=_text(own.get("same_documents_as"), first),
         status="NOT_RUN" if scored.reason else "MEASURED",
         reason=scored.reason,
         samples=tuple(
@@ -145,6 +146,17 @@ def _benchmark(label: str, first: str, name: str, measure: Measure, scored: Scor
             for sample in scored.samples
         ),
     )
+
+
+def _identity(name: str, measure: Measure, own: Mapping[str, Any]) -> str:
+    """Return what is measured; an export of pfh says itself what it was, or is known by its name."""
+    if "name" in own:
+        return clean(_text(own.get("identity"), ""))
+    return clean(f"{name} [{measure[0]}, {measure[1]}]")
+
+
+def _text(value: object, otherwise: str) -> str:
+    return value if isinstance(value, str) else otherwise
 
 
 def _label(name: str, measure: Measure, measures: Sequence[Measure], *, known: bool) -> str:
