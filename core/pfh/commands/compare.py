@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import Compared, by_stage, compare_subjects
 from pfh.commands.measuring import asked, measured, open_asked
-from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
+from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import CompareSpec, fill_options
 from pfh.commands.subjects import Subject
 from pfh.errors import UserError
@@ -41,8 +41,11 @@ def compare(
     """
     if len(spec.models) < 2:
         raise UserError("Name two models or more: the one before, then those after.")
+    check_writable(output)
     options = fill_options(spec, plugins)
-    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    session = Session(
+        plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
+    )
     try:
         opened = _opened(spec, session, options)
         questions = asked(spec, session, opened, options)
@@ -145,6 +148,7 @@ def _measured_again(by_seed: Sequence[Sequence[Subject]], questions: Sequence[Qu
         backend=session.backend,
         dtype=session.dtype,
         batch_tokens=OTHER_BATCH_TOKENS,
+        options=session.options,
     )
     try:
         return measured(first, other, questions)
