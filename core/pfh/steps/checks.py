@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def check_stage(
     session: Session,
     checkpoint: Checkpoint,
-    ground: OpenDomain,
+    open_domain: OpenDomain,
     method: str,
     *,
     options: BaseModel | None,
@@ -36,7 +36,7 @@ def check_stage(
     Args:
         session: the run's.
         checkpoint: the start of the run; what earlier stages make of it has the same layers.
-        ground: what the method is trained on.
+        open_domain: what the method is trained on.
         method: its name.
         options: the method's.
         budget: what it may spend.
@@ -46,18 +46,18 @@ def check_stage(
     """
     from pfh.kit.training import TrainingOptions
 
-    check_no_conversations(ground.domain, method, options, session.plugins)
+    check_no_conversations(open_domain.domain, method, options, session.plugins)
     account = Account(budget)
     if isinstance(options, TrainingOptions):
         _check_budget(account, method, options)
         _check_layers(checkpoint, options)
-        _check_room(session, checkpoint, ground, method, options)
+        _check_room(session, checkpoint, open_domain, method, options)
     session.plugins.check_stage(
         method,
         StageSpec(
             checkpoint=checkpoint,
-            domain=ground.domain,
-            problems=ground.problems,
+            domain=open_domain.domain,
+            problems=open_domain.problems,
             options=options,
             account=account,
             progress=session.progress,
@@ -84,7 +84,7 @@ def _check_layers(checkpoint: Checkpoint, options: TrainingOptions) -> None:
 
 
 def _check_room(
-    session: Session, checkpoint: Checkpoint, ground: OpenDomain, method: str, options: TrainingOptions
+    session: Session, checkpoint: Checkpoint, open_domain: OpenDomain, method: str, options: TrainingOptions
 ) -> None:
     """Refuse prompts that leave no room for a completion; say what is left out, and what is generated where."""
     from pfh.kit.tokens.loading import load_tokenizer
@@ -92,7 +92,7 @@ def _check_room(
 
     chosen = options.model_dump()
     writes = "generations" in chosen  # prompts and completions share max_length
-    limit = (chosen["max_new_tokens"] or ground.domain.sampling.max_new_tokens) if writes else 1
+    limit = (chosen["max_new_tokens"] or open_domain.domain.sampling.max_new_tokens) if writes else 1
     room = options.max_length - limit
     if room < 1:
         raise UserError(
@@ -100,14 +100,16 @@ def _check_room(
             "it for a prompt: raise max_length, or lower max_new_tokens."
         )
     tokenizer = load_tokenizer(checkpoint)
-    long = sum(len(encode_prompt(tokenizer, problem.messages)) > room for problem in ground.problems)
-    if long and (long == len(ground.problems) or not writes):
+    long = sum(len(encode_prompt(tokenizer, problem.messages)) > room for problem in open_domain.problems)
+    if long and (long == len(open_domain.problems) or not writes):
         raise UserError(
-            f"The prompts of {long} of {len(ground.problems)} problems are longer than the {room} tokens that "
+            f"The prompts of {long} of {len(open_domain.problems)} problems are longer than the {room} tokens that "
             f"max_length={options.max_length} leaves {method} for them: raise max_length."
         )
     if long:
-        session.progress.say(f"{method} leaves out {long} of {len(ground.problems)} prompts: longer than {room} tokens")
+        session.progress.say(
+            f"{method} leaves out {long} of {len(open_domain.problems)} prompts: longer than {room} tokens"
+        )
     if chosen.get(f"use_{session.backend}") is False:
         session.progress.say(
             f"{method} draws the completions that it trains on without the backend {session.backend}: "
