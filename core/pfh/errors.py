@@ -45,6 +45,18 @@ class StepFailedError(PfhError):
     """A step could not finish (exit code 3); what it had stored is kept, and the message says what to change."""
 
 
+class NotNumbersError(StepFailedError):
+    """A model's outputs are NaN: benchmarks become ERROR with this message as the reason, never a score."""
+
+    def __init__(self, precision: str = "") -> None:
+        where = f" in {precision}" if precision else ""
+        overflow = "it overflows in this precision (try --dtype bfloat16), or " if precision == "float16" else ""
+        super().__init__(
+            f"The model's outputs are not numbers (NaN){where}: {overflow}its weights are broken, as after a diverged "
+            "training."
+        )
+
+
 class StartAgainError(StepFailedError):
     """A training in several processes ran out of something: started again, it goes on with less of it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -10,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
-from pfh.hooks.meanings import Names, name_of
+from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.sources.models import resolve
-from pfh.steps.domains import OpenDomain
+from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
@@ -57,7 +58,7 @@ def train_stage(
     The model that an option names (`Names.MODEL`) enters the key.
     """
     teacher = named_teacher(session, options)
-    start = _merged(session, checkpoint) if checkpoint.adapter else checkpoint
+    start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
     inputs = {
         "method": plugin.code_version,
@@ -65,7 +66,8 @@ def train_stage(
         **({"teacher": teacher.fingerprint} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
-        "ground": ground.inputs,
+        **({} if declares(options, Learns.OWN_PROMPTS) else {"ground": ground.inputs}),
+        **({"files": files} if (files := _file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
         "environment": session.environment(),
@@ -81,11 +83,12 @@ def train_stage(
             sampling: Sampling | None = None,
             checkpoint: Checkpoint | None = None,
             problems: Sequence[Problem] | None = None,
+            judged: bool = True,
         ) -> tuple[Rollout, ...]:
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,
-                ground if problems is None else dataclasses.replace(ground, problems=tuple(problems)),
+                _asked(ground if judged else NO_DOMAIN, problems),
                 samples=samples,
                 sampling=sampling or ground.domain.sampling,
                 seed=seed,
@@ -125,6 +128,25 @@ def train_stage(
     return _trained(artifact, start, method)
 
 
+def _file_hashes(options: BaseModel | None) -> list[str]:
+    """Return the hashes of the files that options name.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    hashes = []
+    for name in values(options, Names.FILE):
+        try:
+            hashes.append(hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest())
+        except OSError as error:
+            raise UserError(f"{name} cannot be read ({error.strerror}): name a file that is there.") from error
+    return hashes
+
+
+def _asked(ground: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:
+    return ground if problems is None else dataclasses.replace(ground, problems=tuple(problems))
+
+
 def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
     """Return the model that an option of a method names, or None.
 
@@ -161,7 +183,7 @@ def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage
     )
 
 
-def _merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
     """Merge a stage's adapter into its base, so that the next stage can train an adapter of its own."""
 
     def build(work: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError, UserError
+from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.judges import Embeds, Judge
@@ -139,7 +139,10 @@ def _of_completions(
         prompts, source = gather(spec)
     except DataUnavailableError as error:
         return {each.name: replace(rows[each.name], status="NOT_RUN", reason=str(error)) for each in written}, {}
-    answers = draw(spec, prompts)
+    try:
+        answers = draw(spec, prompts)
+    except NotNumbersError as error:
+        return {each.name: replace(rows[each.name], status="ERROR", reason=str(error)) for each in written}, {}
     wanted = any(each.name == EMBEDDING for each in written)
     vectors: dict[str, NDArray[np.float32]] = {}
     if wanted and isinstance(judge, Embeds):
@@ -192,3 +195,5 @@ def _of_questions(spec: EvaluationSpec, rows: Sequence[Benchmark]) -> dict[str, 
         return {row.name: replace(row, source="built in", samples=calibration.ask(spec, row.name)) for row in rows}
     except UserError as error:
         return {row.name: replace(row, status="NOT_RUN", reason=str(error)) for row in rows}
+    except NotNumbersError as error:
+        return {row.name: replace(row, status="ERROR", reason=str(error)) for row in rows}

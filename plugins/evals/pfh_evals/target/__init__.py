@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError, UserError
+from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
@@ -41,22 +41,20 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     benchmarks: list[Benchmark] = []
     for holdout, chosen in chosen_figures(domain, spec.options, spec.benchmarks).items():
         try:
-            problems = domain.holdout(holdout)
-        except DataUnavailableError as error:
+            benchmarks += _measured(domain.holdout(holdout), chosen, domain, spec)
+        except (DataUnavailableError, NotNumbersError) as error:
             benchmarks += [
                 Benchmark(
                     name=figure.name,
                     version=_version(domain),
                     metric=figure.metric,
                     higher_is_better=True,
-                    status="NOT_RUN",
+                    status="ERROR" if isinstance(error, NotNumbersError) else "NOT_RUN",
                     reason=str(error),
                     source=_source(domain, figure),
                 )
                 for figure in chosen
             ]
-            continue
-        benchmarks += _measured(problems, chosen, domain, spec)
     return Evaluation(family="target", benchmarks=tuple(benchmarks))
 
 
