@@ -17,6 +17,9 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.registry.code import code_of
+from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from pfh.steps.ranks.configuration import Configuration
 
 
+UPDATE_LEFT = "update_left_in_bfloat16"
+"""Note of a stage's last phase: the share of its update that bfloat16 weights keep."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainedStage:
     """A stage's checkpoint and its records."""
@@ -45,7 +52,7 @@ class TrainedStage:
 def train_stage(
     session: Session,
     checkpoint: Checkpoint,
-    ground: OpenDomain,
+    open_domain: OpenDomain,
     method: str,
     *,
     options: BaseModel | None,
@@ -60,17 +67,19 @@ def train_stage(
     teacher = named_teacher(session, options)
     start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
+    learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
     inputs = {
         "method": plugin.code_version,
         "options": options.model_dump(mode="json") if options else {},
-        **({"teacher": teacher.fingerprint} if teacher else {}),
+        **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
-        **({} if declares(options, Learns.OWN_PROMPTS) else {"ground": ground.inputs}),
+        "domain": learned_from.inputs(session.plugins),
+        "code": code_of("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
         **({"files": files} if (files := _file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
-        "environment": session.environment(),
+        "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
     }
 
     def build(work: Path, folder: Path) -> None:
@@ -88,9 +97,9 @@ def train_stage(
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,
-                _asked(ground if judged else NO_DOMAIN, problems),
+                _asked(open_domain if judged else NO_DOMAIN, problems),
                 samples=samples,
-                sampling=sampling or ground.domain.sampling,
+                sampling=sampling or open_domain.domain.sampling,
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
@@ -102,8 +111,8 @@ def train_stage(
         session.release()
         spec = TrainingSpec(
             checkpoint=start,
-            domain=ground.domain,
-            problems=ground.problems,
+            domain=open_domain.domain,
+            problems=open_domain.problems,
             rollouts=draw,
             seed=seed,
             output_dir=work,
@@ -114,13 +123,13 @@ def train_stage(
         )
         began = time.monotonic()
         if ranks:
-            opened_with = ground.options.model_dump(mode="json") if ground.options else None
-            result = train_in_ranks(method, spec, ground.name, opened_with, ranks)
+            opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
+            result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
         else:
             result = session.plugins.train(method, spec)
         if not result.phases:
             drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
-        _keep(result, [*drawn_phases, *result.phases], work, folder, method)
+        _keep(result, [*drawn_phases, *result.phases], start, work, folder, method)
 
     artifact = session.store.make("training", inputs, build)
     if artifact.reused:
@@ -143,8 +152,8 @@ def _file_hashes(options: BaseModel | None) -> list[str]:
     return hashes
 
 
-def _asked(ground: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:
-    return ground if problems is None else dataclasses.replace(ground, problems=tuple(problems))
+def _asked(open_domain: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:
+    return open_domain if problems is None else dataclasses.replace(open_domain, problems=tuple(problems))
 
 
 def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
@@ -157,15 +166,28 @@ def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | N
     return resolve(name, cache_dir=session.store.cache) if name else None
 
 
-def _keep(result: TrainingResult, phases: Sequence[Phase], work: Path, folder: Path, method: str) -> None:
+def _keep(
+    result: TrainingResult, phases: Sequence[Phase], start: Checkpoint, work: Path, folder: Path, method: str
+) -> None:
     if not result.path.is_relative_to(work) or not result.path.is_dir():
         raise StepFailedError(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
+    left = update_left(start, result.path)
+    notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
+    if left is not None:
+        phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     result.path.rename(folder / "weights")
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
-    (folder / "notes.json").write_text(json.dumps(list(result.notes)))
+    (folder / "notes.json").write_text(json.dumps(notes))
+
+
+def _below_resolution(trained: Path, left: float) -> str:
+    said = f"The update is small for bfloat16: {left:.0%} of it is left where weights are kept so."
+    if (trained / "adapter_config.json").exists():
+        return f"{said} pfh measures the adapter beside the weights; merged into bfloat16 it would be lost in part."
+    return f"{said} Measured with --dtype float32 it counts whole; with --dtype bfloat16 the rest is not measured."
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
@@ -194,5 +216,7 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    artifact = session.store.make("merged", {"model": checkpoint.fingerprint}, build)
+    code = code_of("pfh.kit.training.models")
+    inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
+    artifact = session.store.make("merged", inputs, build)
     return Checkpoint(name=checkpoint.name, path=artifact.path, fingerprint=checkpoint.fingerprint)
