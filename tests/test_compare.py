@@ -65,15 +65,18 @@ def open_engine(spec):
 
 QUIZ = '''
 """Multiple choice: is the answer an A? One benchmark cannot be had."""
+from typing import Annotated
+
 from pfh import hookimpl
 from pfh.hooks.backends import GenerationRequest, Sampling
 from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.meanings import Draws
 from pfh.hooks.samples import Sample
 from pydantic import BaseModel
 
 
 class Options(BaseModel):
-    temperature: float = 0.0
+    temperature: Annotated[float, Draws.COMPLETIONS] = 0.0
     shots: int = 0
 
 

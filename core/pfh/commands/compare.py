@@ -42,7 +42,9 @@ def compare(
     if len(spec.models) < 2:
         raise UserError("Name two models or more: the one before, then those after.")
     options = fill_options(spec, plugins)
-    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    session = Session(
+        plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
+    )
     try:
         opened = _opened(spec, session, options)
         questions = asked(spec, session, opened, options)
@@ -135,6 +137,7 @@ def _measured_again(by_seed: Sequence[Sequence[Subject]], questions: Sequence[Qu
         backend=session.backend,
         dtype=session.dtype,
         batch_tokens=OTHER_BATCH_TOKENS,
+        options=session.options,
     )
     try:
         return measured(first, other, questions)

@@ -26,7 +26,9 @@ def evaluate(
         StepFailedError: a step could not finish; what was stored is kept.
     """
     options = fill_options(spec, plugins)
-    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    session = Session(
+        plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
+    )
     try:
         subject = open_asked(spec.models[0], spec, session, options)
         questions = asked(spec, session, [subject], options)
