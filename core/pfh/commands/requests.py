@@ -33,8 +33,9 @@ class CompareSpec(MeasureSpec):
     """Measure every model under each of these seeds; empty is `seed` alone."""
     noise_floor: bool = False
     """Measure the first model once more, and say how much it differs from itself."""
-    allow_mismatch: bool = False
-    """Compare the common samples of evaluations that were made differently."""
+    allow_mismatch: bool | tuple[str, ...] = False
+    """Compare the common samples of evaluations that were made differently; or the names of the differences that are
+    allowed, such as "few-shot examples"."""
 
 
 def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
