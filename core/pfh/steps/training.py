@@ -17,6 +17,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from pfh.hooks.backends import Sampling
     from pfh.hooks.domains import Problem, Rollout
     from pfh.steps.ranks.configuration import Configuration
+
+
+UPDATE_LEFT = "update_left_in_bfloat16"
+"""Note of a stage's last phase: the share of its update that bfloat16 weights keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +125,7 @@ def train_stage(
             result = session.plugins.train(method, spec)
         if not result.phases:
             drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
-        _keep(result, [*drawn_phases, *result.phases], work, folder, method)
+        _keep(result, [*drawn_phases, *result.phases], start, work, folder, method)
 
     artifact = session.store.make("training", inputs, build)
     if artifact.reused:
@@ -157,15 +162,28 @@ def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | N
     return resolve(name, cache_dir=session.store.cache) if name else None
 
 
-def _keep(result: TrainingResult, phases: Sequence[Phase], work: Path, folder: Path, method: str) -> None:
+def _keep(
+    result: TrainingResult, phases: Sequence[Phase], start: Checkpoint, work: Path, folder: Path, method: str
+) -> None:
     if not result.path.is_relative_to(work) or not result.path.is_dir():
         raise StepFailedError(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
+    left = update_left(start, result.path)
+    notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
+    if left is not None:
+        phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     result.path.rename(folder / "weights")
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
-    (folder / "notes.json").write_text(json.dumps(list(result.notes)))
+    (folder / "notes.json").write_text(json.dumps(notes))
+
+
+def _below_resolution(trained: Path, left: float) -> str:
+    said = f"The update is small for bfloat16: {left:.0%} of it is left where weights are kept so."
+    if (trained / "adapter_config.json").exists():
+        return f"{said} pfh measures the adapter beside the weights; merged into bfloat16 it would be lost in part."
+    return f"{said} Measured with --dtype float32 it counts whole; with --dtype bfloat16 the rest is not measured."
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
