@@ -134,8 +134,9 @@ def _information(problem: Problem, domain: Domain, information: Information) -> 
             return worked
         if asks_to_reason(domain):
             return ""
-    gold = domain.gold(problem) if isinstance(domain, HasGold) else None
-    return gold or problem.answer
+    if isinstance(domain, HasGold):  # the answer is what the verifier checks with, and nothing to be shown
+        return domain.gold(problem) or ""
+    return problem.answer
 
 
 def leaks(problem: Problem, completion: str) -> float:
@@ -182,7 +183,7 @@ def divergence(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class RoleLogits:
     """What one side makes of a batch of completions."""
 
     logits: torch.Tensor
@@ -195,8 +196,8 @@ class Side:
 class Reading:
     """A batch of completions as both sides read it."""
 
-    teacher: Side
-    student: Side
+    teacher: RoleLogits
+    student: RoleLogits
     sampled_logps: torch.Tensor
     """Log-probabilities of the tokens for the side that wrote them, when it wrote them."""
     advantages: torch.Tensor
@@ -247,7 +248,7 @@ def privileged_trainer(
             device = self.accelerator.device
             return {"other_prompt_ids": padded.to(device), "other_prompt_mask": mask.to(device)}
 
-        def read(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], role: Role) -> Side:
+        def read(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], role: Role) -> RoleLogits:
             """Return what a side makes of the completions; gradients flow where it is trained."""
             import torch
 
@@ -260,7 +261,7 @@ def privileged_trainer(
                     use_cache=False,
                 ).logits
                 logits = logits[:, :-1].float() / self.temperature
-            return Side(logits=logits, logps=selective_log_softmax(logits, ids))
+            return RoleLogits(logits=logits, logps=selective_log_softmax(logits, ids))
 
         def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
             import torch
