@@ -23,7 +23,7 @@ class JudgeSpec:
     """A folder for weights that the judge fetches or fits."""
 
 
-Label = Literal["refused", "complied"]
+Label = Literal["refused", "complied", "partial", "broken"]
 
 
 @dataclass(frozen=True, kw_only=True)
