@@ -36,7 +36,7 @@ from pfh.steps.session import Session
 from pfh.steps.starts import embedded_start
 from pfh.store.store import Store, default_root
 from pfh_methods import grpo, opsd, pi_distill, reinforce
-from pfh_methods.online import lay_ground, online_arguments, own_chat
+from pfh_methods.online import online_arguments, own_chat, set_up_online
 from pfh_methods.privileged import two_chats
 from pfh_methods.tally import Tally
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, Trainer, TrainerCallback
@@ -149,19 +149,13 @@ def through_pfh(method: ModuleType, spec: TrainingSpec) -> tuple[list[float], li
     clock = Clock()
     chats = two_chats(spec) if method in ALONE.values() else own_chat
 
-    def build(batch_size: int, gradient_accumulation: int) -> Trainer:
-        ground = lay_ground(spec, "benchmark", chats, Tally.read(spec.output_dir / "rollouts.json"))
-        trainer = BUILD[method](ground, online_arguments(ground, batch_size, gradient_accumulation))
+    def build(arguments: Mapping[str, Any]) -> Trainer:
+        setup = set_up_online(spec, "benchmark", chats, Tally.read(spec.output_dir / "rollouts.json"))
+        trainer = BUILD[method](setup, online_arguments(setup, arguments))
         trainer.add_callback(clock)
         return trainer
 
-    trained = train_resumably(
-        build,
-        output_dir=spec.output_dir / "trainer",
-        batch_size=spec.options.batch_size,
-        gradient_accumulation=1,
-        progress=Silent(),
-    )
+    trained = train_resumably(spec, build)
     return clock.updates, list(trained.curves[1:])
 
 

@@ -17,13 +17,14 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from pfh import testing
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Problem
 from pfh.kit.preferences import Pair
@@ -110,10 +111,7 @@ def through_pfh(name: str, model: Path, pairs: Sequence[Pair], options: Training
     clock, checkpoint = Clock(), Checkpoint(name="x", path=model, fingerprint="x")
     examples = [Example(problem=pair.problem, completion=pair.chosen) for pair in pairs]
 
-    def build(batch_size: int, gradient_accumulation: int) -> Trainer:
-        arguments = trainer_arguments(
-            options, output_dir=folder, seed=0, batch_size=batch_size, gradient_accumulation=gradient_accumulation
-        )
+    def build(arguments: Mapping[str, Any]) -> Trainer:
         if name == "dpo":
             trainer = dpo.dpo_trainer(checkpoint, pairs, options, arguments)
         elif name == "gt-sft":
@@ -125,7 +123,7 @@ def through_pfh(name: str, model: Path, pairs: Sequence[Pair], options: Training
         trainer.add_callback(clock)
         return trainer
 
-    train_resumably(build, output_dir=folder, batch_size=options.batch_size, gradient_accumulation=1, progress=Silent())
+    train_resumably(testing.training_spec(folder, options=options), build)
     return clock.updates
 
 

@@ -11,6 +11,7 @@ from pfh.hooks.backends import Sampling
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Problem, Verdict
 from pfh.hooks.methods import TrainingSpec
+from pfh.kit.training import trainer_arguments
 
 
 class Letters:
@@ -67,6 +68,17 @@ def training_spec(
         seed=seed,
         output_dir=output_dir,
         options=method.Options(**FAST | options),
+    )
+
+
+def arguments_of(spec: TrainingSpec) -> dict[str, Any]:
+    """Return what `train_resumably` hands a method's trainer."""
+    return trainer_arguments(
+        spec.options,
+        output_dir=spec.output_dir / "trainer",
+        seed=spec.seed,
+        batch_size=spec.options.batch_size,
+        gradient_accumulation=spec.options.gradient_accumulation,
     )
 
 

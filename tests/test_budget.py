@@ -6,9 +6,8 @@ from pfh.hooks.budget import Account, Budget, spent
 from pfh.hooks.ledger import Phase
 from pfh.kit.training import TrainingOptions, train_resumably
 from pfh.kit.training.spending import samples_of
-from pfh.progress import Silent
 
-from tests.test_training import adapter_of, run, same, trainer_for
+from tests.test_training import adapter_of, run, same, stage, trainer_for
 
 DRAWN = Phase(name="rollouts", seconds=30.0, tokens=500, samples=64)
 TRAINED = Phase(name="training", seconds=60.0, tokens=2000, updates=8, samples=32, devices=2)
@@ -61,17 +60,9 @@ def test_an_account_tells_what_is_left():
 def trained_within(model, output_dir, budget: str, spend=(), rounds: int = 1, **options):
     """Train the tiny model on 8 examples, 4 an update, under `budget`; return the training and its account."""
     chosen = TrainingOptions(**{"batch_size": 4, "lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2} | options)
-    build, _ = trainer_for(model, output_dir, chosen)
+    build, _ = trainer_for(model, chosen)
     account = Account(Budget.parse(budget), list(spend))
-    trained = train_resumably(
-        build,
-        output_dir=output_dir,
-        batch_size=4,
-        gradient_accumulation=1,
-        progress=Silent(),
-        account=account,
-        rounds=rounds,
-    )
+    trained = train_resumably(stage(output_dir, chosen, account=account), build, folder="", rounds=rounds)
     return trained, account
 
 

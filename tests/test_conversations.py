@@ -15,6 +15,7 @@ from pfh.hooks.datasets import Dataset
 from pfh.hooks.domains import DomainSpec, GenerationSpec, Problem, Reply, Rollout, Verdict
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.hooks.meanings import Learns, has_variable
 from pfh.kit.conversations import multi_turn, roll_out
 from pfh.kit.supervised import SupervisedOptions
 from pfh.kit.teachers import TeacherOptions, accepted
@@ -443,10 +444,12 @@ def test_without_a_sandbox_the_tool_is_refused_before_anything_is_asked(monkeypa
 
 
 def test_methods_that_learn_from_single_completions_are_refused():
-    check_no_conversations(EchoDomain(), "dpo", SupervisedOptions())
-    check_no_conversations(Guessing(), "sf-sft", TeacherOptions(teacher="t"))
-    with pytest.raises(UserError, match="dpo learns from single completions, and the domain echo"):
-        check_no_conversations(Guessing(), "dpo", SupervisedOptions())
+    plugins = Plugins()
+    check_no_conversations(EchoDomain(), "dpo", SupervisedOptions(), plugins)
+    check_no_conversations(Guessing(), "sf-sft", TeacherOptions(teacher="t"), plugins)
+    refused = r"dpo learns from single completions, and the domain echo.*\(cf-sft, grpo, gt-sft, sf-sft\)"
+    with pytest.raises(UserError, match=refused):
+        check_no_conversations(Guessing(), "dpo", SupervisedOptions(), plugins)
 
 
 @needs_sandbox
@@ -483,7 +486,7 @@ def test_of_the_built_in_methods_grpo_and_those_that_imitate_take_conversations(
     taking = {
         name
         for name in plugins.catalogue.names("methods")
-        if getattr(plugins.options_model("methods", name), "conversations", False)
+        if has_variable(plugins.options_model("methods", name), Learns.CONVERSATIONS)
     }
     assert taking == {"gt-sft", "sf-sft", "cf-sft", "grpo"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pfh.hooks.backends import Sampling
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Problem, Rollout, Verdict
 from pfh.hooks.methods import TrainingSpec
+from pfh.kit.preferences import check_pairs
 from pfh.kit.training import COMPLETE, load_for_training, trainer_arguments
 from pfh.registry.options import fill
 from pfh_methods import dpo
@@ -97,6 +99,35 @@ def test_pairs_join_right_and_wrong_texts_of_one_prompt_without_repeats():
     assert (pairing.prompts, pairing.paired, pairing.all_right, pairing.all_wrong) == (4, 1, 2, 1)
     assert pairing.figures["share_without_a_pair"] == 0.75
     assert len(dpo.pair(drawn, pairs_per_prompt=1, seed=0).pairs) == 1
+
+
+def test_what_the_length_limit_cut_is_never_chosen_and_gets_no_end(tiny_llama_path, tmp_path):
+    cut = [
+        dataclasses.replace(rollout(0, index, text, reward), truncated=True)
+        for index, text, reward in ((0, "b and so on", 1.0), (1, "so first we", 0.0))
+    ]
+    assert dpo.pair(cut, 2, seed=0).pairs == ()
+    (pair,) = dpo.pair([*cut, rollout(0, 2, "b", 1.0), rollout(0, 3, " ", 0.0)], 2, seed=0).pairs
+    assert (pair.chosen, pair.rejected, pair.rejected_cut) == ("b", "so first we", True)
+    options = dpo.Options(**SMALL)
+    arguments = trainer_arguments(options, output_dir=tmp_path, seed=0, batch_size=1, gradient_accumulation=1)
+    trainer = dpo.dpo_trainer(Checkpoint(name="m", path=tiny_llama_path, fingerprint="m"), [pair], options, arguments)
+    read = trainer.processing_class.decode
+    (row,) = trainer.train_dataset
+    assert read(row["prompt_ids"]) == "<|im_start|>user\nName 0.<|im_end|>\n<|im_start|>assistant\n"
+    assert (read(row["chosen_ids"]), read(row["rejected_ids"])) == ("b<|im_end|>", "so first we")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "said"), [(" ", "c", "an empty chosen completion"), ("c", "c", "the same chosen and")]
+)
+def test_pairs_that_teach_nothing_are_refused(chosen, rejected, said):
+    pairs = [
+        dpo.Pair(problem=problem(1), chosen="b", rejected="c"),
+        dpo.Pair(problem=problem(2), chosen=chosen, rejected=rejected),
+    ]
+    with pytest.raises(UserError, match=f"1 of 2 preference pairs have {said}.*of the problem p2"):
+        check_pairs(pairs)
 
 
 def test_ground_truth_stands_in_only_where_no_rollout_is_right():
@@ -205,7 +236,7 @@ def test_the_loss_is_that_of_the_paper(tiny_llama_path, tmp_path):
         prompt = f"<|im_start|>user\n{pair.problem.messages[0]['content']}<|im_end|>\n<|im_start|>assistant\n"
         ratio = {}
         for side in ("chosen", "rejected"):
-            completion = f"{getattr(pair, side)}<|im_end|>\n"
+            completion = f"{getattr(pair, side)}<|im_end|>"
             ratio[side] = logprob(trainer.model, prompt, completion) - logprob(reference, prompt, completion)
         losses.append(np.log1p(np.exp(-0.3 * (ratio["chosen"] - ratio["rejected"]))))
     assert loss == pytest.approx(np.mean(losses), abs=1e-5)

@@ -12,10 +12,21 @@ from pfh.registry.options import fill
 from pfh_methods import grpo, reinforce
 from pfh_methods.collapse import repeated_share, signs_of_collapse
 from pfh_methods.on_domain import end_of_completion
-from pfh_methods.online import lay_ground, online_arguments, own_chat, reference_arguments
+from pfh_methods.online import online_arguments, own_chat, reference_arguments, set_up_online
 from pfh_methods.tally import Tally
 
-from tests.letters import Letters, assert_it_learns, logps_of, rows_of, same, stir, training_spec, untimed, weights
+from tests.letters import (
+    Letters,
+    arguments_of,
+    assert_it_learns,
+    logps_of,
+    rows_of,
+    same,
+    stir,
+    training_spec,
+    untimed,
+    weights,
+)
 
 METHODS = {"grpo": grpo, "reinforce": reinforce}
 BUILD = {grpo: grpo.grpo_trainer, reinforce: reinforce.reinforce_trainer}
@@ -24,9 +35,9 @@ BUILD = {grpo: grpo.grpo_trainer, reinforce: reinforce.reinforce_trainer}
 def trainer_of(method, model_path, folder, **options):
     """Return a trainer, and a batch of its rollouts."""
     spec = training_spec(method, model_path, folder, **options)
-    ground = lay_ground(spec, "test", own_chat, Tally.read(folder / "rollouts.json"))
-    arguments = online_arguments(ground, spec.options.batch_size, spec.options.gradient_accumulation)
-    trainer = BUILD[method](ground, arguments)
+    setup = set_up_online(spec, "test", own_chat, Tally.read(folder / "rollouts.json"))
+    arguments = online_arguments(setup, arguments_of(spec))
+    trainer = BUILD[method](setup, arguments)
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = spec.options.gradient_accumulation
     return trainer, trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))

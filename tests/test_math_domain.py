@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pfh.errors import DataUnavailableError, StepFailedError, UserError
 from pfh.hooks.datasets import Dataset, Row
-from pfh.hooks.domains import DomainSpec, GenerationSpec, Problem
+from pfh.hooks.domains import DomainSpec, GenerationSpec, Problem, Verdict
 from pfh.kit.rollouts import single_turn
 from pfh.registry.options import fill
 from pfh.sources.datasets import HubData
@@ -20,6 +22,7 @@ from pfh.testing import FakeEngine
 from pfh_domains import math
 from pfh_domains.math.extraction import LONGEST_ANSWER, extract_answer
 from pfh_domains.math.prompts import EXAMPLES
+from pfh_domains.math.readings import readings
 from pfh_domains.math.settings import Options
 from pfh_domains.workers import Workers
 
@@ -243,6 +246,67 @@ def test_several_answers_and_unfinished_ones_earn_nothing(boxed, gold, answer):
     assert reward(boxed, gold, answer) == 0
 
 
+FORMS = json.loads((Path(__file__).parent / "cases" / "math_forms.json").read_text())
+
+
+def judged(opened: math.Math, forms: list[list[str]]) -> list[Verdict]:
+    problems = [problem(gold) for gold, _ in forms]
+    return opened.verify_many(problems, [f"So it is \\boxed{{{answer}}}." for _, answer in forms])
+
+
+def test_evaluation_accepts_the_valid_forms_of_an_answer(boxed):
+    forms = FORMS["valid"]
+    assert len(forms) >= 203
+    verdicts = judged(boxed, forms)
+    refused = [form for form, verdict in zip(forms, verdicts, strict=True) if verdict.score != 1]
+    assert len(refused) <= 0.03 * len(forms), refused
+    assert all(verdict.score == 1 for verdict in verdicts if verdict.reward == 1)
+
+
+def test_neither_reward_nor_score_accepts_the_wrong_forms(boxed):
+    forms = FORMS["wrong"]
+    assert len(forms) >= 70
+    verdicts = judged(boxed, forms)
+    assert [form for form, verdict in zip(forms, verdicts, strict=True) if verdict.reward] == []
+    assert sum(verdict.score for verdict in verdicts) <= 2
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold"),
+    [
+        ("I put it in \\boxed{}. It is \\boxed{5}.", "5"),
+        ("\\boxed{0.5}, that is \\boxed{\\frac12}", "0.5"),
+        ("First \\boxed{4}.\n\nThe solutions are \\boxed{2} and \\boxed{3}.", "2,3"),
+        ("\\boxed 5", "5"),
+        ("The answer is 5.", "5"),
+        ("**Answer:** 5", "5"),
+        ("2 + 3 = 5\n#### 5", "5"),
+        (": 5", "5"),
+        ("So Tom pays 12 dollars in all.", "12"),
+        ("<think>\\boxed{7}? No.</think>\\boxed{5} \\boxed{5}", "5"),
+    ],
+)
+def test_evaluation_finds_an_answer_in_another_form(boxed, completion, gold):
+    verdict = boxed.verify(problem(gold), completion)
+    assert verdict.score == verdict.counted == 1
+    assert verdict.format_failure == (verdict.reward == 0)
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold"),
+    [("\\boxed{5} \\boxed{6}", "5"), ("It is 5 or 6.", "6"), ("<think>\\boxed{5}", "5"), ("not 5", "5"), ("5\n6", "5")],
+)
+def test_evaluation_takes_the_last_answer_and_no_alternatives(boxed, completion, gold):
+    assert boxed.verify(problem(gold), completion).counted == 0
+
+
+@pytest.mark.parametrize("text", ["5 " + "a" * 290 + "!", "5 " + "a " * 140 + "!", "\\text{" + "m^2" * 90, "x=" * 149])
+def test_reading_an_answer_in_other_ways_takes_linear_time(text):
+    started = time.process_time()
+    readings("5", text, "x" * 1000)
+    assert time.process_time() - started < 1
+
+
 def test_an_expression_copied_from_the_problem_earns_nothing(boxed):
     statement = "Expand $(x+1)^2$ and give $\\frac{2}{4}$ in lowest terms."
     assert reward(boxed, "x^2+2x+1", "(x+1)^2", statement) == 0
@@ -328,7 +392,7 @@ def test_odd_answers_never_raise_and_never_earn(boxed, inner, around):
 
 def test_a_completion_of_a_megabyte_is_no_answer(boxed):
     for text in ("5" * 10**6, "\\boxed{" + "5" * 10**6 + "}", "}" * 10**6, "$" * 10**6, "\\" * 10**6):
-        assert boxed.verify(problem("5"), text).extracted is None
+        assert boxed.verify(problem("5"), text).counted == 0
 
 
 @pytest.mark.skipif("PFH_DATA_MIRROR" not in os.environ, reason="PFH_DATA_MIRROR is not set")

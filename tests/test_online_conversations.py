@@ -18,10 +18,10 @@ from pfh_domains import math
 from pfh_domains.math.settings import Options as MathOptions
 from pfh_methods import grpo
 from pfh_methods.conversations import conversations
-from pfh_methods.online import lay_ground, online_arguments, own_chat
+from pfh_methods.online import online_arguments, own_chat, set_up_online
 from pfh_methods.tally import Tally
 
-from tests.letters import Letters, assert_it_learns, logps_of, problems, training_spec
+from tests.letters import Letters, arguments_of, assert_it_learns, logps_of, problems, training_spec
 from tests.test_conversations import Sums
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.available()), reason="programs cannot be confined here")
@@ -41,8 +41,8 @@ class Again(Letters):
 def drawn(tiny_llama_path, tmp_path):
     """A trainer, and the batch that it makes of conversations."""
     spec = training_spec(grpo, tiny_llama_path, tmp_path, domain=Again(), max_new_tokens=3)
-    ground = lay_ground(spec, "grpo", own_chat, Tally.read(tmp_path / "rollouts.json"))
-    trainer = grpo.grpo_trainer(ground, online_arguments(ground, 32, 1))
+    setup = set_up_online(spec, "grpo", own_chat, Tally.read(tmp_path / "rollouts.json"))
+    trainer = grpo.grpo_trainer(setup, online_arguments(setup, arguments_of(spec)))
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
     return trainer, trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
@@ -153,13 +153,13 @@ def test_a_program_is_run_and_its_output_is_read(room, tiny_llama_path, tmp_path
     options = fill(MathOptions, {"tool": "python", "answer_format": "boxed", "turns": 2}, "domain math")
     domain = math.open_domain(DomainSpec(options=options, data=Sums()))
     spec = training_spec(grpo, tiny_llama_path, tmp_path, domain=domain, max_new_tokens=16, max_length=room)
-    ground = lay_ground(spec, "grpo", own_chat, Tally.read(tmp_path / "rollouts.json"))
+    setup = set_up_online(spec, "grpo", own_chat, Tally.read(tmp_path / "rollouts.json"))
     program = "```python\nprint(6 * 7)\n```"
-    trainer, contexts = scripted(ground.tokenizer, [[f"{program} and 5", "\\boxed{1}"], ["\\boxed{42}"]])
-    held = conversations(ground, domain)([one.messages for one in (spec.problems[0],) * 2], trainer)
+    trainer, contexts = scripted(setup.tokenizer, [[f"{program} and 5", "\\boxed{1}"], ["\\boxed{42}"]])
+    held = conversations(setup, domain)([one.messages for one in (spec.problems[0],) * 2], trainer)
     domain.close()
 
-    texts = [ground.tokenizer.decode(ids) for ids in held["completion_ids"]]
+    texts = [setup.tokenizer.decode(ids) for ids in held["completion_ids"]]
     assert texts[1] == "\\boxed{1}"
     if room < 256:  # another turn would find no room
         assert (held["turns"], texts[0]) == ([1, 1], f"{program} and 5")
@@ -169,4 +169,4 @@ def test_a_program_is_run_and_its_output_is_read(room, tiny_llama_path, tmp_path
     assert "and 5" not in texts[0]
     assert contexts[1] == [held["prompt_ids"][0] + held["completion_ids"][0][: -len(held["last"][0])]]
     own = [ids for ids, mine in zip(held["completion_ids"][0], held["env_mask"][0], strict=True) if mine]
-    assert ground.tokenizer.decode(own) == f"{program}\\boxed{{42}}"
+    assert setup.tokenizer.decode(own) == f"{program}\\boxed{{42}}"

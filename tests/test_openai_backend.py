@@ -58,11 +58,11 @@ def engine(remote):
 
 def test_a_remote_model_is_named_with_its_endpoint(tmp_path, monkeypatch):
     named = resolve("openai:org/tiny:8b@http://host:1/v1/", cache_dir=tmp_path)
-    assert named.endpoint == Endpoint(url="http://host:1/v1", model="org/tiny:8b")
+    assert named.endpoint == Endpoint(backend="openai", url="http://host:1/v1", model="org/tiny:8b")
     assert family(named) == "unknown"
     monkeypatch.setenv("OPENAI_BASE_URL", "https://elsewhere/v1")
     other = resolve("openai:org/tiny:8b", cache_dir=tmp_path)
-    assert other.endpoint == Endpoint(url="https://elsewhere/v1", model="org/tiny:8b")
+    assert other.endpoint == Endpoint(backend="openai", url="https://elsewhere/v1", model="org/tiny:8b")
     assert named.fingerprint != other.fingerprint
     with pytest.raises(UserError, match="names no model"):
         resolve("openai:@http://host/v1", cache_dir=tmp_path)

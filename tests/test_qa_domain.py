@@ -15,6 +15,7 @@ from pfh.registry.options import fill
 from pfh.sources.datasets import HubData
 from pfh.store.rollouts import read_rollouts, write_rollouts
 from pfh_domains import qa
+from pfh_domains.qa.choices import options_in
 from pfh_domains.qa.extraction import LONGEST_ANSWER, extract_answer
 from pfh_domains.qa.matching import exact_match, normalised, token_f1
 from pfh_domains.qa.problems import BBH_TASKS
@@ -182,6 +183,160 @@ def test_other_writings_of_a_reference_are_right(answer, references):
 def test_containing_a_reference_is_not_enough(answer, references):
     assert not exact_match(answer, references)
     assert domain().verify(problem(*references), answer).reward == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("the answer is X.", "X"),
+        ("xmen", "X-Men"),
+        ("21", "twenty-one"),
+        ("twenty one", "21"),
+        ("1,500,000", "1.5 million"),
+        ("305", "three hundred and five"),
+        ("10%", "10 percent"),
+        ("20 pounds", "£20"),
+        ("May 5th, 1990", "5 May 1990"),
+        ("from 1939 to 1945", "1939-1945"),
+        ("1939-45", "1939–45"),
+        ("US", "U.S."),
+        ("Sao Paulo", "São Paulo"),
+        ("ZURICH", "Zürich"),
+        ("“Hamlet”", '"Hamlet"'),
+        ("《Hamlet》", "Hamlet"),
+        ("「東京」", "東京"),
+        ("rock & roll", "rock and roll"),
+        ("3rd", "third"),
+        ("7", "Seven"),
+        ("seven", "7"),
+        ("Motley Crue", "Mötley Crüe"),
+        ("Oklahoma", "Oklahoma!"),
+        ("MASH", "M*A*S*H"),
+        ("1. Paris", "Paris"),
+        ("- Paris", "Paris"),
+        ("**Paris**", "Paris"),
+        ("Answer: Paris", "Paris"),
+        ("It's Paris.", "Paris"),
+        ("It is Paris", "Paris"),
+        ("Paris\n\nParis is the capital.", "Paris"),
+        ("St Louis", "St. Louis"),
+        ("Jean Luc Picard", "Jean-Luc Picard"),
+        ("email", "e-mail"),
+        ("1234", "1,234"),
+        ("16:9", "16:9"),
+        ("C#", "C#"),
+        ("100 km", "100 km"),
+        ("Beatles", "the Beatles"),
+        ("O’Brien", "O'Brien"),
+        ("naive", "naïve"),
+        ("2 1/2", "2 1/2"),
+        ("the 1960s", "1960s"),
+        ("1 million dollars", "$1 million"),
+        ("1/2", "½"),
+        ("12", "１２"),
+        ("Henry viii", "Henry VIII"),
+        ("The answer is True.", "True"),
+        ("Answer: valid", "valid"),
+        ("Yes.", "Yes"),
+        ("yes", "Yes"),
+        ("Beyonce", "Beyoncé"),
+        ("٢٠", "20"),
+        ("May 5, 1990", "1990-05-05"),
+        ("STRASSE", "Straße"),
+        ("cafe\u0301", "café"),
+        ("Paris\u200b", "Paris"),
+        ("北京。", "北京"),
+        ("«Москва»", "Москва"),
+    ],
+)
+def test_evaluation_accepts_another_writing_and_an_answer_in_a_sentence(answer, reference):
+    assert OPENED.verify(problem(reference), answer).counted == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("London", "Paris"),
+        ("Paris or London", "Paris"),
+        ("Paris, London", "Paris"),
+        ("C#", "C"),
+        ("F#", "F"),
+        ("B-", "B"),
+        ("A-", "A+"),
+        ("50 dollars", "50%"),
+        ("x < y", "x <= y"),
+        ("23", "2^3"),
+        ("23", "2+3"),
+        ("35", "3.5"),
+        ("5", "-5"),
+        ("1914-1919", "1914-1918"),
+        ("May 6, 1990", "May 5, 1990"),
+        ("2", "2nd"),
+        ("£5", "$5"),
+        ("1 billion", "1 million"),
+        ("14", "four"),
+        ("Yes and no", "Yes"),
+        ("No", "Yes"),
+        ("home", "@home"),
+        ("Google", "Google+"),
+        ("C", "C++"),
+        ("C++", "C"),
+        ("x > y", "x < y"),
+        ("5", "5!"),
+    ],
+)
+def test_evaluation_takes_no_other_answer(answer, reference):
+    verdict = OPENED.verify(problem(reference), answer)
+    assert (verdict.reward, verdict.counted) == (0, 0)
+
+
+CHOICE = "Which?\nA. the cat\nB. a dog\nC. Both\nD. None"
+LISTED = "When?\nOptions:\n(A) 12/14/2026\n(B) 12/25/1937\n(C) red"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "prompt", "right"),
+    [
+        ("The correct answer is (B).", "B", CHOICE, 1),
+        ("B) a dog", "B", CHOICE, 1),
+        ("B: a dog", "B", CHOICE, 1),
+        ("(B) a dog", "B", CHOICE, 1),
+        ("**B**", "B", CHOICE, 1),
+        ("I choose B.", "B", CHOICE, 1),
+        ("The correct option is B, because dogs bark.", "B", CHOICE, 1),
+        ("Let me think. A is wrong.\nAnswer: B", "B", CHOICE, 1),
+        ("<answer>B</answer>", "B", CHOICE, 1),
+        ("B.", "B", CHOICE, 1),
+        ("Answer: **B**", "B", CHOICE, 1),
+        ("B. a dog\n\nExplanation: because", "B", CHOICE, 1),
+        ("The answer is B. a dog", "B", CHOICE, 1),
+        ("\\boxed{C}", "C", CHOICE, 1),
+        ("B", "(B)", LISTED, 1),
+        ("The answer is (B).", "(B)", LISTED, 1),
+        ("So the answer is (B) 12/25/1937.", "(B)", LISTED, 1),
+        ("B) 12/25/1937", "(B)", LISTED, 1),
+        ("(B)", "(B)", LISTED, 1),
+        ("cat", "A", CHOICE, 0),
+        ("the cat", "A", CHOICE, 0),
+        ("A or B", "A", CHOICE, 0),
+        ("A. a dog", "A", CHOICE, 0),
+        ("A, B, C, D", "A", CHOICE, 0),
+        ("The answer is A", "B", CHOICE, 0),
+        ("The answer is A or B", "B", CHOICE, 0),
+        ("A dog", "A", CHOICE, 0),
+        ("Both", "B", CHOICE, 0),
+        ("(C) 12/25/1937", "(B)", LISTED, 0),
+        ("(A)(B)(C)", "(B)", LISTED, 0),
+        ("(B) red", "(B)", LISTED, 0),
+        ("I choose A. Not B.", "B", CHOICE, 0),
+    ],
+)
+def test_evaluation_reads_the_letter_that_is_chosen(answer, reference, prompt, right):
+    option = options_in(prompt).get(reference)
+    asked = OPENED.own_problem(
+        prompt, [reference, *([f"{reference}. {option}"] if option and prompt is CHOICE else [])]
+    )
+    assert OPENED.verify(asked, answer).counted == right
 
 
 def test_f1_counts_shared_tokens():

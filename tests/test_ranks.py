@@ -27,7 +27,7 @@ from pfh.store.store import Store
 from tests.letters import problems, same, weights
 from tests.plugin_dists import install
 from tests.test_method_steps import ENDING
-from tests.test_training import trainer_for
+from tests.test_training import stage, trainer_for
 
 TWO_CPUS = "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_machines: 1\nnum_processes: 2\n"
 SHARDED = (
@@ -323,7 +323,7 @@ def test_a_whole_run_in_several_processes_is_refused(monkeypatch):
 def test_examples_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UserError, match=r"4 examples an update.*multiple of 3"):
-        train_resumably(None, output_dir=tmp_path, batch_size=4, gradient_accumulation=1, progress=Silent())
+        train_resumably(stage(tmp_path, TrainingOptions(batch_size=4)), None)
 
 
 def test_a_run_is_refused_before_anything_is_measured_if_its_updates_cannot_be_shared_out(two):
@@ -349,8 +349,8 @@ def test_one_process_uses_one_of_the_gpus_that_it_sees(tiny_llama_path, tmp_path
 
     monkeypatch.setattr(TrainingArguments, "__post_init__", with_four_gpus)
     options = TrainingOptions(max_steps=1, batch_size=4, max_length=128)
-    build, _ = trainer_for(tiny_llama_path, tmp_path, options)
-    trained = train_resumably(build, output_dir=tmp_path, batch_size=4, gradient_accumulation=1, progress=Silent())
+    build, _ = trainer_for(tiny_llama_path, options)
+    trained = train_resumably(stage(tmp_path, options), build)
     assert trained.trainer.args.n_gpu == 1
     assert trained.trainer.args.train_batch_size == 4
     assert trained.phase.samples == 4
@@ -363,7 +363,11 @@ def test_a_draw_is_told_and_answered_whole(tmp_path):
         samples=3,
         sampling=Sampling(stop=("\n", "é"), temperature=0.7),
         checkpoint=Checkpoint(
-            name="c", path=Path("/p"), fingerprint="f", adapter=Path("/a"), endpoint=Endpoint(url="u", model="m")
+            name="c",
+            path=Path("/p"),
+            fingerprint="f",
+            adapter=Path("/a"),
+            endpoint=Endpoint(backend="b", url="u", model="m"),
         ),
         problems=problems(2),
     )

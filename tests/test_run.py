@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
+from pfh.commands.compare import compare
+from pfh.commands.requests import CompareSpec
 from pfh.commands.run import execute
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
@@ -175,6 +178,37 @@ def test_a_run_measures_trains_measures_again_and_reports(whole):
     assert (whole / "store" / "artifacts" / "training").is_dir()
     assert (whole / "out" / "model" / "adapter_model.safetensors").is_file()
     assert "What changed against the start" in (whole / "out" / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("measured", ["in the store of the run", "again, in another store", "as the run's folder"])
+def test_compare_says_of_the_models_of_a_run_what_the_run_says(run, spec, whole, tmp_path, measured):
+    ran = read_results(whole / "out" / "results.json")
+    stage = ran.stages[0]
+    models = stage.before.path, stage.after.path
+    if measured == "as the run's folder":
+        models = models[0], str(whole / "out")
+    request = CompareSpec(models=models, evals=spec.evals, domain=spec.domain, limit=spec.limit, seed=spec.seed)
+    store = Store(tmp_path / "store" if measured == "again, in another store" else whole / "store")
+    compared = compare(request, plugins=Plugins(), store=store, progress=Silent(), output=tmp_path / "out").results
+    assert compared.provenance == ran.provenance
+    (of_run,), (of_compare,) = stage.families, compared.stages[0].families
+    assert of_compare.comparisons == of_run.comparisons
+    assert of_compare.findings == of_run.findings
+    assert of_compare.plots == of_run.plots
+    of_training = [table for table in of_run.tables if table.title == "Contamination"]
+    assert of_training
+    assert of_compare.tables == tuple(table for table in of_run.tables if table not in of_training)
+
+
+def test_a_stage_says_what_its_training_rests_on(whole):
+    stage = read_results(whole / "out" / "results.json").stages[0]
+    assert stage.provenance.keys() == {"methods:dpo", "domains:coin", "trl", "accelerate"}
+    assert stage.provenance["trl"] == version("trl")
+
+
+def test_what_is_stored_cannot_be_trained(run, spec, whole, tmp_path):
+    with pytest.raises(UserError, match="out holds stored answers, which cannot be trained"):
+        run(dataclasses.replace(spec, model=str(whole / "out")), whole / "store", tmp_path / "again")
 
 
 def test_the_same_spec_again_computes_nothing_and_says_so(run, spec, whole, tmp_path):

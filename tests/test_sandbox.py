@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pfh.errors import UserError
+from pfh.errors import StepFailedError, UserError
 from pfh.sandbox import (
     UNSAFE_VARIABLE,
     Job,
@@ -25,6 +26,7 @@ from pfh.sandbox import (
     run_many,
     run_python,
     run_tests,
+    running,
     warm,
 )
 
@@ -399,3 +401,80 @@ def test_no_program_prints_or_returns_what_it_does_not_know(pieces: list[str]):
     assert "62710561" not in outcome.stdout  # the square of the input
     tests = UnitTests(script="assert square(7919) == 62710561", names=("square",))
     assert run_tests(code, tests, limits=limits).status != "ok"
+
+
+def test_a_right_program_whose_sandbox_is_killed_is_run_again_in_a_fresh_one():
+    run_python("")
+    killer = threading.Timer(0.2, lambda: warm._zygotes[True, ()]._process.kill())
+    killer.start()
+    with Program("import time\ntime.sleep(.6)\nprint(int(input()) ** 2)") as program:
+        outcomes = [program.run("3"), program.run("4")]
+    assert [(outcome.status, outcome.stdout) for outcome in outcomes] == [("ok", "9\n"), ("ok", "16\n")]
+
+
+def test_functions_whose_sandbox_is_killed_are_tested_again():
+    run_python("")
+    killer = threading.Timer(0.2, lambda: warm._zygotes[True, ()]._process.kill())
+    killer.start()
+    outcome = run_tests("import time\ndef add(a, b): time.sleep(.3); return a + b", ADD_TESTS)
+    assert outcome.status == "ok"
+
+
+def test_a_sandbox_that_ends_again_fails_the_step_and_scores_nothing(monkeypatch: pytest.MonkeyPatch):
+    def lost(**_: object) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours
+
+    monkeypatch.setattr(running, "open_job", lost)
+    with pytest.raises(StepFailedError, match="nothing was scored"):
+        run_python("print(1)")
+    with pytest.raises(StepFailedError, match="nothing was scored"):
+        run_tests("def add(a, b): return a + b", ADD_TESTS)
+
+
+def test_a_program_that_ends_its_own_tests_early_has_failed_them():
+    outcome = run_tests("import os\ndef add(a, b): os._exit(0)", ADD_TESTS)
+    assert outcome.status == "error"
+
+
+def test_memory_shared_by_processes_counts():
+    code = (
+        "import mmap, os, time\nfor _ in range(5):\n  if os.fork() == 0:\n    m = mmap.mmap(-1, 100 << 20)\n"
+        "    for k in range(0, 100 << 20, 4096): m[k] = 1\n    time.sleep(1)\n    os._exit(0)\ntime.sleep(1.2)"
+    )
+    assert run_python(code, limits=TIGHT).status == "memory"
+
+
+def test_memory_that_processes_share_counts_once():
+    code = (
+        "import mmap, os, time\nm = mmap.mmap(-1, 90 << 20)\nfor k in range(0, 90 << 20, 4096): m[k] = 1\n"
+        "for _ in range(5):\n  if os.fork() == 0:\n    s = sum(m[k] for k in range(0, 90 << 20, 4096))\n"
+        "    time.sleep(.3)\n    os._exit(0)\nfor _ in range(5): os.wait()\nprint('shared')"
+    )
+    assert run_python(code, limits=replace(TIGHT, seconds=10, cpu_seconds=10)).stdout == "shared\n"
+
+
+def test_processor_time_is_that_of_all_processes_together():
+    code = "import os\nfor _ in range(2): os.fork()\nwhile True: pass"
+    outcome = run_python(code, limits=replace(TIGHT, seconds=30, cpu_seconds=1))
+    assert (outcome.status, outcome.seconds < 8) == ("timeout", True)
+
+
+def test_a_program_cannot_make_its_supervisor_wait_for_output_that_was_taken_back():
+    code = (
+        "import os, time\nr = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\nend = time.time() + 1\n"
+        "while time.time() < end:\n  os.write(1, b'x')\n  try: os.read(r, 1)\n  except BlockingIOError: pass\n"
+        "while True: time.sleep(1)"
+    )
+    outcome = run_python(code, limits=TIGHT)
+    assert (outcome.status, outcome.seconds < 4) == ("timeout", True)
+
+
+def test_buffers_of_sockets_stay_small_and_sessions_are_not_left():
+    code = (
+        "import os, socket\na, b = socket.socketpair()\nfor name in ('SO_SNDBUF', 'SO_RCVBUF'):\n"
+        "  try: a.setsockopt(socket.SOL_SOCKET, getattr(socket, name), 1 << 24)\n  except OSError: print('refused')\n"
+        "try: os.setsid()\nexcept OSError: print('refused')\na.send(b'x'); print(b.recv(1))"
+    )
+    assert run_python(code).stdout == "refused\nrefused\nrefused\nb'x'\n"

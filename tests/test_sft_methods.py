@@ -95,7 +95,7 @@ def logprobs(model, tokenizer, example: Example) -> np.ndarray:
 
     prompt = "".join(f"<|im_start|>user\n{turn['content']}<|im_end|>\n" for turn in example.problem.messages)
     prompt += "<|im_start|>assistant\n"
-    whole = tokenizer(f"{prompt}{example.completion}<|im_end|>\n", add_special_tokens=False)["input_ids"]
+    whole = tokenizer(f"{prompt}{example.completion}<|im_end|>", add_special_tokens=False)["input_ids"]
     start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     with torch.no_grad():
         logits = model(torch.tensor([whole])).logits[0].double().numpy()

@@ -86,7 +86,7 @@ def logprob(model, tokenizer, problem: Problem, completion: str) -> float:
     import torch
 
     prompt = f"<|im_start|>user\n{problem.messages[0]['content']}<|im_end|>\n<|im_start|>assistant\n"
-    whole = tokenizer(f"{prompt}{completion}<|im_end|>\n", add_special_tokens=False)["input_ids"]
+    whole = tokenizer(f"{prompt}{completion}<|im_end|>", add_special_tokens=False)["input_ids"]
     start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     with torch.no_grad():
         logits = model(torch.tensor([whole])).logits[0].double().numpy()
@@ -100,6 +100,23 @@ def test_an_answer_that_is_the_ground_truth_gives_no_pair():
     own = list(players("bee\n")(samples=1, checkpoint=START, problems=PROBLEMS))
     own[1] = dataclasses.replace(own[1], completion="wasp")
     assert spin.self_play(examples, own[:3]) == (spin.Pair(problem=PROBLEMS[1], chosen="bee", rejected="wasp"),)
+
+
+def test_an_answer_that_the_length_limit_cut_is_rejected_as_cut():
+    examples = [Example(problem=PROBLEMS[0], completion="bee")]
+    (own,) = players("so let us see")(samples=1, checkpoint=START, problems=PROBLEMS[:1])
+    (pair,) = spin.self_play(examples, [dataclasses.replace(own, truncated=True)])
+    assert pair.rejected_cut
+
+
+def test_the_authors_schedule_over_the_iterations():
+    """finetune.sh, finetune_iter1.sh, finetune_iter2.sh and finetune_iter3.sh of github.com/uclaml/SPIN."""
+    options = spin.Options(learning_rate=5e-7, beta=0.1, progression="authors")
+    played = [spin.for_iteration(options, iteration) for iteration in (1, 2, 3, 4, 5)]
+    assert [one.learning_rate for one in played] == pytest.approx([5e-7, 5e-7, 1e-7, 1e-7, 1e-7])
+    assert [one.beta for one in played] == pytest.approx([0.1, 0.1, 0.1, 5.0, 5.0])
+    same_in_all = options.model_copy(update={"progression": "constant"})
+    assert spin.for_iteration(same_in_all, 4) == same_in_all
 
 
 def test_the_loss_is_that_of_the_paper_in_a_later_iteration(tiny_llama_path, tmp_path):
@@ -137,19 +154,10 @@ def test_the_first_iteration_is_dpo_with_the_models_own_answers_rejected(tiny_ll
     options = dpo.Options(**SMALL, optimizer="rmsprop")
     pairs = [dpo.Pair(problem=problem, chosen="bee", rejected=f"sea {problem.id}") for problem in PROBLEMS]
 
-    def build(batch_size: int, gradient_accumulation: int):
-        arguments = trainer_arguments(
-            options,
-            output_dir=tmp_path / "dpo",
-            seed=0,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments):
         return dpo.dpo_trainer(spec.checkpoint, pairs, options, arguments)
 
-    trained = train_resumably(
-        build, output_dir=tmp_path / "dpo", batch_size=4, gradient_accumulation=1, progress=spec.progress
-    )
+    trained = train_resumably(dataclasses.replace(spec, output_dir=tmp_path / "dpo", options=options), build)
     expected = save_trained(trained.trainer, tmp_path / "expected", merge_into=spec.checkpoint)
     assert same(weights(result.path), weights(expected))
     assert not same(weights(result.path), weights(tiny_llama_path))

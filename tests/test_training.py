@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import math
 from pathlib import Path
@@ -18,9 +19,9 @@ from pfh.kit.training import (
     lora_config,
     save_trained,
     train_resumably,
-    trainer_arguments,
 )
 from pfh.progress import Silent
+from pfh.testing import training_spec
 
 from tests.tiny import tiny_adapter, tiny_llama
 
@@ -35,7 +36,7 @@ class Log(Silent):
         self.lines.append(line)
 
 
-def trainer_for(model_path: Path, output_dir: Path, options: TrainingOptions):
+def trainer_for(model_path: Path, options: TrainingOptions):
     """Return a builder of SFT trainers, and the list of (batch size, accumulation) that it was called with."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -49,12 +50,9 @@ def trainer_for(model_path: Path, output_dir: Path, options: TrainingOptions):
         for number in range(EXAMPLES)
     ]
 
-    def build(batch_size: int, gradient_accumulation: int):
-        calls.append((batch_size, gradient_accumulation))
+    def build(arguments):
+        calls.append((arguments["per_device_train_batch_size"], arguments["gradient_accumulation_steps"]))
         model, tokenizer = load_for_training(Checkpoint(name="tiny", path=model_path, fingerprint="x"))
-        arguments = trainer_arguments(
-            options, output_dir=output_dir, seed=0, batch_size=batch_size, gradient_accumulation=gradient_accumulation
-        )
         return SFTTrainer(
             model=model,
             args=SFTConfig(**arguments, max_length=options.max_length),
@@ -66,24 +64,21 @@ def trainer_for(model_path: Path, output_dir: Path, options: TrainingOptions):
     return build, calls
 
 
+def stage(output_dir: Path, options: TrainingOptions, **fields):
+    return dataclasses.replace(training_spec(output_dir, options=options), **fields)
+
+
 def run(model_path: Path, output_dir: Path, spoil=None, progress=None, **changes):
     options = TrainingOptions(**{"batch_size": 4, "lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2} | changes)
-    build, calls = trainer_for(model_path, output_dir, options)
+    build, calls = trainer_for(model_path, options)
 
-    def build_spoiled(batch_size: int, gradient_accumulation: int):
-        trainer = build(batch_size, gradient_accumulation)
+    def build_spoiled(arguments):
+        trainer = build(arguments)
         if spoil:
             spoil(trainer)
         return trainer
 
-    trained = train_resumably(
-        build_spoiled,
-        output_dir=output_dir,
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=progress or Silent(),
-    )
-    return trained, calls
+    return train_resumably(stage(output_dir, options, progress=progress or Silent()), build_spoiled, folder=""), calls
 
 
 def raise_at(step: int, error: Exception, when=lambda trainer: True):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, PfhError, out_of_resources
-from pfh.text import printable
+from pfh.text import printable, redacted
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _kept(error: Exception, called: Invocation) -> str:
     """Save the traceback; return where, as the end of a line."""
     from pfh.store.store import default_root
 
-    text = "".join(traceback.format_exception(error))
+    text = redacted("".join(traceback.format_exception(error)))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06}.txt"
     for folder in ((called.store or default_root()) / "logs", Path(tempfile.gettempdir())):
         try:
@@ -96,6 +96,6 @@ def _kept(error: Exception, called: Invocation) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    line = printable(" ".join(message.replace("Value error, ", "").split()), lines=False)
+    line = printable(redacted(" ".join(message.replace("Value error, ", "").split())), lines=False)
     print(f"pfh: {line}", file=sys.stderr)
     return code

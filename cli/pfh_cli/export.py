@@ -9,6 +9,7 @@ import typer
 from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
+from pfh_cli.completion import plugin_names
 from pfh_cli.flags import Debug, StoreFolder
 
 
@@ -25,14 +26,24 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", help="Folder to write to, a folder a model in it.")
     ] = Path("pfh-export"),
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="READER",
+            help="Whose log format to write.",
+            show_default="the one that can be written",
+            autocompletion=plugin_names("readers"),
+        ),
+    ] = None,
     store: StoreFolder = None,
     debug: Debug = False,
 ) -> None:
-    """Write stored results as lm-eval sample logs: samples_TASK_DATE.jsonl and results_DATE.json."""
+    """Write stored results as the log of another tool, a folder a model."""
     called = invocation(context)
     called.debug, called.store = debug, store
+    from pfh.commands.exporting import export_subject
     from pfh.commands.subjects import open_subject
-    from pfh.logs.export import export_lm_eval
     from pfh.progress import Silent
     from pfh.registry.plugins import Plugins
     from pfh.steps.session import Session
@@ -45,11 +56,4 @@ def export(
         side = open_subject(text, session)
         if side.checkpoint is not None:
             raise UserError(f"{text} is a model: measure it with pfh eval, and export the folder that it writes.")
-        settings = {name: told for family in side.families.values() for name, told in family.settings.items()}
-        try:
-            folder = export_lm_eval(
-                output, side.model.name, [family.evaluation for family in side.families.values()], settings
-            )
-        except OSError as error:
-            raise UserError(f"{output} cannot be written ({error.strerror}); name another with --output.") from error
-        print(folder)
+        print(export_subject(side, output, session.plugins, format_))

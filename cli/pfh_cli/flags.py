@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MODEL_HELP = (
     "Hub id, folder, GGUF file or adapter; safe or base for the embedded model; the folder of an earlier run; "
-    "lm-eval:FOLDER or inspect:FILE for a log."
+    "a log of another tool (READER:PATH where the path alone does not tell)."
 )
 
 

@@ -16,11 +16,13 @@ from pfh_cli.compare import compare
 from pfh_cli.doctor import doctor
 from pfh_cli.eval import evaluate
 from pfh_cli.export import export
+from pfh_cli.gate import gate
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.report import report
 from pfh_cli.run import run
 from pfh_cli.startup import coerce_only_what_is_given
+from pfh_cli.verify import verify
 
 # Plain help: the styled one imports Rich, which doubles the time that `pfh --help` takes.
 app = typer.Typer(
@@ -33,7 +35,9 @@ app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
 app.command("report")(report)
+app.command("gate")(gate)
 app.command("export")(export)
+app.command("verify")(verify)
 app.command("list-plugins")(list_plugins)
 app.command("new-plugin")(new_plugin)
 app.command("doctor")(doctor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -71,9 +70,11 @@ def _show_summary(folders: list[Path], opened: list[RunResults], *, as_json: boo
     for folder, results in zip(folders, opened, strict=True):
         if not results.stages:
             raise UserError(f"{folder} holds one model measured by itself, which changed nothing: leave it out.")
+    from pfh.text import json_text
+
     summaries = [summarize(results) for results in opened]
     if as_json:
-        print(json.dumps([asdict(summary) for summary in summaries], ensure_ascii=False, indent=1))
+        print(json_text([asdict(summary) for summary in summaries], indent=1))
         return
     print_summaries(summaries, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE))
 

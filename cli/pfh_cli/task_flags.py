@@ -36,9 +36,8 @@ def as_options(
     Raises:
         UserError: no family of `evals` has an option that was given.
     """
-    from pfh.logs import READERS
-
-    families = [choice.family for choice in evals if choice.family not in READERS]
+    readers = plugins.catalogue.names("readers")
+    families = [choice.family for choice in evals if choice.family not in readers]
     given = {
         "tasks": tasks,
         "num_fewshot": None if num_fewshot is None else str(num_fewshot),

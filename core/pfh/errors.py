@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 EXIT_FELL_SHORT = 1
@@ -14,6 +15,10 @@ EXIT_USER = 2
 
 
 EXIT_STEP_FAILED = 3
+
+
+_SAID = 200
+"""Characters of a parser's message that are quoted."""
 
 
 class PfhError(Exception):
@@ -40,6 +45,18 @@ class StepFailedError(PfhError):
     """A step could not finish (exit code 3); what it had stored is kept, and the message says what to change."""
 
 
+class NotNumbersError(StepFailedError):
+    """A model's outputs are NaN: benchmarks become ERROR with this message as the reason, never a score."""
+
+    def __init__(self, precision: str = "") -> None:
+        where = f" in {precision}" if precision else ""
+        overflow = "it overflows in this precision (try --dtype bfloat16), or " if precision == "float16" else ""
+        super().__init__(
+            f"The model's outputs are not numbers (NaN){where}: {overflow}its weights are broken, as after a diverged "
+            "training."
+        )
+
+
 class StartAgainError(StepFailedError):
     """A training in several processes ran out of something: started again, it goes on with less of it."""
 
@@ -48,6 +65,27 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `known`, or an empty string."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def reading(what: str, remedy: str) -> Iterator[None]:
+    """Turn whatever goes wrong while somebody's file or folder is read into one line of the user's.
+
+    The one boundary around a kind of input: parsers raise what they like, and no list of their exceptions is whole.
+
+    Raises:
+        UserError: anything but what pfh itself said, or what ran out on this machine.
+    """
+    try:
+        yield
+    except PfhError:
+        raise
+    except Exception as error:
+        if out_of_resources(error) and not isinstance(error, MemoryError):
+            raise
+        lines = str(error).strip().splitlines() or [""]
+        said = f"{type(error).__name__}: {lines[0][:_SAID]}" if lines[0] else type(error).__name__
+        raise UserError(f"{what} cannot be read ({said}): {remedy}.") from error
 
 
 def out_of_resources(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 
@@ -20,6 +21,12 @@ _INVISIBLE = re.compile(
 
 
 _BREAKS = re.compile("[\t\n]")
+_SECRET_VARIABLES = ("OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "ANTHROPIC_API_KEY")
+_SHORTEST_SECRET = 6
+_LOGIN_IN_URL = re.compile(r"(\w://)[^\s/@]+@")
+_KEY_IN_URL = re.compile(
+    r"([?&][\w.-]*(?:key|token|secret|password|passwd|auth|sig|signature|credential)[\w.-]*=)[^&\s]+", re.IGNORECASE
+)
 
 
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
@@ -49,6 +56,23 @@ def json_ready(value: object) -> object:
     return value
 
 
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return `value` as strict JSON: UTF-8 can hold every string of it, no number is NaN or infinite.
+
+    Characters that a terminal or a reader's eye would act on stand as their escapes, which mean the same in JSON.
+    """
+    text = json.dumps(json_ready(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    return _INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
+
+
+def redacted(text: str) -> str:
+    """Return `text` without secrets: logins and keys in URLs, and the values of the variables that hold keys."""
+    for name in _SECRET_VARIABLES:
+        if len(value := os.environ.get(name, "")) >= _SHORTEST_SECRET:
+            text = text.replace(value, "***")
+    return _KEY_IN_URL.sub(r"\1***", _LOGIN_IN_URL.sub(r"\1***@", text))
+
+
 def script_json(value: object) -> str:
     """Return `value` as JSON that may stand in an HTML `<script>`: no character of it can end or open an element."""
     return json.dumps(json_ready(value), ensure_ascii=True, separators=(",", ":")).translate(_MARKUP)
@@ -56,6 +80,14 @@ def script_json(value: object) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return match.group().encode("unicode_escape").decode("ascii")
+
+
+def behind_thought(completion: str) -> str:
+    """Return what a reasoning model says after its last thought; nothing where the thought never ends."""
+    _, ended, said = completion.rpartition("</think>")
+    if ended:
+        return said
+    return "" if "<think>" in completion else completion
 
 
 def storable(text: str) -> str:

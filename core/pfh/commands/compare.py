@@ -4,67 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.commands.evaluate import chosen_families, open_asked_domain
-from pfh.commands.families import compare_family, paired_benchmarks
-from pfh.commands.matching import matched
-from pfh.commands.outcomes import RunOutcome, exit_code, folder_name, provenance, write_outputs
+from pfh.commands.comparison import Compared, by_stage, compare_subjects
+from pfh.commands.measuring import asked, measured, open_asked
+from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
 from pfh.commands.requests import CompareSpec, fill_options
-from pfh.commands.subjects import Subject, measured, open_subject
+from pfh.commands.subjects import Subject
 from pfh.errors import UserError
-from pfh.hooks.evaluation import Benchmark
-from pfh.hooks.launchers import EvalChoice
-from pfh.hooks.tables import LongTable
+from pfh.hooks.meanings import Draws, values
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
-from pfh.results.records import FamilyRecord, RunResults, StageRecord
+from pfh.results.records import RunResults
 from pfh.results.verdict import headline
+from pfh.steps.evaluation import Question
 from pfh.steps.session import Session
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pfh.steps.domains import OpenDomain
-
 
 OTHER_BATCH_TOKENS = 2048
 """Token budget of a batch when a model is measured once more for the noise floor; a backend's own budget is larger."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Measuring:
-    """What every measurement of a comparison needs."""
-
-    spec: CompareSpec
-    choices: tuple[EvalChoice, ...]
-    options: Mapping[str, BaseModel | None]
-    ground: OpenDomain | None
-
-    def of(self, subject: Subject, session: Session, seed: int, against: Subject | None = None) -> Subject:
-        return measured(
-            subject,
-            session,
-            self.choices,
-            options=self.options,
-            ground=self.ground,
-            limit=self.spec.limit,
-            seed=seed,
-            against=against,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Compared:
-    """The first model against one other."""
-
-    stage: StageRecord
-    pairs: Mapping[str, list[tuple[Benchmark, Benchmark]]]
-    long_tables: Mapping[str, tuple[LongTable, ...]]
-    notes: tuple[str, ...]
 
 
 def compare(
@@ -81,47 +44,47 @@ def compare(
     options = fill_options(spec, plugins)
     session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
     try:
-        opened = _opened(spec, session)
-        measuring = _Measuring(
-            spec=spec,
-            choices=chosen_families(spec, opened),
-            options=options,
-            ground=open_asked_domain(spec, session, options),
-        )
-        by_seed = [_all_measured(opened, measuring, session, seed) for seed in _seeds(spec)]
-        again = _measured_again(by_seed, measuring, session) if spec.noise_floor else None
+        opened = _opened(spec, session, options)
+        questions = asked(spec, session, opened, options)
+        by_seed = [_all_measured(opened, session, _under(seed, questions)) for seed in _seeds(spec)]
+        again = _measured_again(by_seed, questions, session) if spec.noise_floor else None
     finally:
         session.release()
     for note in dict.fromkeys(note for subject in by_seed[0] for note in subject.notes):
         progress.say(note)
-    compared = [_against_first(place, by_seed, again, plugins, options, spec) for place in range(1, len(opened))]
+    compared = [
+        compare_subjects(
+            [(subjects[0], subjects[place]) for subjects in by_seed],
+            plugins,
+            questions,
+            seed=spec.seed,
+            again=again,
+            allow_mismatch=spec.allow_mismatch,
+        )
+        for place in range(1, len(opened))
+    ]
     stages = tuple(each.stage for each in compared)
     results = RunResults(
         title=f"{', '.join(subject.model.name for subject in opened[1:])} against {opened[0].model.name}",
-        headline=_headline(stages),
+        headline=" ".join(headline((stage,)) for stage in stages),
         start=opened[0].label,
         seed=_seeds(spec)[0],
         limit=spec.limit,
-        provenance=provenance(spec, session, by_seed[0]),
+        provenance=provenance(spec, session, by_seed[0], questions),
         notes=_notes(spec, by_seed, compared),
         stages=stages,
     )
-    folder = output or Path("pfh-results") / folder_name("compare", opened, spec)
-    pairs = {(number, name): rows for number, each in enumerate(compared) for name, rows in each.pairs.items()}
-    tables = {(number, name): rows for number, each in enumerate(compared) for name, rows in each.long_tables.items()}
-    write_outputs(folder, results, pairs, tables)
-    rows = [(family.family, row) for stage in stages for family in stage.families for row in family.comparisons]
-    return RunOutcome(results=results, folder=folder, exit_code=exit_code(spec, rows))
+    names = [Path(subject.model.name).name for subject in opened]
+    folder = output or default_folder(spec, "compare", *names[:3])
+    return write_outcome(spec, results, folder, *by_stage(compared))
 
 
 def _seeds(spec: CompareSpec) -> tuple[int, ...]:
     return tuple(dict.fromkeys(spec.seeds)) or (spec.seed,)
 
 
-def _opened(spec: CompareSpec, session: Session) -> list[Subject]:
-    subjects = [
-        open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle) for text in spec.models
-    ]
+def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel | None]) -> list[Subject]:
+    subjects = [open_asked(text, spec, session, options) for text in spec.models]
     if spec.noise_floor and subjects[0].checkpoint is None:
         raise UserError(f"--noise-floor measures the first model once more, so {subjects[0].text} must be a model.")
     stored = [subject.text for subject in subjects if subject.checkpoint is None]
@@ -139,7 +102,11 @@ def _renamed(subject: Subject) -> Subject:
     )
 
 
-def _all_measured(subjects: Sequence[Subject], measuring: _Measuring, session: Session, seed: int) -> list[Subject]:
+def _under(seed: int, questions: Sequence[Question]) -> list[Question]:
+    return [dataclasses.replace(question, seed=seed) for question in questions]
+
+
+def _all_measured(subjects: Sequence[Subject], session: Session, questions: Sequence[Question]) -> list[Subject]:
     """Measure every subject against the first, those that share a base one after the other: it is loaded once.
 
     What is stored comes before that: if it lacks what was asked for, nothing is measured in vain.
@@ -148,80 +115,35 @@ def _all_measured(subjects: Sequence[Subject], measuring: _Measuring, session: S
     order = sorted(range(len(subjects)), key=lambda place: (bases[place] is not None, bases.index(bases[place])))
     done: dict[int, Subject] = {}
     for place in order:  # of the models the first subject comes first: its base does
-        done[place] = measuring.of(subjects[place], session, seed, against=done.get(0))
+        done[place] = measured(subjects[place], session, questions, against=done.get(0))
     return [done[place] for place in range(len(subjects))]
 
 
-def _measured_again(by_seed: Sequence[Sequence[Subject]], measuring: _Measuring, session: Session) -> Subject:
+def _measured_again(by_seed: Sequence[Sequence[Subject]], questions: Sequence[Question], session: Session) -> Subject:
     """Measure the first model once more: under another seed where its completions are sampled, else other batches."""
-    first, spec = by_seed[0][0], measuring.spec
+    first = by_seed[0][0]
     if len(by_seed) > 1:
         return by_seed[1][0]
-    sampled = [getattr(options, "temperature", 0) for options in measuring.options.values()]
-    if any(sampled):
+    if any(values(question.options, Draws.COMPLETIONS) for question in questions):
         session.progress.say(f"noise floor: measuring {first.model.name} again with another seed")
-        return measuring.of(first, session, spec.seed + 1)
+        return measured(first, session, [dataclasses.replace(each, seed=each.seed + 1) for each in questions])
     session.release()
     session.progress.say(f"noise floor: measuring {first.model.name} again in other batches")
     other = Session(
         plugins=session.plugins,
         store=session.store,
         progress=session.progress,
-        backend=spec.backend,
-        dtype=spec.dtype,
+        backend=session.backend,
+        dtype=session.dtype,
         batch_tokens=OTHER_BATCH_TOKENS,
     )
     try:
-        return measuring.of(first, other, spec.seed)
+        return measured(first, other, questions)
     finally:
         other.release()
 
 
-def _against_first(
-    place: int,
-    by_seed: Sequence[Sequence[Subject]],
-    again: Subject | None,
-    plugins: Plugins,
-    options: Mapping[str, BaseModel | None],
-    spec: CompareSpec,
-) -> _Compared:
-    """Compare the subject at `place` with the first, over all seeds."""
-    matches = [matched(subjects[0], subjects[place], allow_mismatch=spec.allow_mismatch) for subjects in by_seed]
-    before, after = by_seed[0][0], matches[0][0]
-    families = [name for name in before.families if name in after.families]
-    records: list[FamilyRecord] = []
-    long_tables = {}
-    for name in families:
-        pairs = [
-            (subjects[0].families[name], match[0].families[name])
-            for subjects, match in zip(by_seed, matches, strict=True)
-        ]
-        repeated = again.families[name].evaluation if again else None
-        others = {
-            each: (before.families[each].evaluation, after.families[each].evaluation)
-            for each in families
-            if each != name
-        }
-        record, long_tables[name] = compare_family(
-            name, pairs, repeated, others, plugins, options.get(f"evals:{name}"), spec.seed
-        )
-        records.append(record)
-    return _Compared(
-        stage=StageRecord(method="", before=before.model, after=after.model, families=tuple(records)),
-        pairs={
-            name: paired_benchmarks(before.families[name].evaluation, after.families[name].evaluation)
-            for name in families
-        },
-        long_tables=long_tables,
-        notes=tuple(note for _, told in matches for note in told),
-    )
-
-
-def _headline(stages: Sequence[StageRecord]) -> str:
-    return " ".join(headline((stage,)) for stage in stages)
-
-
-def _notes(spec: CompareSpec, by_seed: Sequence[Sequence[Subject]], compared: Sequence[_Compared]) -> tuple[str, ...]:
+def _notes(spec: CompareSpec, by_seed: Sequence[Sequence[Subject]], compared: Sequence[Compared]) -> tuple[str, ...]:
     notes = [f"{subject.model.name}: {note}" for subject in by_seed[0] for note in subject.notes]
     several = len(compared) > 1
     notes += [f"{each.stage.after.name}: {note}" if several else note for each in compared for note in each.notes]

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pfh.commands.subjects import StoredFamily, Subject
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark
+from pfh.statistics.paired import paired_benchmarks
 
 SHOWN = 6
-"""So many differences are told before the rest is counted."""
+"""Differences listed in an error; further ones are only counted."""
 
 
 REMEDY = "--allow-mismatch compares the documents that both have all the same."
@@ -19,8 +20,11 @@ REMEDY = "--allow-mismatch compares the documents that both have all the same."
 def matched(before: Subject, after: Subject, *, allow_mismatch: bool) -> tuple[Subject, tuple[str, ...]]:
     """Return `after` as it may be compared with `before`, and what a reader must know about the match.
 
+    Two models that were asked the same questions can only differ where a family answered them otherwise: no other
+    command would help, and the benchmarks concerned become an ERROR in the comparison.
+
     Raises:
-        UserError: they were measured differently and `allow_mismatch` is not set, or they share no benchmark.
+        UserError: what is stored was measured differently and `allow_mismatch` is not set, or they share no benchmark.
     """
     shared = [name for name in before.families if name in after.families]
     pairs = [
@@ -40,20 +44,19 @@ def matched(before: Subject, after: Subject, *, allow_mismatch: bool) -> tuple[S
         for what, name in _differences(before.families[family], after.families[family], x, y, checks_prompts):
             found.setdefault(what, []).append(name)
     differences = [f"{what} ({_listed(names, ', ')})" for what, names in found.items()]
-    if differences and not allow_mismatch:
+    if differences and not allow_mismatch and (before.checkpoint is None or after.checkpoint is None):
         raise UserError(f"{before.text} and {after.text} were measured differently: {_listed(differences)}. {REMEDY}")
     notes = [f"Measured differently: {_listed(differences)}."] if differences else []
     notes += _coverage(pairs, told=bool(differences))
     notes += _environments(before, after, shared)
-    if not differences:
+    if not allow_mismatch or not differences:
         return after, tuple(notes)
     families = {name: _aligned(before.families.get(name), family) for name, family in after.families.items()}
     return dataclasses.replace(after, families=families), tuple(notes)
 
 
 def _pairs(before: StoredFamily, after: StoredFamily) -> list[tuple[Benchmark, Benchmark]]:
-    later = {benchmark.name: benchmark for benchmark in after.evaluation.benchmarks}
-    return [(x, later[x.name]) for x in before.evaluation.benchmarks if x.name in later]
+    return paired_benchmarks(before.evaluation, after.evaluation)
 
 
 def _differences(

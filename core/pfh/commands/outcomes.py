@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pfh import __version__
-from pfh.commands.requests import MeasureSpec
 from pfh.commands.subjects import Subject
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
-from pfh.hooks.comparison import Comparison
-from pfh.hooks.evals import Analysis
 from pfh.hooks.evaluation import Benchmark
+from pfh.hooks.launchers import Request
 from pfh.results.long_tables import LongTables, write_long_tables
-from pfh.results.records import (
-    FamilyRecord,
-    RunResults,
-    write_results,
-)
-from pfh.statistics.single import Measurement
+from pfh.results.records import RunResults, write_results
+from pfh.steps.evaluation import Question
 from pfh.steps.session import Session
 from pfh.store.store import artifact_key
 
-if TYPE_CHECKING:
-    from pfh.hooks.comparison import Comparison
-
-
-PairedBenchmarks = Mapping[tuple[int, str], list[tuple[Benchmark, Benchmark]]]
+PairedBenchmarks = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
 """(Stage, family) to the benchmarks before and after."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome:
-    """What a run leaves."""
+    """What a command leaves."""
 
     results: RunResults
     folder: Path
@@ -45,9 +35,13 @@ class RunOutcome:
     exit_code: int
 
 
-def write_outputs(
-    folder: Path, results: RunResults, pairs: PairedBenchmarks, long_tables: LongTables | None = None
-) -> None:
+def write_outcome(
+    spec: Request,
+    results: RunResults,
+    folder: Path,
+    pairs: PairedBenchmarks | None = None,
+    long_tables: LongTables | None = None,
+) -> RunOutcome:
     """Write results.json, report.html and the long tables into `folder`.
 
     Raises:
@@ -58,37 +52,32 @@ def write_outputs(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_results(folder / "results.json", results)
-        write_report(folder / "report.html", results, pairs)
+        write_report(folder / "report.html", results, pairs or {})
         write_long_tables(folder, results, long_tables or {})
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --output.") from error
+    return RunOutcome(results=results, folder=folder, exit_code=_exit_code(spec, results))
 
 
-def family_record(
-    family: str, comparisons: tuple[Comparison, ...], analysis: Analysis, before_artifact: str, after_artifact: str
-) -> FamilyRecord:
-    """Return what the results hold of one family."""
-    return FamilyRecord(
-        family=family,
-        comparisons=comparisons,
-        tables=analysis.tables,
-        plots=analysis.plots,
-        findings=analysis.findings,
-        before_artifact=before_artifact,
-        after_artifact=after_artifact,
-    )
+def default_folder(spec: Request, *words: str) -> Path:
+    """Return a folder whose name tells what it holds, and is the same for the same command."""
+    name = "-".join([*words, artifact_key("results", {"spec": repr(spec)})[:8]])
+    return Path("pfh-results") / re.sub(r"[^\w.+-]+", "-", name)
 
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "lm-eval")
 
 
-def provenance(spec: MeasureSpec, session: Session, subjects: Sequence[Subject]) -> dict[str, str]:
-    """Return the versions that the figures rest on; of the libraries only where a model was run."""
+def provenance(
+    spec: Request, session: Session, subjects: Sequence[Subject], questions: Sequence[Question]
+) -> dict[str, str]:
+    """Return the versions that the figures rest on; of the backend and the libraries only where a model was run."""
     installed = session.plugins.catalogue.names("evals")
-    families = [name for name in subjects[0].families if name in installed]
-    used: list[tuple[Any, str]] = [("evals", name) for name in families]
+    used: list[tuple[Any, str]] = [("evals", name) for name in subjects[0].families if name in installed]
     ran = any(subject.checkpoint is not None for subject in subjects)
-    used += [("backends", spec.backend)] if ran else []
+    if ran:
+        used += [("domains", name) for name in {question.domain.name for question in questions if question.domain}]
+        used += [("backends", spec.backend)]
     return {
         "pfh": __version__,
         **{f"{kind}:{name}": session.plugins.catalogue.find(kind, name).code_version for kind, name in used},
@@ -98,16 +87,12 @@ def provenance(spec: MeasureSpec, session: Session, subjects: Sequence[Subject])
     }
 
 
-def folder_name(command: str, subjects: Sequence[Subject], spec: MeasureSpec) -> str:
-    """Return a folder name that tells what it holds, and the same for the same command."""
-    names = [Path(subject.model.name).name for subject in subjects]
-    words = [command, *names[:3], artifact_key(command, {"spec": repr(spec)})[:8]]
-    return re.sub(r"[^\w.+-]+", "-", "-".join(words))
-
-
-def exit_code(spec: MeasureSpec, rows: Iterable[tuple[str, Measurement | Comparison]]) -> int:
+def _exit_code(spec: Request, results: RunResults) -> int:
     """Return 2 if a benchmark could not be run that was asked for by name, 3 if one failed, else 0."""
-    statuses = {(family, row.status) for family, row in rows}
+    compared = [family for stage in results.stages for family in stage.families]
+    alone = [family for model in results.measured for family in model.families]
+    statuses = {(family.family, row.status) for family in compared for row in family.comparisons}
+    statuses |= {(family.family, row.status) for family in alone for row in family.benchmarks}
     named = {choice.family for choice in spec.evals if choice.benchmarks}
     if any(family in named and status == "NOT_RUN" for family, status in statuses):
         return EXIT_USER

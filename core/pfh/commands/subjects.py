@@ -5,25 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import UserError, did_you_mean
-from pfh.hooks.evals import Reference
+from pfh.errors import UserError
 from pfh.hooks.evaluation import Evaluation
-from pfh.hooks.launchers import EvalChoice
-from pfh.logs import is_log, log_files, looks_like, open_log
+from pfh.logs import ReaderOptions, log_files, log_fingerprint, log_path, named_reader, read_log, unknown_log
 from pfh.results.records import ModelRecord
 from pfh.results.stored import open_results
-from pfh.sources.fingerprints import fingerprint
-from pfh.steps.domains import OpenDomain
-from pfh.steps.evaluation import evaluate_family
+from pfh.starts.embedded import EMBEDDED_NAME
 from pfh.steps.session import Session
 from pfh.steps.starts import embedded_start, safe_start
 from pfh.store.evaluations import read_evaluation, without_garbage_collection, write_evaluation
-from pfh.store.store import MANIFEST, Artifact, Store, folder_code
+from pfh.store.store import MANIFEST, Artifact, Store
 
 if TYPE_CHECKING:
     from pfh.hooks.checkpoint import Checkpoint
@@ -65,95 +61,63 @@ class Subject:
     families: Mapping[str, StoredFamily] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     from_log: bool = False
+    curves: tuple[Mapping[str, float], ...] = ()
+    """What the training that led to it logged, a row an update; none where no training is known of."""
 
 
-def open_subject(text: str, session: Session, *, revision: str | None = None, allow_pickle: bool = False) -> Subject:
+def open_subject(
+    text: str,
+    session: Session,
+    *,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    readers: ReaderOptions | None = None,
+) -> Subject:
     """Find out what `text` names.
 
     Args:
         text: "safe", "base", a model (hub id, folder, GGUF file, adapter), the folder or results.json of an earlier
-            run, the key of a stored evaluation, "lm-eval:FOLDER" or "inspect:FILE".
+            run, the key of a stored evaluation, or another tool's log, as "READER:PATH" or as a path that one
+            reader knows.
         session: whose store is searched, and whose engine makes the SAFE start if it is not there yet.
         revision: of a hub id.
         allow_pickle: the user allowed weights that are not safetensors.
+        readers: options of the readers of logs.
 
     Raises:
         UserError: it is none of these, or cannot be read.
     """
     if text in ("safe", "base"):
         checkpoint = safe_start(session) if text == "safe" else embedded_start(session)
-        return _model_subject(text, checkpoint, f"{text.upper()}: the embedded model")
-    if is_log(text):
-        return _log_subject(text, session)
+        how = "after pfh's refusal tuning" if text == "safe" else "as it comes"
+        return model_subject(text, checkpoint, f"{text.upper()}: the embedded {EMBEDDED_NAME} {how}")
+    if reader := named_reader(text, session.plugins):
+        return _log_subject(text, reader, session, readers)
     path = Path(text.removesuffix(START)).expanduser()
-    if (path / _RESULTS).is_file() or (path.is_file() and path.suffix == ".json"):
+    if _holds_results(path / _RESULTS if path.is_dir() else path):
         return _results_subject(text, path, session.store)
     if _KEY.fullmatch(text) and not path.exists():
         family = _stored(text, session.store, f"The store {session.store.root} has no evaluation {text}.")
         model = ModelRecord(name=text, fingerprint=str(family.inputs.get("model", text)))
         families = {family.evaluation.family: family}
         return Subject(text=text, model=model, label=f"custom: the stored evaluation {text}", families=families)
-    if (hint := looks_like(path)) and not (path / "config.json").exists():
-        raise UserError(f"{text} looks like a log of another tool: write {hint}.")
+    if path.exists() and not _is_model(path):
+        return _log_subject(text, "", session, readers)
     from pfh.sources.models import resolve
 
     checkpoint = resolve(text, revision=revision, allow_pickle=allow_pickle, cache_dir=session.store.cache)
-    return _model_subject(text, _known_to_the_store(checkpoint, session.store), f"custom: {checkpoint.name}")
+    return model_subject(text, _known_to_the_store(checkpoint, session.store), f"custom: {checkpoint.name}")
 
 
-def measured(
-    subject: Subject,
-    session: Session,
-    choices: Sequence[EvalChoice],
-    *,
-    options: Mapping[str, Any],
-    ground: OpenDomain | None,
-    limit: int | None,
-    seed: int,
-    against: Subject | None = None,
-) -> Subject:
-    """Return `subject` with the families of `choices`, measured now or found; those of a stored subject as they are.
-
-    `against` is the measured subject that this one will be compared with.
-
-    Raises:
-        UserError: a stored subject lacks a family or a benchmark that was asked for.
-    """
-    families = {}
-    for choice in choices:
-        if subject.checkpoint is None:
-            families[choice.family] = _chosen(subject, choice)
-            continue
-        artifact, evaluation = evaluate_family(
-            session,
-            subject.checkpoint,
-            choice.family,
-            benchmarks=choice.benchmarks,
-            options=options[f"evals:{choice.family}"],
-            ground=ground,
-            limit=limit,
-            seed=seed,
-            reference=_reference(against, choice.family),
-        )
-        families[choice.family] = _opened(artifact, evaluation)
-    return dataclasses.replace(subject, families=families)
-
-
-def _reference(against: Subject | None, family: str) -> Reference | None:
-    stored = against.families.get(family) if against else None
-    if against is None or stored is None:
-        return None
-    return Reference(evaluation=stored.evaluation, artifact=stored.key, checkpoint=against.checkpoint)
-
-
-def _model_subject(text: str, checkpoint: Checkpoint, label: str) -> Subject:
+def model_subject(text: str, checkpoint: Checkpoint, label: str) -> Subject:
+    """Return a model that can be measured."""
     path = str(checkpoint.adapter or checkpoint.path)
     model = ModelRecord(name=checkpoint.name, fingerprint=checkpoint.fingerprint, path=path)
     return Subject(text=text, model=model, label=label, checkpoint=checkpoint)
 
 
 def _known_to_the_store(checkpoint: Checkpoint, store: Store) -> Checkpoint:
-    """Call weights that lie in the store what the run called them that made them: its evaluations are found then."""
+    """Give weights from the store the fingerprint that their run gave them, so that its evaluations are reused."""
     place = (checkpoint.adapter or checkpoint.path).resolve()
     for kind, path in (("training", place.parent), ("start", place)):
         if path.parent == (store.root / "artifacts" / kind).resolve() and place.name in ("weights", path.name):
@@ -164,12 +128,14 @@ def _known_to_the_store(checkpoint: Checkpoint, store: Store) -> Checkpoint:
 def _results_subject(text: str, path: Path, store: Store) -> Subject:
     results = open_results(path)
     at_start = text.endswith(START)
+    curves: tuple[Mapping[str, float], ...] = ()
     if results.measured:
         model = results.measured[0].model
         keys = {family.family: family.artifact for family in results.measured[0].families}
     elif results.stages:
         stage = results.stages[0 if at_start else -1]
         model = stage.before if at_start else stage.after
+        curves = () if at_start else tuple(_known(row) for row in stage.curves)
         keys = {each.family: each.before_artifact if at_start else each.after_artifact for each in stage.families}
     else:
         raise UserError(f"{path} holds the results of no model.")
@@ -182,24 +148,54 @@ def _results_subject(text: str, path: Path, store: Store) -> Subject:
         )
         for name, key in keys.items()
     }
-    return Subject(text=text, model=model, label=f"custom: {model.name}, stored in {path}", families=families)
+    return Subject(
+        text=text, model=model, label=f"custom: {model.name}, stored in {path}", families=families, curves=curves
+    )
 
 
-def _log_subject(text: str, session: Session) -> Subject:
+def _known(row: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _holds_results(file: Path) -> bool:
+    """Say whether a JSON file of any name begins as pfh's results do."""
+    if not (file.suffix == ".json" and file.is_file()):
+        return False
+    with file.open("rb") as stream:
+        return b'"schema_version"' in stream.read(200)
+
+
+def _is_model(path: Path) -> bool:
+    """Say whether a path that exists is to be taken for weights, and not for a log."""
+    if path.is_file():
+        return path.suffix in (".gguf", ".safetensors", ".bin", ".pt", ".pth")
+    return any((path / name).exists() for name in ("config.json", "adapter_config.json")) or any(path.glob("*.gguf"))
+
+
+def _log_subject(text: str, reader: str, session: Session, options: ReaderOptions | None) -> Subject:
     """Keep a log's samples in the store: it is read once, and reports and exports find them as they find pfh's own."""
-    store = session.store
-    files = log_files(text)
-    told = fingerprint(files, store.cache)
+    store, plugins = session.store, session.plugins
+    path = log_path(text, reader)
+    files = log_files(path)
+    asked = (reader,) if reader else tuple(plugins.catalogue.names("readers"))
+    told = log_fingerprint(path, files, store.cache)
+    inputs = {
+        "files": told,
+        "read": {name: plugins.catalogue.find("readers", name).code_version for name in asked},
+        "options": {name: chosen.model_dump(mode="json") for name, chosen in (options or {}).items() if chosen},
+    }
     fresh: dict[str, Evaluation] = {}
 
     def build(work: Path, folder: Path) -> None:
         with without_garbage_collection():
-            log = open_log(text)
-        fresh.update({_keep(store, told, each, log.settings): each for each in log.evaluations})
-        keys = list(fresh)
-        (folder / _LOG).write_text(json.dumps({"model": log.model, "notes": log.notes, "evaluations": keys}, indent=1))
+            found = read_log(path, files, plugins, readers=asked, options=options)
+        if found is None:
+            raise UserError(unknown_log(path, plugins, reader))
+        name, log = found
+        fresh.update({_keep(store, inputs, each, log.settings): each for each in log.evaluations})
+        about = {"reader": name, "model": log.model, "notes": log.notes, "evaluations": list(fresh)}
+        (folder / _LOG).write_text(json.dumps(about, indent=1))
 
-    inputs = {"files": told, "read": folder_code("logs")}
     artifact = store.make("log", inputs, build)
     about = json.loads((artifact.path / _LOG).read_bytes())
     if any(store.get("evaluation", key) is None for key in about["evaluations"]):
@@ -207,18 +203,19 @@ def _log_subject(text: str, session: Session) -> Subject:
         about = json.loads((store.make("log", inputs, build).path / _LOG).read_bytes())
     lost = f"{text} cannot be kept in the store {store.root}."
     opened = [_stored(key, store, lost, fresh.get(key)) for key in about["evaluations"]]
-    place = files[0].parent if len(files) > 1 else files[0]
     return Subject(
         text=text,
-        model=ModelRecord(name=about["model"], fingerprint=told, path=str(place)),
-        label=f"custom: {about['model']}, {text.partition(':')[0]} log {place}",
+        model=ModelRecord(name=about["model"], fingerprint=told, path=str(path)),
+        label=f"custom: {about['model']}, {about['reader']} log {path}",
         families={family.evaluation.family: family for family in opened},
         notes=tuple(about["notes"]),
         from_log=True,
     )
 
 
-def _keep(store: Store, told: str, evaluation: Evaluation, settings: Mapping[str, Mapping[str, str]]) -> str:
+def _keep(
+    store: Store, log: Mapping[str, Any], evaluation: Evaluation, settings: Mapping[str, Mapping[str, str]]
+) -> str:
     """Store one family of a log; return its key."""
 
     def build(work: Path, folder: Path) -> None:
@@ -226,7 +223,7 @@ def _keep(store: Store, told: str, evaluation: Evaluation, settings: Mapping[str
         own = {benchmark.name: settings.get(benchmark.name, {}) for benchmark in evaluation.benchmarks}
         (folder / _SETTINGS).write_text(json.dumps(own, indent=1))
 
-    inputs = {"log": told, "family": evaluation.family, "read": folder_code("logs")}
+    inputs = {"log": dict(log), "family": evaluation.family}
     return store.make("evaluation", inputs, build).key
 
 
@@ -234,11 +231,11 @@ def _stored(key: str, store: Store, missing: str, evaluation: Evaluation | None 
     artifact = store.get("evaluation", key)
     if artifact is None:
         raise UserError(missing)
-    return _opened(artifact, evaluation)
+    return opened_family(artifact, evaluation)
 
 
-def _opened(artifact: Artifact, evaluation: Evaluation | None = None) -> StoredFamily:
-    """Return what an artifact holds; `evaluation` saves reading the samples where they are at hand."""
+def opened_family(artifact: Artifact, evaluation: Evaluation | None = None) -> StoredFamily:
+    """Return the family that an artifact holds; `evaluation` saves reading the samples where they are at hand."""
     if evaluation is None:
         with without_garbage_collection():
             evaluation = read_evaluation(artifact.path)
@@ -249,34 +246,3 @@ def _opened(artifact: Artifact, evaluation: Evaluation | None = None) -> StoredF
         options = {f"option {name}": json.dumps(value) for name, value in (inputs.get("options") or {}).items()}
         settings = {benchmark.name: options for benchmark in evaluation.benchmarks}
     return StoredFamily(key=artifact.key, evaluation=evaluation, inputs=inputs, settings=settings)
-
-
-def _chosen(subject: Subject, choice: EvalChoice) -> StoredFamily:
-    if choice.family not in subject.families:
-        model = Path(subject.text.removesuffix(START)).expanduser() / "model"
-        hint = f" To measure the model that is in it, name {model}." if model.exists() else ""
-        raise UserError(
-            f"{subject.text} holds no evaluation of {choice.family!r}.{did_you_mean(choice.family, subject.families)} "
-            f"It holds {', '.join(subject.families)}.{hint}"
-        )
-    family = subject.families[choice.family]
-    if not choice.benchmarks:
-        return family
-    names = [benchmark.name for benchmark in family.evaluation.benchmarks]
-    for wanted in choice.benchmarks:
-        if not any(_is_part(name, wanted) for name in names):
-            raise UserError(
-                f"{subject.text} holds no benchmark {wanted!r} of {choice.family}.{did_you_mean(wanted, names)} "
-                f"It holds {', '.join(names)}."
-            )
-    kept = tuple(
-        benchmark
-        for benchmark in family.evaluation.benchmarks
-        if any(_is_part(benchmark.name, wanted) for wanted in choice.benchmarks)
-    )
-    return dataclasses.replace(family, evaluation=dataclasses.replace(family.evaluation, benchmarks=kept))
-
-
-def _is_part(name: str, wanted: str) -> bool:
-    """Say whether a benchmark was asked for: by its name, or by what its name begins with."""
-    return name == wanted or re.match(re.escape(wanted) + r"[^\w]", name) is not None

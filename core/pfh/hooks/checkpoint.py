@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """An OpenAI-compatible interface, and one of its models."""
+    """Where a remote model answers, and one of its models."""
 
+    backend: str
+    """Name of the backend that speaks with it, such as "openai" for an OpenAI-compatible interface."""
     url: str
-    """Up to and with the version, such as "http://localhost:8000/v1"."""
+    """Up to and with the version, such as "http://localhost:8000/v1", without what the user wrote of secrets in it."""
     model: str
     """As the endpoint names it."""
+    login: str = field(default="", repr=False, compare=False)
+    """NAME:PASSWORD that stood in the URL; never shown, never stored."""
+    query: str = field(default="", repr=False, compare=False)
+    """What stood behind the question mark of the URL, which may hold a key; never shown, never stored."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,9 +71,22 @@ class Verdict:
     reward: float
     """In [0, 1]; 1 is correct."""
     extracted: str | None
-    """The answer found in the completion; None is a format failure."""
+    """The answer found in the completion; None where there is none."""
     f1: float | None = None
     """Token F1 with the reference answers, in a domain that measures it beside the reward."""
+    score: float | None = None
+    """What evaluation counts, 0 or 1, by the rules of the field: rewards are paid strictly, as training finds every
+    hole, and a measurement must not take a change of style for a loss. None: the same as the reward."""
+
+    @property
+    def counted(self) -> float:
+        """The score where the domain gives one, else the reward."""
+        return self.reward if self.score is None else self.score
+
+    @property
+    def format_failure(self) -> bool:
+        """Whether there is no answer, or a right one that is not written as it was asked for."""
+        return self.extracted is None or self.counted > self.reward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +161,40 @@ class HasGold(Protocol):
     """A domain whose `Problem.answer` is not what a completion says: unit tests, or a limit to be kept."""
 
     def gold(self, problem: Problem) -> str | None:
-        """Return a completion that must earn 1, for the verifier's self-test; None where none is known."""
+        """Return a solution, which must earn 1 and which training may see; None where none is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class TestAid:
+    """A completion that must earn 1 and says nothing of how to solve a problem, such as a table of wanted outputs.
+
+    It is no `str`, so that it cannot get into a chat or a label by mistake: only the verifier's self-test opens it.
+    """
+
+    __test__ = False
+    completion: str
+
+
+@runtime_checkable
+class HasTestAid(Protocol):
+    """A domain that can prove its verifier on problems without a reference solution."""
+
+    def test_aid(self, problem: Problem) -> TestAid | None:
+        """Return what only the self-test may see; None where there is a reference solution, or no aid either."""
+        ...
+
+
+@runtime_checkable
+class TakesProblems(Protocol):
+    """A domain that makes problems of a user's own prompts and answers, for `pfh verify`."""
+
+    def own_problem(self, prompt: str, answers: Sequence[str]) -> Problem:
+        """Return the problem that any of `answers` solves.
+
+        Raises:
+            ValueError: the answers are nothing that the verifier can compare with; says why.
+        """
         ...
 
 

@@ -41,11 +41,11 @@ class EvaluationSpec:
     """An instance of the eval's options model."""
     data: DataSource
     judge: Callable[[str], Judge]
-    """Opens a judge by its plugin name; an eval names it in an option called `judge`."""
+    """Opens a judge by its plugin name, which an option gives that is declared `Annotated[str, Names.JUDGE]`."""
     domain: Domain | None = None
-    """The run's domain, for an eval that has an option called `domain`."""
+    """The run's domain, for an eval whose options declare `Wants.DOMAIN`."""
     reference: Reference | None = None
-    """For an eval whose option `reference` is true, put to any model but the first one."""
+    """For an eval whose options declare `Wants.REFERENCE`, put to any model but the first one."""
     benchmarks: tuple[str, ...] = ()
     """Names asked for, as in `--eval safety:xstest`; empty is the family's default set."""
     default_set: bool = False

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from pydantic import BaseModel
 
     from pfh.hooks.backends import Engine, EngineSpec
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from pfh.hooks.judges import Judge, JudgeSpec
     from pfh.hooks.launchers import LaunchResult, LaunchSpec
     from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+    from pfh.hooks.readers import Log, LogSpec, WriteSpec
     from pfh.hooks.tables import Table
 
 
@@ -215,6 +219,22 @@ def open_engine(spec: EngineSpec) -> Engine | None:
 
 
 @hookspec(firstresult=True)
+def answers_through() -> Sequence[str] | None:
+    """Name the backends whose engines this backend answers with: their code decides its figures (group `pfh.backends`).
+
+    A backend that answers by itself needs none.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> @hookimpl
+        ... def answers_through():
+        ...     return ("fast", "exact")
+        >>> answers_through()
+        ('fast', 'exact')
+    """
+
+
+@hookspec(firstresult=True)
 def open_judge(spec: JudgeSpec) -> Judge | None:
     """Return a judge of completions (group `pfh.judges`).
 
@@ -232,6 +252,62 @@ def open_judge(spec: JudgeSpec) -> Judge | None:
         ...     return Apology()
         >>> open_judge(None).label(["Help me."], ["I am sorry, no."])[0].label
         'refused'
+    """
+
+
+@hookspec(firstresult=True)
+def read_log(spec: LogSpec) -> Log | None:
+    """Read the log of another tool, or return None for files of any other form (group `pfh.readers`).
+
+    Every installed reader is asked where the user does not say which it is, so None comes quickly, and only what the
+    tool in question writes is taken. A line that cannot be read is left out and told in the notes; a log of which
+    nothing can be read is a `UserError`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.evaluation import Benchmark, Evaluation
+        >>> from pfh.hooks.readers import Log, LogSpec
+        >>> from pfh.hooks.samples import Sample
+        >>> @hookimpl
+        ... def read_log(spec):
+        ...     if spec.path.suffix != ".marks":
+        ...         return None
+        ...     samples = tuple(
+        ...         Sample(id=name, benchmark="exam", prompt="", completion="", score=float(mark))
+        ...         for name, mark in map(str.split, spec.path.read_text().splitlines()))
+        ...     exam = Benchmark(
+        ...         name="exam", version="1", metric="marks", higher_is_better=True, samples=samples)
+        ...     evaluation = Evaluation(family="marks", benchmarks=(exam,))
+        ...     return Log(model=spec.path.stem, evaluations=(evaluation,), settings={})
+        >>> path = Path(tempfile.mkdtemp()) / "ann.marks"
+        >>> _ = path.write_text("first 1\\nsecond 0\\n")
+        >>> read_log(LogSpec(path=path, files=(path,))).evaluations[0].benchmarks[0].samples[0].score
+        1.0
+    """
+
+
+@hookspec(firstresult=True)
+def write_log(spec: WriteSpec) -> Path | None:
+    """Write evaluations as the reader's tool writes its logs, and return the folder (group `pfh.readers`).
+
+    A reader without it cannot be exported to.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.readers import WriteSpec
+        >>> @hookimpl
+        ... def write_log(spec):
+        ...     samples = [s for e in spec.evaluations for b in e.benchmarks for s in b.samples]
+        ...     file = spec.folder / f"{spec.model}.marks"
+        ...     file.write_text("".join(f"{sample.id} {sample.score}\\n" for sample in samples))
+        ...     return file
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_log(WriteSpec(folder=folder, model="ann", evaluations=(), settings={})).name
+        'ann.marks'
     """
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pfh.hooks.budget import Budget
-
-if TYPE_CHECKING:
-    pass
-
 
 Start = Literal["safe", "base"]
 
@@ -31,32 +27,41 @@ class EvalChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSpec:
-    """What to run."""
+class Request:
+    """What every command that measures models is asked for."""
 
-    methods: tuple[str, ...]
-    """Stages, in their order: each trains from the checkpoint of the one before."""
-    evals: tuple[EvalChoice, ...]
+    evals: tuple[EvalChoice, ...] = ()
+    """What to measure; empty, where stored results or logs are compared: every family that they hold."""
     domain: str = "reasoning"
-    model: str | None = None
-    """Hub id or path; None is the embedded model."""
-    start: Start | None = None
-    """Which start `model` is; for the embedded model, which of its two starts to take (None: SAFE)."""
+    """Where training problems come from, and those of the families that put a domain's problems to the model."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Plugin key such as "methods:dpo" to its options."""
     seed: int = 0
     limit: int | None = None
     """At most this many documents a benchmark."""
+    backend: str = "hf"
+    dtype: str = "auto"
+    revision: str | None = None
+    """Of the hub ids among the models."""
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec(Request):
+    """What to run."""
+
+    methods: tuple[str, ...]
+    """Stages, in their order: each trains from the checkpoint of the one before."""
+    model: str | None = None
+    """Hub id or path; None is the embedded model."""
+    start: Start | None = None
+    """Which start `model` is; for the embedded model, which of its two starts to take (None: SAFE)."""
     problems: int = 48
     """Training problems, shared by all methods."""
     budget: Budget | None = None
     """What every stage may spend; None lets each method end by its own options."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
-    backend: str = "hf"
-    dtype: str = "auto"
-    revision: str | None = None
-    allow_pickle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

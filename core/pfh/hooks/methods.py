@@ -55,7 +55,7 @@ class StageSpec:
     """The stage's budget and what is spent of it; `pfh.kit.training.train_resumably` keeps to it."""
     progress: Progress = field(default_factory=Silent)
     teacher: Checkpoint | None = None
-    """The model that a method's option called `teacher` names."""
+    """The model that an option names which is declared `Annotated[str, Names.MODEL]`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Problem
 from pfh.kit.supervised import require_room
+from pfh.kit.tokens.taught import encode_completion, encode_prompt, end_of_turn, end_tokens
 from pfh.kit.training import TrainingOptions, load_for_training, lora_config, processes
 
 if TYPE_CHECKING:
@@ -25,6 +27,25 @@ class Pair:
     problem: Problem
     chosen: str
     rejected: str
+    rejected_cut: bool = False
+    """The length limit ended it: the model did not."""
+
+
+def check_pairs(pairs: Sequence[Pair]) -> None:
+    """Refuse pairs that teach nothing or the wrong thing.
+
+    Raises:
+        UserError: a chosen completion is empty, or the same as the rejected one.
+    """
+    for what, faulty in (
+        ("an empty chosen completion", [pair for pair in pairs if not pair.chosen.strip()]),
+        ("the same chosen and rejected completion", [pair for pair in pairs if pair.chosen == pair.rejected]),
+    ):
+        if faulty:
+            raise UserError(
+                f"{len(faulty)} of {len(pairs)} preference pairs have {what}, the first of them that of the problem "
+                f"{faulty[0].problem.id}: correct them or leave them out."
+            )
 
 
 def preference_trainer(
@@ -51,20 +72,31 @@ def preference_trainer(
         beta: strength of the pull towards the reference.
 
     Raises:
-        UserError: a prompt leaves no room for a completion.
+        UserError: a prompt leaves no room for a completion, or a pair teaches nothing.
     """
     from trl import DPOConfig, DPOTrainer
 
+    check_pairs(pairs)
     model, tokenizer = load_for_training(checkpoint)
     require_room(tokenizer, (pair.problem.messages for pair in pairs), options.max_length)
+    end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
     rows = [
         {
-            "prompt": list(pair.problem.messages),
-            "chosen": [{"role": "assistant", "content": pair.chosen}],
-            "rejected": [{"role": "assistant", "content": pair.rejected}],
+            "prompt_ids": encode_prompt(tokenizer, pair.problem.messages),
+            "chosen_ids": encode_completion(tokenizer, pair.problem.messages, pair.chosen, end),
+            "rejected_ids": encode_completion(
+                tokenizer, pair.problem.messages, pair.rejected, [] if pair.rejected_cut else end
+            ),
         }
         for pair in pairs
     ]
+
+    class OnTokens(DPOTrainer):  # type: ignore[misc] # TRL is untyped here
+        """Takes the rows as they are: TRL would render them anew, and end each with the template's end of turn."""
+
+        def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
+            return dataset
+
     config = DPOConfig(
         **arguments,
         beta=beta,
@@ -79,7 +111,7 @@ def preference_trainer(
         # Saves a second model when all weights train, and the repeats when an epoch follows.
         precompute_ref_log_probs=options.adapter == "full" or options.epochs > 1,
     )
-    return DPOTrainer(
+    return OnTokens(
         model=model,
         args=config,
         train_dataset=_dataset(rows, Path(arguments["output_dir"]) / "rows"),

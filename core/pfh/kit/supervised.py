@@ -14,7 +14,8 @@ from pfh.hooks.backends import Message
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import FORMS, Domain, Problem
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
-from pfh.kit.training import load_for_training, lora_config, save_trained, train_resumably, trainer_arguments
+from pfh.kit.tokens.taught import encode_completion, encode_prompt, end_of_turn, end_tokens
+from pfh.kit.training import load_for_training, lora_config, save_trained, train_resumably
 from pfh.kit.validation import ValidatedOptions, hold_back, validation_arguments
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ class Example:
 
     problem: Problem
     completion: str
-
-    @property
-    def answer(self) -> Message:
-        """The completion as the turn that follows the problem's messages."""
-        return {"role": "assistant", "content": self.completion}
 
 
 def check_demonstration(template: str) -> str:
@@ -130,29 +126,15 @@ def train_on(
         figures: the same in numbers, for the ledger.
     """
     options: SupervisedOptions = spec.options
-    output_dir = spec.output_dir / "trainer"
     taught, held_back = hold_back(examples, options, spec.seed)
 
-    def build(batch_size: int, gradient_accumulation: int) -> SFTTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=output_dir,
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> SFTTrainer:
         return sft_trainer(spec.checkpoint, taught, options, arguments, held_back)
 
-    trained = train_resumably(
-        build,
-        output_dir=output_dir,
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
-    chats = ((*example.problem.messages, example.answer) for example in examples)
-    cut = _longer(trained.trainer.processing_class, chats, options.max_length)
+    trained = train_resumably(spec, build)
+    tokenizer = trained.trainer.processing_class
+    end = end_of_turn(tokenizer, end_tokens(trained.trainer.model, tokenizer))
+    cut = sum(len(row["input_ids"]) > options.max_length for row in _rows(tokenizer, examples, end))
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
         phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, "examples": len(taught), **figures}),),
@@ -170,7 +152,8 @@ def sft_trainer(
 ) -> SFTTrainer:
     """Return TRL's trainer with the mean negative log-likelihood of the completions' tokens as its loss.
 
-    Prompts carry no loss. The end of the assistant's turn, as the chat template writes it, belongs to the completion.
+    Prompts carry no loss, and are those that the model is measured with. The end of the turn, at which generation
+    stops, belongs to the completion.
 
     Raises:
         UserError: a prompt alone fills `max_length`.
@@ -180,6 +163,7 @@ def sft_trainer(
 
     model, tokenizer = load_for_training(checkpoint)
     require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
+    end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
     config = SFTConfig(
         **arguments,
         **validation_arguments(options, arguments),
@@ -194,15 +178,23 @@ def sft_trainer(
     return SFTTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(_rows(examples)),
-        eval_dataset=Dataset.from_list(_rows(held_back)) if held_back else None,
+        train_dataset=Dataset.from_list(_rows(tokenizer, examples, end)),
+        eval_dataset=Dataset.from_list(_rows(tokenizer, held_back, end)) if held_back else None,
         processing_class=tokenizer,
         peft_config=lora_config(options, model),
     )
 
 
-def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:
-    return [{"prompt": list(example.problem.messages), "completion": [example.answer]} for example in examples]
+def _rows(
+    tokenizer: PreTrainedTokenizerBase, examples: Iterable[Example], end: Sequence[int]
+) -> list[dict[str, list[int]]]:
+    rows = []
+    for example in examples:
+        prompt = encode_prompt(tokenizer, example.problem.messages)
+        completion = encode_completion(tokenizer, example.problem.messages, example.completion, end)
+        mask = [0] * len(prompt) + [1] * len(completion)
+        rows.append({"input_ids": [*prompt, *completion], "completion_mask": mask})
+    return rows
 
 
 def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[Message]], max_length: int) -> None:
@@ -211,22 +203,9 @@ def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[
     Raises:
         UserError: there are such prompts.
     """
-    full = _longer(tokenizer, prompts, max_length - 1)
+    full = sum(len(encode_prompt(tokenizer, prompt)) >= max_length for prompt in prompts)
     if full:
         raise UserError(
             f"The prompts of {full} examples fill all of max_length={max_length}, so that nothing of their completions "
             "is left: raise max_length."
         )
-
-
-def _longer(tokenizer: PreTrainedTokenizerBase, chats: Iterable[Sequence[Message]], length: int) -> int:
-    """Return how many of `chats` have more than `length` tokens; one that ends with the user gets the prompt's end."""
-    return sum(
-        len(
-            tokenizer.apply_chat_template(
-                list(chat), add_generation_prompt=chat[-1]["role"] == "user", return_dict=False
-            )
-        )
-        > length
-        for chat in chats
-    )

@@ -6,13 +6,14 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Rollout
+from pfh.hooks.meanings import Learns, Names
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import Example, SupervisedOptions, train_on
 from pfh.sources.models import family
@@ -24,10 +25,9 @@ Relation = Literal["same", "other"]
 class TeacherOptions(SupervisedOptions):
     """Options of the methods that imitate a teacher."""
 
-    conversations: ClassVar[bool] = True
-    """They learn from conversations too (`pfh.steps.training.checks.check_no_conversations`)."""
+    learns: ClassVar[Learns] = Learns.CONVERSATIONS
 
-    teacher: str = Field(
+    teacher: Annotated[str, Names.MODEL] = Field(
         "",
         validate_default=True,
         description="the model that writes the completions: a hub id, a path or openai:MODEL@URL; needed",

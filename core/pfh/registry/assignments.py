@@ -17,8 +17,8 @@ def assign_options(given: Sequence[str], chosen: Sequence[Plugin], plugins: Plug
 
     Args:
         given: "key=value" is for every chosen method that has such an option (without a method: for every chosen
-            eval), "NAME.key=value" for the chosen plugin of that name, and "KIND:NAME.key=value" for one of two
-            plugins of one name.
+            eval, without either: for whatever was chosen), "NAME.key=value" for the chosen plugin of that name, and
+            "KIND:NAME.key=value" for one of two plugins of one name.
         chosen: the plugins of the run.
         plugins: to ask the plugins for their options.
 
@@ -53,9 +53,11 @@ def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
 
 def _methods_with(key: str, value: str, chosen: Sequence[Plugin], plugins: Plugins) -> list[Plugin]:
     fields = {plugin.key: _fields(plugin, plugins) for plugin in chosen}
-    methods = [plugin for plugin in chosen if plugin.kind == "methods"] or [
-        plugin for plugin in chosen if plugin.kind == "evals"
-    ]
+    methods = (
+        [plugin for plugin in chosen if plugin.kind == "methods"]
+        or [plugin for plugin in chosen if plugin.kind == "evals"]
+        or list(chosen)
+    )
     found = [plugin for plugin in methods if key in fields[plugin.key]]
     if found:
         return found

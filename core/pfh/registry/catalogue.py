@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from pfh.errors import PluginError, did_you_mean
 
-Kind = Literal["methods", "evals", "domains", "backends", "judges", "launchers", "wrappers"]
+Kind = Literal["methods", "evals", "domains", "backends", "judges", "readers", "launchers", "wrappers"]
 
 
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -16,6 +17,7 @@ from pfh.hooks.evals import Analysis
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.launchers import LaunchResult
 from pfh.hooks.methods import TrainingResult
+from pfh.hooks.readers import Log
 from pfh.hooks.tables import Table
 from pfh.registry.catalogue import Catalogue, Kind, Plugin
 from pfh.registry.options import fill
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pfh.hooks.judges import Judge, JudgeSpec
     from pfh.hooks.launchers import LaunchSpec
     from pfh.hooks.methods import StageSpec, TrainingSpec
+    from pfh.hooks.readers import LogSpec, WriteSpec
 
 
 REQUIRED_HOOK: Mapping[Kind, str] = {
@@ -37,6 +40,7 @@ REQUIRED_HOOK: Mapping[Kind, str] = {
     "domains": "open_domain",
     "backends": "open_engine",
     "judges": "open_judge",
+    "readers": "read_log",
     "launchers": "launch",
 }
 
@@ -84,6 +88,11 @@ class Plugins:
         except PfhError as error:
             return str(error)
         return ""
+
+    def implements(self, kind: Kind, name: str, hook: str) -> bool:
+        """Say whether a plugin has a hook that it need not have."""
+        plugin = self.load(kind, name)
+        return hasattr(self._manager.get_plugin(plugin.key), hook)
 
     def options_model(self, kind: Kind, name: str) -> type[BaseModel] | None:
         """Return the pydantic model of the plugin's options; None when it takes none.
@@ -152,10 +161,25 @@ class Plugins:
         engine: Engine = self._need(object, "backends", name, "open_engine", spec)
         return engine
 
+    def answers_through(self, name: str) -> tuple[str, ...]:
+        """Return the backends that answer for the one called `name`: itself, and those that it names."""
+        others = self._call(self.load("backends", name), "answers_through", {}) or ()
+        return (name, *(other for other in others if other in self.catalogue.names("backends")))
+
     def open_judge(self, name: str, spec: JudgeSpec) -> Judge:
         """Open a judge."""
         judge: Judge = self._need(object, "judges", name, "open_judge", spec)
         return judge
+
+    def read_log(self, name: str, spec: LogSpec) -> Log | None:
+        """Read another tool's log; None where it is none that this reader knows."""
+        log: Log | None = self._may(Log, "readers", name, "read_log", spec)
+        return log
+
+    def write_log(self, name: str, spec: WriteSpec) -> Path | None:
+        """Write evaluations in the format of a reader; None where it only reads."""
+        folder: Path | None = self._may(Path, "readers", name, "write_log", spec)
+        return folder
 
     def launch(self, name: str, spec: LaunchSpec) -> LaunchResult:
         """Execute runs."""

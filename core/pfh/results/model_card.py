@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.statistics import formatting as figures
-from pfh.text import printable
+from pfh.text import json_text, printable
 
 if TYPE_CHECKING:
     from pfh.results.records import RunResults
@@ -71,7 +70,7 @@ def _front_matter(base: str, weights: Path, methods: list[str]) -> _Plain:
         "pipeline_tag": "text-generation",
         "tags": ["pfh", *methods],
     }
-    return _Plain("\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in described.items()))
+    return _Plain("\n".join(f"{key}: {json_text(value)}" for key, value in described.items()))
 
 
 def _cell(value: object) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from pfh.hooks.comparison import Comparison
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.statistics.single import Measurement
-from pfh.text import json_ready
+from pfh.text import json_text
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
@@ -73,6 +72,8 @@ class StageRecord(_Record):
     """One row a logged update, with at least "step"; null where the trainer logged no finite number."""
     notes: tuple[str, ...] = ()
     """What a reader must know about the training, in whole sentences."""
+    provenance: dict[str, str] = Field(default_factory=dict)
+    """Versions that the training rests on: of its method, its domain and the libraries that train."""
     families: tuple[FamilyRecord, ...] = ()
     """One a family that was evaluated."""
 
@@ -115,7 +116,7 @@ class RunResults(_Record):
     limit: int | None = None
     """At most this many documents a benchmark were evaluated; null is all of them."""
     provenance: dict[str, str]
-    """Versions of pfh, its plugins and its libraries; the device."""
+    """Versions that the figures rest on: of pfh, the families, the backend and the libraries; the device."""
     notes: tuple[str, ...] = ()
     """What a reader must know about the run, in whole sentences."""
     stages: tuple[StageRecord, ...]
@@ -126,7 +127,7 @@ class RunResults(_Record):
 
 def results_json(results: RunResults) -> str:
     """Return `results` as strict JSON: UTF-8 can hold every string of it, and no number is NaN or infinite."""
-    return json.dumps(json_ready(results.model_dump(mode="json")), ensure_ascii=False, allow_nan=False, indent=1)
+    return json_text(results.model_dump(mode="json"), indent=1)
 
 
 def write_results(path: Path, results: RunResults) -> None:

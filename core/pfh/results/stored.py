@@ -7,6 +7,7 @@ from pathlib import Path
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.results.records import RunResults, read_results
+from pfh.statistics.paired import paired_benchmarks
 from pfh.store.evaluations import read_evaluation
 from pfh.store.store import Store
 
@@ -42,8 +43,7 @@ def stored_pairs(results: RunResults, store: Store) -> dict[tuple[int, str], lis
             before = _evaluation(family.before_artifact, store)
             after = _evaluation(family.after_artifact, store)
             if before and after:
-                later = {benchmark.name: benchmark for benchmark in after.benchmarks}
-                pairs[number, family.family] = [(b, later[b.name]) for b in before.benchmarks if b.name in later]
+                pairs[number, family.family] = paired_benchmarks(before, after)
     return pairs
 
 

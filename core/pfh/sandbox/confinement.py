@@ -19,7 +19,8 @@ HOW_TO_GO_ON = "--unsafe-local-code runs it unconfined: only in a machine that y
 
 INSIDE = Path(__file__).parent / "inside"
 CODE, PACKAGES = "/pfh", "/packages"
-ROOT_CAPABILITIES = ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "KILL", "DAC_OVERRIDE", "FOWNER")
+ROOT_CAPABILITIES = ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "KILL", "DAC_OVERRIDE", "FOWNER", "SYS_PTRACE")
+"""Of supervisors; SYS_PTRACE lets them see how much of a program's memory is shared. Programs have none."""
 FIRST_USER = 2**30
 """Run as root, jobs get user ids from here on, which no account has."""
 
@@ -43,9 +44,13 @@ def bubblewrap_command(packages: Sequence[str]) -> list[str]:
     command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     prefix = Path(sys.base_prefix).resolve()
     if not prefix.is_relative_to("/usr"):
-        for above in reversed(prefix.parents[:-1]):  # readable, whatever they are outside: /root often is not
+        for above in (
+            *reversed(prefix.parents[:-1]),
+            prefix,
+        ):  # readable, whatever they are outside: /root often is not
             command += ["--perms", "0755", "--dir", str(above)]
-        command += ["--ro-bind", str(prefix), str(prefix)]
+        for name in ("bin", "lib", "lib64"):  # and nothing else of a conda base: it holds packages and environments
+            command += ["--ro-bind-try", str(prefix / name), str(prefix / name)]
     for folder in _installed_packages(prefix):  # they may hold benchmark data with its answers
         command += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
     for parent in (PACKAGES, CODE, f"{CODE}/pfh", f"{CODE}/pfh/sandbox"):

@@ -12,13 +12,17 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from pfh.errors import UserError
+from pfh.errors import StepFailedError, UserError
 from pfh.sandbox.inside import frames
+from pfh.sandbox.inside.calls import PROGRAM_GONE
+from pfh.sandbox.inside.run import PATIENCE
 from pfh.sandbox.warm import open_job, refusal
 
 Status = Literal["ok", "error", "timeout", "memory", "output"]
 GRACE_SECONDS = 10.0
 """How much longer than its limit a run may take before its job is given up."""
+ATTEMPTS = 2
+"""How often a run is tried whose sandbox ended under it; then the step fails. It is never scored."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,9 +33,9 @@ class Limits:
     """What one run of a program may use."""
 
     seconds: float = 20.0
-    """Wall-clock time."""
+    """Wall-clock time, less the time that others kept the program waiting for a processor."""
     cpu_seconds: int = 10
-    """CPU time of one process."""
+    """Processor time of all the program's processes together."""
     memory_mb: int = 1024
     """Address space of one process, and memory of all the program's processes together."""
     processes: int = 32
@@ -80,6 +84,10 @@ class UnitTests:
     """Python that runs before the tests, and whose definitions `names` replace."""
 
 
+class _JobLostError(Exception):
+    """A job ended without an answer: killed from outside, or without what it takes to start a process."""
+
+
 class Program:
     """A program in a job of its own, to be run several times: the runs share its private files, and nothing else.
 
@@ -98,11 +106,35 @@ class Program:
         unsafe_local: bool | None = None,
     ) -> None:
         self.limits = limits
-        self._job = open_job(unsafe_local=unsafe_local, packages=packages)
-        _describe(self._job, role="program", code=code, prelude=prelude, files=files or {}, limits=limits)
+        self._description = {"role": "program", "code": code, "prelude": prelude, "files": files or {}}
+        self._where: dict[str, Any] = {"unsafe_local": unsafe_local, "packages": packages}
+        self._inputs: list[str] = []
+        self._open()
 
     def run(self, stdin: str = "") -> Outcome:
-        """Run it once; never raises for anything that the program does."""
+        """Run it once; never raises for anything that the program does.
+
+        Raises:
+            StepFailedError: the sandbox ended under it, and again in a fresh one.
+        """
+
+        def attempt(number: int) -> Outcome:
+            if number:
+                self._job.close()
+                self._open(again=True)
+                for earlier in self._inputs:  # they may have left files
+                    self._once(earlier)
+            return self._once(stdin)
+
+        outcome = _tried_again(attempt)
+        self._inputs.append(stdin)
+        return outcome
+
+    def _open(self, *, again: bool = False) -> None:
+        self._job = open_job(again=again, **self._where)
+        _describe(self._job, limits=self.limits, **self._description)
+
+    def _once(self, stdin: str) -> Outcome:
         _start(self._job, stdin)
         return _outcome(self._job, self.limits)
 
@@ -170,25 +202,33 @@ def run_tests(
 
     Raises:
         UserError: programs cannot be confined here; the message says what to do.
+        StepFailedError: the sandbox ended under them, and again in a fresh one.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        judge = open_job(unsafe_local=unsafe_local, packages=packages, link=ours)
-        program = open_job(unsafe_local=unsafe_local, packages=packages, link=theirs)
-    with judge, program:
-        _describe(program, role="functions", code=code, prelude=prelude, files={}, limits=limits)
-        _start(program, "")
-        _describe(
-            judge,
-            role="tests",
-            code=tests.script,
-            files={},
-            limits=limits,
-            names=list(tests.names),
-            setup=tests.setup,
-        )
-        _start(judge, "")
-        return _outcome(judge, limits)
+
+    def attempt(number: int) -> Outcome:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            judge = open_job(unsafe_local=unsafe_local, packages=packages, link=ours, again=number > 0)
+            program = open_job(unsafe_local=unsafe_local, packages=packages, link=theirs)
+        with judge, program:
+            _describe(program, role="functions", code=code, prelude=prelude, files={}, limits=limits)
+            _start(program, "")
+            _describe(
+                judge,
+                role="tests",
+                code=tests.script,
+                files={},
+                limits=limits,
+                names=list(tests.names),
+                setup=tests.setup,
+            )
+            _start(judge, "")
+            outcome = _outcome(judge, limits)
+            if outcome.exit_code == PROGRAM_GONE:
+                _outcome(program, limits)  # it ended by itself, or was lost: only its own job knows
+            return outcome
+
+    return _tried_again(attempt)
 
 
 @cache
@@ -236,14 +276,28 @@ def _send(job: socket.socket, message: dict[str, Any]) -> None:
         frames.send(job, message)
 
 
+def _tried_again(attempt: Callable[[int], Outcome]) -> Outcome:
+    for number in range(ATTEMPTS):
+        try:
+            return attempt(number)
+        except _JobLostError as error:
+            reason = str(error)
+    raise StepFailedError(
+        f"The sandbox ended under a program, and again in a fresh one ({reason}): nothing was scored. It may have been "
+        "killed for want of memory or processes; free some and run the same command again."
+    )
+
+
 def _outcome(job: socket.socket, limits: Limits) -> Outcome:
     try:
-        reply = frames.receive(job, limits.seconds + GRACE_SECONDS)
-    except TimeoutError:
+        reply = frames.receive(job, PATIENCE * limits.seconds + GRACE_SECONDS)
+    except TimeoutError as error:
         job.close()  # which ends it
-        return Outcome(status="timeout", stderr="the job did not answer and was ended", seconds=limits.seconds)
+        raise _JobLostError("it did not answer and was ended") from error
     if reply is None:
-        return Outcome(status="error", stderr="the job ended without an answer")
+        raise _JobLostError("it ended without an answer")
     if "refused" in reply:
         raise UserError(refusal(reply["refused"]))
+    if "failed" in reply:
+        raise _JobLostError(reply["failed"].strip().rpartition("\n")[2])
     return Outcome(**reply)

@@ -72,6 +72,13 @@ class Zygote:
             )
         self._process.wait()
 
+    def works(self) -> bool:
+        """Say whether it still runs an empty program."""
+        try:
+            return not self._trial()
+        except ConnectionError:
+            return False
+
     def _trial(self) -> str:
         """Run an empty program, and say what went wrong: here, so that no program earns 0 for it later."""
         with self.open_job() as job:
@@ -119,15 +126,19 @@ _zygotes_lock = threading.Lock()
 
 
 def open_job(
-    *, unsafe_local: bool | None, packages: tuple[str, ...], link: socket.socket | None = None
+    *, unsafe_local: bool | None, packages: tuple[str, ...], link: socket.socket | None = None, again: bool = False
 ) -> socket.socket:
     """Start a job in the warm interpreter, which is started where it is not there yet (or no longer).
+
+    With `again` the interpreter lost the job before: it is tried with an empty program first.
 
     Raises:
         UserError: programs cannot be confined here, and the user did not say to go on without.
     """
     confined = os.environ.get(UNSAFE_VARIABLE) != "1" if unsafe_local is None else not unsafe_local
     zygote = _zygote(confined, packages)
+    if again and not zygote.works():
+        zygote = _zygote(confined, packages, instead_of=zygote)
     try:
         return zygote.open_job(link)
     except ConnectionError:

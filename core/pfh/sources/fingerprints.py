@@ -1,4 +1,4 @@
-"""Content fingerprints of model files. A large file is hashed once, then remembered by path, size and time."""
+"""Content fingerprints of model files. A large file is hashed once, then remembered by path, size, times and inode."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def file_hash(file: Path, cache_dir: Path) -> str:
     stat = file.stat()
     if stat.st_size < REMEMBERED_BYTES:
         return _read_hash(file)
-    key = f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    # A copy can be given any time of modification, and none can set the time of the change itself.
+    key = f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_ino}"
     remembered = cache_dir / "hashes" / hashlib.sha256(key.encode()).hexdigest()
     if remembered.exists():
         return remembered.read_text()

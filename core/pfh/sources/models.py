@@ -8,8 +8,9 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pfh.errors import UserError, did_you_mean
+from pfh.errors import UserError, did_you_mean, reading
 from pfh.hooks.checkpoint import Checkpoint, Endpoint
 from pfh.sources.fingerprints import fingerprint
 
@@ -43,26 +44,33 @@ _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt",
 _HUB_FILES = ("*.safetensors", "*.json", *_TOKENIZER_FILES)
 
 
-_RECORDED_BASE = "pfh_base.json"
+_REMOTE = re.compile(r"([a-z][a-z0-9_-]*):(.*)@(https?://.*)")
 
 
-_REMOTE = "openai:"
+_OPENAI = "openai:"
+"""The one interface that has a place of its own, for a model without one."""
 
 
-_OPENAI = "https://api.openai.com/v1"
+_OPENAI_URL = "https://api.openai.com/v1"
 
 
 def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path) -> Checkpoint:
     """Return the checkpoint that `text` names: a hub id, a model folder, a GGUF file or its folder, an adapter folder.
 
-    A remote model is named openai:MODEL@URL; without the URL it is at OPENAI_BASE_URL, or with OpenAI.
+    A remote model is named BACKEND:MODEL@URL; openai:MODEL alone is at OPENAI_BASE_URL, or with OpenAI.
     `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`.
 
     Raises:
         UserError: it is none of these, cannot be had here, or lacks something; the message says which.
     """
-    if text.startswith(_REMOTE):
-        return _remote(text)
+    with reading(f"The model {text}", "give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"):
+        if text.startswith(_OPENAI) or _REMOTE.fullmatch(text):
+            return _remote(text)
+        return _with_weights(text, revision, allow_pickle, cache_dir)
+
+
+def _with_weights(text: str, revision: str | None, allow_pickle: bool, cache_dir: Path) -> Checkpoint:
+    """Resolve local weights or a hub id: all that a file may name, too."""
     path = Path(text).expanduser().absolute()
     if path.is_dir():
         return _from_folder(path, text, allow_pickle, cache_dir)
@@ -90,24 +98,22 @@ def family(checkpoint: Checkpoint) -> str:
 
 def _remote(text: str) -> Checkpoint:
     """Return the model behind an endpoint: its name and place are all that tells it from others."""
-    model, at, url = text.removeprefix(_REMOTE).rpartition("@http")
-    if not at:
-        model, url = text.removeprefix(_REMOTE), os.environ.get("OPENAI_BASE_URL", _OPENAI)
+    if named := _REMOTE.fullmatch(text):
+        backend, model, url = named.groups()
     else:
-        url = f"http{url}"
+        backend, _, model = text.partition(":")
+        url = os.environ.get("OPENAI_BASE_URL", _OPENAI_URL)
     if not model:
         raise UserError(
             f"{text} names no model: write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."
         )
-    endpoint = Endpoint(url=url.rstrip("/"), model=model)
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+    endpoint = Endpoint(backend=backend, url=shown, model=model, login=unquote(login), query=parts.query)
     digest = hashlib.sha256(f"{endpoint.url} {endpoint.model}".encode()).hexdigest()
-    return Checkpoint(name=text, path=Path(), fingerprint=f"remote-{digest[:20]}", endpoint=endpoint)
-
-
-def record_base(adapter: Path, base: Checkpoint) -> None:
-    """Note in the folder `adapter` which base it was trained on, for when its own configuration does not name it."""
-    place = base.path / base.gguf_file if base.gguf_file else base.path
-    (adapter / _RECORDED_BASE).write_text(json.dumps({"name": base.name, "path": str(place)}, indent=1) + "\n")
+    name = f"{backend}:{model}@{shown}" if named else text
+    return Checkpoint(name=name, path=Path(), fingerprint=f"remote-{digest[:20]}", endpoint=endpoint)
 
 
 def _from_folder(folder: Path, name: str, allow_pickle: bool, cache_dir: Path, commit: str = "") -> Checkpoint:
@@ -198,28 +204,29 @@ def _from_adapter(folder: Path, name: str, allow_pickle: bool, cache_dir: Path, 
 def _adapter_base(
     folder: Path, name: str, configuration: dict[str, Any], allow_pickle: bool, cache_dir: Path
 ) -> Checkpoint:
-    """Resolve the base that the adapter's configuration names, else the one recorded beside it."""
-    candidates: list[tuple[str, str | None]] = []
-    if named := configuration.get("base_model_name_or_path"):
-        candidates.append((named, configuration.get("revision")))
-        if not Path(named).is_absolute() and (folder / named).is_dir():
-            candidates.insert(0, (str(folder / named), None))
-    if (folder / _RECORDED_BASE).exists():
-        candidates.append((_read_json(folder / _RECORDED_BASE, name)["path"], None))
-    reasons = []
-    for candidate, revision in candidates:
-        try:
-            return resolve(candidate, revision=revision, allow_pickle=allow_pickle, cache_dir=cache_dir)
-        except UserError as error:
-            reasons.append(str(error))
-    if not reasons:
+    """Resolve the base that the adapter's configuration names: weights here or on the hub, and nothing else.
+
+    What a file says is not the user's word: an endpoint named there would be sent her prompts and her key.
+    """
+    named, revision = configuration.get("base_model_name_or_path"), configuration.get("revision")
+    if not named:
         raise UserError(
             f"{name} is an adapter that names no base: set base_model_name_or_path in its adapter_config.json."
         )
-    raise UserError(
-        f"The base of the adapter {name} cannot be had: {' '.join(reasons)} "
-        "Put it there, or correct base_model_name_or_path in its adapter_config.json."
-    )
+    if not isinstance(named, str) or not isinstance(revision, str | None):
+        raise UserError(f"The adapter_config.json of {name} names its base by what is no text: {named!r}.")
+    remedy = "Put it there, or correct base_model_name_or_path in its adapter_config.json."
+    reasons = []
+    for candidate in dict.fromkeys((str(folder / named), named)):
+        if candidate != named and not Path(candidate).is_dir():
+            continue
+        if (Path(candidate).expanduser() / "adapter_config.json").exists():
+            raise UserError(f"{name} is an adapter over another adapter ({named}): merge that one into its base first.")
+        try:
+            return _with_weights(candidate, revision, allow_pickle, cache_dir)
+        except UserError as error:
+            reasons.append(str(error))
+    raise UserError(f"The base of the adapter {name} cannot be had: {' '.join(reasons)} {remedy}")
 
 
 def _from_hub(hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: Path) -> Checkpoint:
@@ -283,7 +290,11 @@ def _tell_apart(files: list[Path], cache_dir: Path, commit: str) -> str:
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    return sorted({file for pattern in patterns for file in folder.glob(pattern) if not _is_trainer_state(file)})
+    found = {file for pattern in patterns for file in folder.glob(pattern) if not _is_trainer_state(file)}
+    for file in found:
+        if not file.is_file():
+            raise UserError(f"{file} is no file: a model is made of files that can be read from start to end.")
+    return sorted(found)
 
 
 def _is_trainer_state(file: Path) -> bool:
@@ -293,7 +304,7 @@ def _is_trainer_state(file: Path) -> bool:
 def _read_json(file: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The {file.name} of {name} is no JSON: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"The {file.name} of {name} is no JSON object.")

@@ -7,15 +7,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.backends import Completion, Engine, GenerationRequest, Message, Sampling
+from pfh.hooks.budget import Account
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase
 from pfh.kit.refusal_prompts import Prompt, load_prompts
-from pfh.kit.training import TrainingOptions, load_for_training, train_resumably, trainer_arguments
+from pfh.kit.training import TrainingOptions, load_for_training, train_resumably
 from pfh.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ class SafeReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Tuning:
+    """The tuning as `train_resumably` takes it."""
+
+    output_dir: Path
+    progress: Progress
+    options: TrainingOptions = _SETTINGS
+    seed: int = _SEED
+    account: Account = field(default_factory=Account)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Example:
     kind: str
     prompt: str
@@ -79,18 +91,11 @@ def build_safe(base: Checkpoint, engine: Engine, work_dir: Path, folder: Path, p
     examples = _examples(engine, prompts.tuning)
     before = _refusal_rates(engine, prompts.validation)
 
-    def trainer(batch_size: int, gradient_accumulation: int) -> Trainer:
+    def trainer(arguments: Mapping[str, Any]) -> Trainer:
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
         model, tokenizer = load_for_training(base)
-        arguments = trainer_arguments(
-            _SETTINGS,
-            output_dir=work_dir / "trainer",
-            seed=_SEED,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
         return SFTTrainer(
             model=model,
             args=SFTConfig(**arguments, max_length=_SETTINGS.max_length, completion_only_loss=True),
@@ -99,14 +104,7 @@ def build_safe(base: Checkpoint, engine: Engine, work_dir: Path, folder: Path, p
             peft_config=_upper_half(model),
         )
 
-    trained = train_resumably(
-        trainer,
-        output_dir=work_dir / "trainer",
-        batch_size=_SETTINGS.batch_size,
-        gradient_accumulation=_SETTINGS.gradient_accumulation,
-        progress=progress,
-        name="refusal tuning",
-    )
+    trained = train_resumably(_Tuning(output_dir=work_dir, progress=progress), trainer, name="refusal tuning")
     trained.trainer.model.merge_and_unload().save_pretrained(folder)
     trained.trainer.processing_class.save_pretrained(folder)
 

@@ -151,6 +151,12 @@ def paired_samples(before: Benchmark, after: Benchmark) -> list[tuple[Sample, Sa
     return [(sample, later[sample.id]) for sample in before.samples if sample.id in later]
 
 
+def paired_benchmarks(before: Evaluation, after: Evaluation) -> list[tuple[Benchmark, Benchmark]]:
+    """Pair the benchmarks of two evaluations by their names; those of one alone are left out."""
+    later = {benchmark.name: benchmark for benchmark in after.benchmarks}
+    return [(benchmark, later[benchmark.name]) for benchmark in before.benchmarks if benchmark.name in later]
+
+
 def _by_category(
     pairs: Sequence[tuple[Sample, Sample]], higher_is_better: bool | None, seed: int
 ) -> tuple[CategoryComparison, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import UserError
+from pfh.errors import PluginError, UserError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.domains import Converses, Domain
+from pfh.hooks.meanings import Learns, declares, has_variable
 from pfh.hooks.methods import StageSpec
+from pfh.registry.plugins import Plugins
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.steps.training import named_teacher
@@ -45,7 +47,7 @@ def check_stage(
     """
     from pfh.kit.training import TrainingOptions
 
-    check_no_conversations(ground.domain, method, options)
+    check_no_conversations(ground.domain, method, options, session.plugins)
     account = Account(budget)
     if isinstance(options, TrainingOptions):
         _check_budget(account, method, options)
@@ -91,16 +93,26 @@ def _without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
     return model
 
 
-def check_no_conversations(domain: Domain, method: str, options: object) -> None:
+def check_no_conversations(domain: Domain, method: str, options: BaseModel | None, plugins: Plugins) -> None:
     """Refuse a method that learns from single completions where the domain holds conversations.
 
-    One that can learn from them says so by a class variable `conversations = True` of its options.
+    One that can learn from them says so in its options: `learns: ClassVar[Learns] = Learns.CONVERSATIONS`.
 
     Raises:
         UserError: the method does not say so.
     """
-    if isinstance(domain, Converses) and not getattr(options, "conversations", False):
+    if isinstance(domain, Converses) and not declares(options, Learns.CONVERSATIONS):
+        others = ", ".join(_methods_for_conversations(plugins))
         raise UserError(
             f"{method} learns from single completions, and the domain {domain.name} holds conversations with a tool: "
-            "leave out its option tool, or take grpo or a method that imitates (gt-sft, sf-sft, cf-sft)."
+            f"leave out its option tool, or take a method that learns from them ({others or 'none is installed'})."
         )
+
+
+def _methods_for_conversations(plugins: Plugins) -> Iterator[str]:
+    for name in plugins.catalogue.names("methods"):
+        try:
+            if has_variable(plugins.options_model("methods", name), Learns.CONVERSATIONS):
+                yield name
+        except PluginError:  # a method that cannot be used is no advice
+            continue

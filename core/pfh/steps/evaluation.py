@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec, Reference
 from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.meanings import Names, Wants, declares, name_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.evaluations import read_evaluation, write_evaluation
@@ -19,35 +21,43 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of a model: one benchmark family, with everything but the model that decides its samples."""
+
+    family: str
+    benchmarks: tuple[str, ...] = ()
+    """Asked for by name; empty is the family's default set."""
+    options: BaseModel | None = None
+    """An instance of the family's options model."""
+    domain: OpenDomain | None = None
+    """Whose problems are put to the model; None for a family that asks for no domain."""
+    limit: int | None = None
+    """At most this many documents a benchmark."""
+    seed: int = 0
+
+
 def evaluate_family(
-    session: Session,
-    checkpoint: Checkpoint,
-    family: str,
-    *,
-    benchmarks: tuple[str, ...],
-    options: BaseModel | None,
-    ground: OpenDomain | None,
-    limit: int | None,
-    seed: int,
-    reference: Reference | None = None,
+    session: Session, checkpoint: Checkpoint, question: Question, reference: Reference | None = None
 ) -> tuple[Artifact, Evaluation]:
     """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
 
-    An option called `judge` names a judge, one called `domain` asks for the run's domain, one called `reference` for
-    the model that is compared with: all enter the key.
+    The judge that an option names, the domain and the reference, if the options want them, enter the key.
     """
+    family, benchmarks, options = question.family, question.benchmarks, question.options
     plugin = session.plugins.load("evals", family)
     chosen = options.model_dump(mode="json") if options else {}
-    domain = ground.domain if ground and "domain" in chosen else None
-    against = reference if chosen.get("reference") is True else None
+    domain = question.domain.domain if question.domain else None
+    against = reference if declares(options, Wants.REFERENCE) else None
+    judge = name_of(options, Names.JUDGE)
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
         "options": chosen,
-        "judge": session.plugins.load("judges", chosen["judge"]).code_version if "judge" in chosen else "",
+        "judge": session.plugins.load("judges", judge).code_version if judge else "",
         "domain": domain.version if domain else "",
-        "limit": limit,
-        "seed": seed,
+        "limit": question.limit,
+        "seed": question.seed,
         "model": checkpoint.fingerprint,
         "environment": session.environment(checkpoint),
         **({"reference": against.artifact} if against else {}),
@@ -66,8 +76,8 @@ def evaluate_family(
             reference=against,
             benchmarks=names,
             default_set=not benchmarks,
-            limit=limit,
-            seed=seed,
+            limit=question.limit,
+            seed=question.seed,
             progress=session.progress,
         )
         measured = session.plugins.evaluate(family, spec)

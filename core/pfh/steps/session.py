@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from pfh.hooks.judges import Judge
 
 
-ANSWERS_THROUGH = {"auto": ("hf", "vllm")}
-"""Backends that answer through others: the code of those decides the figures too."""
-
-
-REMOTE_BACKEND = "openai"
-"""What answers for a model that has an endpoint, whatever runs the models that have weights."""
-
-
 class Session:
     """One process's access to models, data and judges."""
 
@@ -89,7 +81,7 @@ class Session:
         import torch
 
         backend = self.backend if checkpoint is None else self._backend_of(checkpoint)
-        backends = (backend, *ANSWERS_THROUGH.get(backend, ()))
+        backends = self.plugins.answers_through(backend)
         return {
             "backend": " ".join(self.plugins.load("backends", name).code_version for name in backends),
             "dtype": self.dtype,
@@ -102,7 +94,7 @@ class Session:
         }
 
     def _backend_of(self, checkpoint: Checkpoint) -> str:
-        return self.backend if checkpoint.endpoint is None else REMOTE_BACKEND
+        return self.backend if checkpoint.endpoint is None else checkpoint.endpoint.backend
 
 
 def _installed_version(distribution: str) -> str:

@@ -14,6 +14,7 @@ from pfh.errors import StepFailedError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
+from pfh.hooks.meanings import Names, name_of
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.sources.models import resolve
 from pfh.steps.domains import OpenDomain
@@ -53,7 +54,7 @@ def train_stage(
 ) -> TrainedStage:
     """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
-    An option called `teacher` names a model, which enters the key.
+    The model that an option names (`Names.MODEL`) enters the key.
     """
     teacher = named_teacher(session, options)
     start = _merged(session, checkpoint) if checkpoint.adapter else checkpoint
@@ -125,12 +126,12 @@ def train_stage(
 
 
 def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
-    """Return the model that a method's option called `teacher` names, or None.
+    """Return the model that an option of a method names, or None.
 
     Raises:
         UserError: it cannot be had here.
     """
-    name = getattr(options, "teacher", "")
+    name = name_of(options, Names.MODEL)
     return resolve(name, cache_dir=session.store.cache) if name else None
 
 

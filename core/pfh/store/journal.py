@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pfh.errors import NotNumbersError
 from pfh.hooks.backends import (
     Completion,
     Distributions,
@@ -128,7 +130,14 @@ class JournaledEngine:
 
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
         """Score every request, or find its score in the journal."""
-        return self._answer(requests, self._engine.loglikelihood, Score, None)
+
+        def score(group: list[ScoringRequest]) -> list[Score]:
+            scores = self._engine.loglikelihood(group)
+            if any(math.isnan(each.logprob) for each in scores):  # no backend's word is taken for it
+                raise NotNumbersError
+            return scores
+
+        return self._answer(requests, score, Score, None)
 
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Return the residual streams; they are too large for a journal."""

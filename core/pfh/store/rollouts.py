@@ -14,7 +14,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
+    text, number, whole, flag = pa.string(), pa.float64(), pa.int64(), pa.bool_()
     messages = pa.list_(pa.struct([("role", text), ("content", text)]))
     schema = pa.schema(
         [
@@ -26,10 +26,11 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             ("index", whole),
             ("completion", text),
             ("tokens", whole),
-            ("truncated", pa.bool_()),
+            ("truncated", flag),
             ("reward", number),
             ("extracted", text),
             ("f1", number),
+            ("score", number),
             ("turns", messages),
         ]
     )
@@ -47,6 +48,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             "reward": rollout.verdict.reward,
             "extracted": None if rollout.verdict.extracted is None else storable(rollout.verdict.extracted),
             "f1": rollout.verdict.f1,
+            "score": rollout.verdict.score,
             "turns": list(rollout.messages),
         }
         for rollout in rollouts
@@ -71,7 +73,12 @@ def read_rollouts(path: Path) -> tuple[Rollout, ...]:
             completion=row["completion"],
             tokens=row["tokens"],
             truncated=row["truncated"],
-            verdict=Verdict(reward=row["reward"], extracted=row["extracted"], f1=row.get("f1")),
+            verdict=Verdict(
+                reward=row["reward"],
+                extracted=row["extracted"],
+                f1=row.get("f1"),
+                score=row.get("score"),
+            ),
             messages=tuple(row.get("turns") or ()),
         )
         for row in pq.read_table(path).to_pylist()

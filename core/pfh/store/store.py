@@ -6,24 +6,20 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pfh.errors import StepFailedError, UserError
 from pfh.progress import Progress, Silent
 
-if TYPE_CHECKING:
-    pass
-
-
 MANIFEST = "manifest.json"
-
-
 _CHUNK = 1 << 22
+_KEY = re.compile("[0-9a-f]{20}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +69,22 @@ class Store:
         return self.root / "cache"
 
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
-        """Return the artifact that `inputs` made, if it is there and whole; a damaged one is set aside."""
+        """Return the artifact that `inputs` made, if it is there and whole."""
         return self.get(kind, artifact_key(kind, inputs))
 
     def get(self, kind: str, key: str) -> Artifact | None:
-        """Return the artifact of that key, if it is there and whole; a damaged one is set aside."""
+        """Return the artifact of that key, if it is there and whole; reading moves and writes nothing.
+
+        `key` may come from anybody's results: what is no key names no artifact.
+        """
+        if not _KEY.fullmatch(key):
+            return None
         path = self.root / "artifacts" / kind / key
-        if not path.exists():
+        if not path.is_dir():
             return None
         if path not in self._verified:
-            damage = _damage(path)
-            if damage:
-                aside = self.root / "set-aside" / f"{kind}-{key}-{time.time_ns()}"
-                aside.parent.mkdir(exist_ok=True)
-                path.rename(aside)
-                self._progress.say(f"{kind} {key} is damaged ({damage}); set aside as {aside} and made again")
+            if damage := _damage(path, kind, key):
+                self._progress.say(f"{kind} {key} in the store is damaged ({damage}) and is not used")
                 return None
             self._verified.add(path)
         return Artifact(kind=kind, key=key, path=path, reused=True)
@@ -136,6 +133,12 @@ class Store:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
+    def _set_aside(self, path: Path, kind: str, key: str) -> None:
+        aside = self.root / "set-aside" / f"{kind}-{key}-{time.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        path.rename(aside)
+        self._progress.say(f"the damaged {kind} {key} was made again; it is kept as {aside}")
+
     def _build(self, kind: str, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
         partial = self.root / "partial" / f"{kind}-{key}"
         work, fresh = partial / "work", partial / "artifact"
@@ -151,20 +154,41 @@ class Store:
             "made": time.strftime("%FT%TZ", time.gmtime()),
             "files": files,
         }
-        _write_durably(fresh / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True, default=str))
+        _write_durably(fresh / MANIFEST, _sealed(manifest))
         path = self.root / "artifacts" / kind / key
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            self._set_aside(path, kind, key)
         fresh.rename(path)
         shutil.rmtree(partial, ignore_errors=True)
         self._verified.add(path)
         return Artifact(kind=kind, key=key, path=path, reused=False)
 
 
-def _damage(path: Path) -> str:
+def _sealed(manifest: Mapping[str, Any]) -> str:
+    """Return the text of a manifest, which tells of any change of itself: its seal is a hash of all else."""
+    said = json.loads(json.dumps(manifest, default=str))
+    seal = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return json.dumps(said | {"seal": seal}, indent=1, sort_keys=True)
+
+
+def _damage(path: Path, kind: str, key: str) -> str:
+    """Say what is wrong with the artifact in `path`, or return an empty string."""
     try:
-        files = json.loads((path / MANIFEST).read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        text = (path / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        sealed = _sealed({name: value for name, value in manifest.items() if name != "seal"})
+        files = dict(manifest["files"])
+        made_of = artifact_key(kind, manifest["inputs"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "its manifest cannot be read"
+    if text != sealed:
+        return "its manifest was changed"
+    if (manifest["kind"], manifest["key"], made_of) != (kind, key, key):
+        return "its manifest is that of another artifact"
+    there = {str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()} - {MANIFEST}
+    if strange := sorted(there - set(files)):
+        return f"{strange[0]} does not belong to it"
     for name, digest in files.items():
         file = path / name
         if not file.is_file():

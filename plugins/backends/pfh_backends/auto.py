@@ -34,6 +34,12 @@ GENERATION_SHARE = 0.5
 
 
 @hookimpl
+def answers_through() -> tuple[str, ...]:
+    """Name what generates, or answers the rest."""
+    return ("hf", "vllm")
+
+
+@hookimpl
 def open_engine(spec: EngineSpec) -> Engine:
     """Choose a backend for generation and one for the rest, say which, and return an engine over both."""
     writer, why = _choose_writer(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError, UserError, did_you_mean
@@ -23,6 +25,7 @@ from pfh.hooks.backends import (
     Score,
     ScoringRequest,
 )
+from pfh.text import redacted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,9 +97,12 @@ class RemoteEngine:
                 "choose another --backend."
             )
         self._checkpoint, self._model = checkpoint, checkpoint.endpoint.model
+        login = base64.b64encode(checkpoint.endpoint.login.encode()).decode()
         self._client: OpenAI = OpenAI(
             base_url=checkpoint.endpoint.url,
             api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            default_query=dict(parse_qsl(checkpoint.endpoint.query)),
+            default_headers={"Authorization": f"Basic {login}"} if login else {},
             max_retries=RETRIES,
             timeout=SECONDS,
         )
@@ -245,4 +251,4 @@ def _seed(request: str, seed: int) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+    return redacted((str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip("."))

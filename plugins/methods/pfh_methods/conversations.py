@@ -13,7 +13,7 @@ from pfh.hooks.domains import Converses, Problem
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
 
-from pfh_methods.on_domain import Ground, everywhere
+from pfh_methods.on_domain import OnlineSetup, everywhere
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,7 +24,7 @@ RolloutFunction = Callable[[Sequence[Sequence[Message]], Any], dict[str, list[An
 _SAID = "(what the model said)"
 
 
-def conversations(ground: Ground, answering: Converses) -> RolloutFunction:
+def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
     """Return what holds a conversation on every prompt of a batch, for a trainer that `on_domain` made.
 
     All that still go on take each turn together: one generation, then one call of `answering.replies`. The model reads
@@ -34,11 +34,11 @@ def conversations(ground: Ground, answering: Converses) -> RolloutFunction:
     "completion_ids" holds all that was said after the prompt, "env_mask" 1 for the model's tokens and 0 for the others,
     "last" the tokens of the last completion, which is the one that is rewarded, and "turns" the number of completions.
     """
-    problems, longest = ground.spec.problems, ground.spec.options.max_length
+    problems, longest = setup.spec.problems, setup.spec.options.max_length
 
     def roll_out(prompts: Sequence[Sequence[Message]], trainer: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - a class made by on_domain
         held = [
-            _Conversation(problems[place], encode_text(ground.tokenizer, templates.render(ground.tokenizer, prompt)))
+            _Conversation(problems[place], encode_text(setup.tokenizer, templates.render(setup.tokenizer, prompt)))
             for place, prompt in zip(trainer.asked, prompts, strict=True)
         ]
         going = held
@@ -51,7 +51,7 @@ def conversations(ground: Ground, answering: Converses) -> RolloutFunction:
                 one.say(drawn[place], logprobs and logprobs[place])
             left = answering.turns - turn
             room = longest - trainer.max_completion_length
-            going = _answered(ground, going, answering, left - 1, room) if left else []
+            going = _answered(setup, going, answering, left - 1, room) if left else []
         return {
             "prompt_ids": [one.prompt for one in held],
             "completion_ids": [one.ids for one in held],
@@ -94,27 +94,27 @@ class _Conversation:
 
 
 def _answered(
-    ground: Ground, going: Sequence[_Conversation], answering: Converses, left: int, room: int
+    setup: OnlineSetup, going: Sequence[_Conversation], answering: Converses, left: int, room: int
 ) -> list[_Conversation]:
     """Add the domain's replies where another turn fits, and return the conversations that got one."""
     asked = [one.problem for one in going]
-    said = [ground.read(one.problem, one.last).text for one in going]
+    said = [setup.read(one.problem, one.last).text for one in going]
     answered = []
     for one, reply in zip(going, answering.replies(asked, said, left), strict=True):
         if reply is None:
             continue
-        kept = _heard(ground, one, reply.heard)
-        between = _between(ground.tokenizer, one.problem, reply.content)
+        kept = _heard(setup, one, reply.heard)
+        between = _between(setup.tokenizer, one.problem, reply.content)
         if len(one.context) - len(one.last) + kept + len(between) <= room:
             one.hear(kept, between)
             answered.append(one)
     return answered
 
 
-def _heard(ground: Ground, one: _Conversation, heard: str) -> int:
+def _heard(setup: OnlineSetup, one: _Conversation, heard: str) -> int:
     """Return how many tokens of the last completion it takes to say `heard`, with which it begins."""
     return bisect_left(
-        range(len(one.last)), True, key=lambda end: ground.read(one.problem, one.last[:end]).text.startswith(heard)
+        range(len(one.last)), True, key=lambda end: setup.read(one.problem, one.last[:end]).text.startswith(heard)
     )
 
 

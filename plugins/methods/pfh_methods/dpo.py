@@ -17,7 +17,7 @@ from pfh.hooks.domains import Rollout
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import ground_truth
-from pfh.kit.training import TrainingOptions, save_trained, train_resumably, trainer_arguments
+from pfh.kit.training import TrainingOptions, save_trained, train_resumably
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
@@ -107,24 +107,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
             "where no rollout is right (ground_truth=true); the rollouts are kept."
         )
 
-    def build(batch_size: int, gradient_accumulation: int) -> DPOTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=spec.output_dir / "trainer",
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> DPOTrainer:
         return dpo_trainer(spec.checkpoint, pairing.pairs, options, arguments)
 
-    trained = train_resumably(
-        build,
-        output_dir=spec.output_dir / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
+    trained = train_resumably(spec, build)
     cut = sum(
         len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) > options.max_length
         for row in trained.trainer.train_dataset
@@ -143,7 +129,8 @@ def pair(
     """Pair right with wrong rollouts of one prompt; equal texts count once, and which ones are taken depends on `seed`.
 
     No pair of a prompt repeats another, and as many of its rollouts as possible are used. Where none of them is right,
-    the one of `truths` (by the problem's id) takes the place, if there is one.
+    the one of `truths` (by the problem's id) takes the place, if there is one. A rollout that the length limit cut is
+    never chosen, as it teaches no end, and a text without a word is neither chosen nor rejected.
     """
     by_prompt: dict[str, list[Rollout]] = defaultdict(list)
     for rollout in rollouts:
@@ -151,8 +138,10 @@ def pair(
     pairs: list[Pair] = []
     paired = all_right = all_wrong = with_truth = 0
     for prompt, drawn in by_prompt.items():
-        right = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward == 1})
-        wrong = sorted({rollout.completion for rollout in drawn if rollout.verdict.reward < 1}.difference(right))
+        written = [rollout for rollout in drawn if rollout.completion.strip()]
+        right = sorted({one.completion for one in written if one.verdict.reward == 1 and not one.truncated})
+        texts = {one.completion: one.truncated for one in written if one.verdict.reward < 1}
+        wrong = sorted(set(texts).difference(right))
         if not right and prompt in truths:
             right = [truths[prompt]]
             with_truth += 1
@@ -165,7 +154,12 @@ def pair(
         dice.shuffle(right)
         dice.shuffle(wrong)
         pairs += [
-            Pair(problem=drawn[0].problem, chosen=right[index % len(right)], rejected=wrong[index % len(wrong)])
+            Pair(
+                problem=drawn[0].problem,
+                chosen=right[index % len(right)],
+                rejected=wrong[index % len(wrong)],
+                rejected_cut=texts[wrong[index % len(wrong)]],
+            )
             for index in range(min(pairs_per_prompt, max(len(right), len(wrong))))
         ]
     return Pairing(

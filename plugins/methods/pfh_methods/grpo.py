@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh import hookimpl
 from pfh.hooks.domains import Converses
+from pfh.hooks.meanings import Learns
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
 from pfh_methods.conversations import conversations
-from pfh_methods.on_domain import Ground, on_domain, reward_function
+from pfh_methods.on_domain import OnlineSetup, on_domain, reward_function
 from pfh_methods.online import OnlineOptions, check_online, reference_arguments, train_online
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ class Options(OnlineOptions):
     All weights are usually trained with adapter=full learning_rate=1e-6; a LoRA adapter needs larger steps.
     """
 
-    conversations: ClassVar[bool] = True
-    """It learns from conversations too (`pfh.steps.training.checks.check_no_conversations`)."""
+    learns: ClassVar[Learns] = Learns.CONVERSATIONS
 
     beta: float = Field(0.0, ge=0, description="strength of the pull towards the start model; 0 keeps no reference")
     loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field(
@@ -77,7 +77,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return result
 
 
-def grpo_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
+def grpo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
     """Return TRL's trainer with the loss of Shao et al. 2024 (arXiv 2402.03300, equation 3).
 
     With loss="dapo" its mean runs over the tokens of the update (Yu et al. 2025, arXiv 2503.14476, equation 8). In a
@@ -86,18 +86,18 @@ def grpo_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func
     from trl import GRPOConfig, GRPOTrainer
 
-    options: Options = ground.spec.options
+    options: Options = setup.spec.options
     config = GRPOConfig(
         **arguments,
         **PINNED,
-        **reference_arguments(ground.spec, options.beta),
+        **reference_arguments(setup.spec, options.beta),
         loss_type=options.loss,
         scale_rewards=options.scale_rewards,
     )
-    domain = ground.spec.domain
-    return on_domain(GRPOTrainer, ground)(
-        reward_funcs=reward_function(ground),
+    domain = setup.spec.domain
+    return on_domain(GRPOTrainer, setup)(
+        reward_funcs=reward_function(setup),
         args=config,
-        rollout_func=conversations(ground, domain) if isinstance(domain, Converses) else None,
-        **ground.shared_arguments,
+        rollout_func=conversations(setup, domain) if isinstance(domain, Converses) else None,
+        **setup.shared_arguments,
     )

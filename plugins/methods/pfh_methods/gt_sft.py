@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError
+from pfh.hooks.meanings import Learns, Names
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import SupervisedOptions, ground_truth, left_out, require_ground_truth, train_on
 from pfh.kit.teachers import accepted
@@ -15,10 +16,10 @@ from pydantic import BaseModel, Field
 class Options(SupervisedOptions):
     """Options of GT-SFT."""
 
-    conversations: ClassVar[bool] = True
-    """The worked solution needs no tool (`pfh.steps.training.checks.check_no_conversations`)."""
+    learns: ClassVar[Learns] = Learns.CONVERSATIONS
+    """The worked solution needs no tool."""
 
-    teacher: str = Field(
+    teacher: Annotated[str, Names.MODEL] = Field(
         "", description="train only on the problems that this model solves too: sf-sft's or cf-sft's prompts, matched"
     )
     samples: int = Field(4, ge=1, description="rollouts of that model a problem")

@@ -37,7 +37,7 @@ Measure = Callable[[Problem, str], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class OnlineSetup:
     """What a trainer of the run is built on."""
 
     spec: TrainingSpec
@@ -78,13 +78,13 @@ class Ground:
         )
 
 
-def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = None) -> Callable[..., list[float]]:
+def reward_function(setup: OnlineSetup, measures: Mapping[str, Measure] | None = None) -> Callable[..., list[float]]:
     """Return the reward as TRL calls it: the domain's verdict on each completion.
 
     Into the curves go the shares of completions without an answer, of those cut off at the length limit and of repeated
     text, and the means of `measures`. Of a conversation the last completion is judged (`pfh_methods.conversations`).
     """
-    problems, domain = ground.spec.problems, ground.spec.domain
+    problems, domain = setup.spec.problems, setup.spec.domain
 
     def reward(
         completion_ids: Sequence[Sequence[int]],
@@ -95,11 +95,11 @@ def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = Non
         **_: object,
     ) -> list[float]:
         asked = [problems[place] for place in problem]
-        completions = [ground.read(one, ids) for one, ids in zip(asked, last or completion_ids, strict=True)]
+        completions = [setup.read(one, ids) for one, ids in zip(asked, last or completion_ids, strict=True)]
         texts = [completion.text for completion in completions]
         verdicts = verify_each(domain, asked, texts)
         figures = {
-            "format_failures": [float(verdict.extracted is None) for verdict in verdicts],
+            "format_failures": [float(verdict.format_failure) for verdict in verdicts],
             "truncated": [float(completion.truncated) for completion in completions],
             "repeated_text": [repeated_share(text) for text in texts],
         }
@@ -114,7 +114,7 @@ def reward_function(ground: Ground, measures: Mapping[str, Measure] | None = Non
     return reward
 
 
-def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) -> type[Any]:
+def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True) -> type[Any]:
     """Return a subclass of GRPOTrainer or RLOOTrainer whose completions end where the domain's do, and that counts.
 
     Its `rewards` are those of the latest completions of all processes, shape (completions,). Into the curves go the
@@ -123,10 +123,10 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
     """
     from accelerate.utils import gather_object
 
-    stops, tokenizer, tally = ground.stops, ground.tokenizer, ground.tally
+    stops, tokenizer, tally = setup.stops, setup.tokenizer, setup.tally
 
     class OnDomain(trainer):  # type: ignore[misc]
-        trained_on = ground
+        trained_on = setup
         asked: Sequence[int] = ()
         """Places of the problems of the latest batch of this process, a completion each."""
         _clock: float | None = None
@@ -171,7 +171,7 @@ def on_domain(trainer: type[Any], ground: Ground, kl_from_start: bool = True) ->
             self.asked = [row["problem"] for row in inputs]
             batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
             due = self.state.global_step % (KL_EVERY * self.num_iterations) == 0
-            if due and kl_from_start and self.beta == 0 and ground.spec.options.adapter == "lora":
+            if due and kl_from_start and self.beta == 0 and setup.spec.options.adapter == "lora":
                 self._metrics["train"]["kl"].append(self._kl_from_start(batch))
             return batch
 

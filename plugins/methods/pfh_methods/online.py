@@ -15,12 +15,12 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
-from pfh.kit.training import TrainingOptions, load_for_training, save_trained, train_resumably, trainer_arguments
+from pfh.kit.training import TrainingOptions, load_for_training, save_trained, train_resumably
 from pfh.kit.training.best import RECENT
 from pydantic import Field, model_validator
 
 from pfh_methods.collapse import signs_of_collapse
-from pfh_methods.on_domain import Ground
+from pfh_methods.on_domain import OnlineSetup
 from pfh_methods.tally import Tally
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class OnlineOptions(TrainingOptions):
         return self.batch_size * self.gradient_accumulation // self.generations
 
 
-Build = Callable[[Ground, Mapping[str, Any]], "Trainer"]
-"""(ground, arguments that GRPOConfig and RLOOConfig share) -> a trainer of a class that `on_domain` made."""
+Build = Callable[[OnlineSetup, Mapping[str, Any]], "Trainer"]
+"""(setup, arguments that GRPOConfig and RLOOConfig share) -> a trainer of a class that `on_domain` made."""
 Chats = Callable[[Problem], Mapping[str, Sequence[Message]]]
 """The chats that a trainer puts for a problem: "prompt" is the problem's own."""
 
@@ -110,18 +110,11 @@ def train_online(
         _require_vllm(method)
     tally = Tally.read(spec.output_dir / "rollouts.json")
 
-    def build_on_ground(batch_size: int, gradient_accumulation: int) -> Trainer:
-        ground = lay_ground(spec, method, chats, tally)
-        return build(ground, online_arguments(ground, batch_size, gradient_accumulation))
+    def build_online(arguments: Mapping[str, Any]) -> Trainer:
+        setup = set_up_online(spec, method, chats, tally)
+        return build(setup, online_arguments(setup, arguments))
 
-    trained = train_resumably(
-        build_on_ground,
-        output_dir=spec.output_dir / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
+    trained = train_resumably(spec, build_online)
     # The further updates on a batch of rollouts log no reward.
     drawn = [row for row in trained.curves if "reward" in row]
     if only_reward:
@@ -144,7 +137,7 @@ def train_online(
     return result, trained.trainer
 
 
-def lay_ground(spec: TrainingSpec, method: str, chats: Chats, tally: Tally) -> Ground:
+def set_up_online(spec: TrainingSpec, method: str, chats: Chats, tally: Tally) -> OnlineSetup:
     """Load the model and put the problems into rows, without those whose prompt leaves no room for a completion.
 
     Raises:
@@ -158,22 +151,18 @@ def lay_ground(spec: TrainingSpec, method: str, chats: Chats, tally: Tally) -> G
         # generate() looks for stop strings only where it is handed the tokenizer, which TRL does not do.
         model.generate = functools.partial(model.generate, tokenizer=tokenizer)
     rows = _rows(spec, method, tokenizer, chats)
-    return Ground(
+    return OnlineSetup(
         spec=spec, model=model, tokenizer=tokenizer, dataset=Dataset.from_list(rows), stops=stops, tally=tally
     )
 
 
-def online_arguments(ground: Ground, batch_size: int, gradient_accumulation: int) -> dict[str, Any]:
-    """Return what GRPOConfig and RLOOConfig share, every default that matters among it."""
-    spec, options = ground.spec, ground.spec.options
-    arguments = trainer_arguments(
-        options,
-        output_dir=spec.output_dir / "trainer",
-        seed=spec.seed,
-        batch_size=batch_size,
-        gradient_accumulation=gradient_accumulation,
-    )
-    arguments |= {
+def online_arguments(setup: OnlineSetup, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what GRPOConfig and RLOOConfig share, every default that matters among it.
+
+    `arguments` is what every TRL config takes.
+    """
+    spec, options = setup.spec, setup.spec.options
+    shared = dict(arguments) | {
         "num_generations": options.generations,
         "max_completion_length": _length_limit(spec),
         "temperature": options.temperature,
@@ -197,10 +186,10 @@ def online_arguments(ground: Ground, batch_size: int, gradient_accumulation: int
         "vllm_gpu_memory_utilization": options.vllm_memory,
     }
     if options.keep_best:
-        arguments |= {"metric_for_best_model": "reward", "greater_is_better": True}
-    if ground.stops:
-        arguments["generation_kwargs"] = {"stop" if options.use_vllm else "stop_strings": list(ground.stops)}
-    return arguments
+        shared |= {"metric_for_best_model": "reward", "greater_is_better": True}
+    if setup.stops:
+        shared["generation_kwargs"] = {"stop" if options.use_vllm else "stop_strings": list(setup.stops)}
+    return shared
 
 
 def reference_arguments(spec: TrainingSpec, beta: float) -> dict[str, Any]:

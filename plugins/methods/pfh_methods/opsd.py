@@ -9,12 +9,13 @@ from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel
 
-from pfh_methods.grpo import PINNED
-from pfh_methods.on_domain import Ground, reward_function
+from pfh_methods.on_domain import OnlineSetup
 from pfh_methods.privileged import (
     PrivilegedOptions,
+    Reading,
     check_privileged,
-    leaks,
+    clipped,
+    divergence,
     privileged_trainer,
     train_privileged,
 )
@@ -55,19 +56,16 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return train_privileged(spec, "opsd", opsd_trainer)
 
 
-def opsd_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
-    """Return TRL's GRPO trainer with J = E_S[R] - beta KL(pi_S || sg pi_T) (arXiv 2602.04942).
+def opsd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
+    """Return TRL's GRPO trainer with J = E_S[R] - beta KL(pi_S || sg pi_T) in place of its loss (arXiv 2602.04942).
 
-    Its loss is GRPO's own, on advantages that hold the divergence. It is not pi-Distill with alpha 0: there the
-    teacher writes, and the divergence runs the other way.
+    R enters as GRPO's advantages; the divergence is a term of its own, over the whole vocabulary. It is not pi-Distill
+    with alpha 0: there the teacher writes, and the divergence runs the other way.
     """
-    from trl import GRPOConfig
+    options: Options = setup.spec.options
 
-    class Opsd(privileged_trainer(ground, sampler="student")):  # type: ignore[misc]
-        def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            loss: torch.Tensor = super()._compute_loss(model, {**inputs, "advantages": inputs["shaped_advantages"]})
-            return loss
+    def objective(batch: Reading) -> torch.Tensor:
+        surrogate = clipped(batch.student.logps, batch.sampled_logps, batch.advantages, options.epsilon)
+        return surrogate - options.beta * divergence(batch.student.logits, batch.teacher.logits)
 
-    config = GRPOConfig(**arguments, **PINNED, beta=0.0, loss_type="dapo", scale_rewards="group")
-    reward = reward_function(ground, {"leaks": leaks})
-    return Opsd(reward_funcs=reward, args=config, **ground.shared_arguments)
+    return privileged_trainer(setup, arguments, sampler="student", trained={"student"}, objective=objective)

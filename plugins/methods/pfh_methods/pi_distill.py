@@ -9,13 +9,14 @@ from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field
 
-from pfh_methods.grpo import PINNED
-from pfh_methods.on_domain import Ground, reward_function
+from pfh_methods.on_domain import OnlineSetup
 from pfh_methods.privileged import (
     PrivilegedOptions,
+    Reading,
+    Role,
     check_privileged,
     clipped,
-    leaks,
+    divergence,
     privileged_trainer,
     train_privileged,
 )
@@ -58,51 +59,33 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return train_privileged(spec, "pi-distill", pi_distill_trainer)
 
 
-def teacher_objective(
-    logps: torch.Tensor, sampled_logps: torch.Tensor, shaped_advantages: torch.Tensor, epsilon: float
-) -> torch.Tensor:
-    """Return J_Teacher = E_T[R] - beta KL(pi_T || sg pi_S) of every token, to be maximised (arXiv 2602.04942).
-
-    The divergence is in the advantages. `logps` are the teacher's, shape (completions, tokens).
-    """
-    return clipped(logps, sampled_logps, shaped_advantages, epsilon)
+def teacher_objective(batch: Reading, beta: float, epsilon: float) -> torch.Tensor:
+    """Return J_Teacher = E_T[R] - beta KL(pi_T || sg pi_S) of every token, to be maximised (arXiv 2602.04942)."""
+    surrogate = clipped(batch.teacher.logps, batch.sampled_logps, batch.advantages, epsilon)
+    return surrogate - beta * divergence(batch.teacher.logits, batch.student.logits.detach())
 
 
-def student_objective(
-    logps: torch.Tensor, sampled_logps: torch.Tensor, advantages: torch.Tensor, beta: float, epsilon: float
-) -> torch.Tensor:
+def student_objective(batch: Reading, beta: float, epsilon: float) -> torch.Tensor:
     """Return J_Student = E_T[pi_S / sg(pi_T) R] - beta KL(sg pi_T || pi_S) of every token (arXiv 2602.04942).
 
-    `logps` are the student's, `sampled_logps` those of the teacher that wrote the tokens: the ratio corrects for the
-    sampler, and the divergence is estimated on its tokens. Shape (completions, tokens).
+    The teacher wrote the tokens: the ratio corrects for that.
     """
-    return clipped(logps, sampled_logps, advantages, epsilon) - beta * (sampled_logps - logps)
+    surrogate = clipped(batch.student.logps, batch.sampled_logps, batch.advantages, epsilon)
+    return surrogate - beta * divergence(batch.teacher.logits.detach(), batch.student.logits)
 
 
-def pi_distill_trainer(ground: Ground, arguments: Mapping[str, Any]) -> GRPOTrainer:
-    """Return TRL's GRPO trainer with J = alpha J_Teacher + (1 - alpha) J_Student in place of its loss."""
-    from trl import GRPOConfig
+def pi_distill_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
+    """Return TRL's GRPO trainer with J = alpha J_Teacher + (1 - alpha) J_Student in place of its loss.
 
-    options: Options = ground.spec.options
+    R enters as GRPO's advantages; the divergences are terms of their own, over the whole vocabulary.
+    """
+    options: Options = setup.spec.options
+    weights: Mapping[Role, float] = {"teacher": options.alpha, "student": 1 - options.alpha}
+    objectives = {"teacher": teacher_objective, "student": student_objective}
+    trained = [role for role, weight in weights.items() if weight > 0]
 
-    class PiDistill(privileged_trainer(ground, sampler="teacher")):  # type: ignore[misc]
-        def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            sampled, mask = inputs["old_per_token_logps"], inputs["completion_mask"]
-            objective = 0.0
-            if options.alpha > 0:
-                logps, entropies = self.logps(model, inputs, "teacher")
-                teacher = teacher_objective(logps, sampled, inputs["shaped_advantages"], options.epsilon)
-                objective = objective + options.alpha * teacher
-            if options.alpha < 1:
-                logps, entropies = self.logps(model, inputs, "student")
-                student = student_objective(logps, sampled, inputs["advantages"], options.beta, options.epsilon)
-                objective = objective + (1 - options.alpha) * student
-            self._metrics["train"]["entropy"].append(((entropies * mask).sum() / mask.sum()).item())
-            # The mean over the tokens of the update, as in GRPO with loss="dapo": TRL counts them.
-            tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
-            tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
-            return -(objective * mask).sum() / tokens
+    def objective(batch: Reading) -> torch.Tensor:
+        parts = [weights[role] * objectives[role](batch, options.beta, options.epsilon) for role in trained]
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
-    config = GRPOConfig(**arguments, **PINNED, beta=0.0, loss_type="dapo", scale_rewards="group")
-    reward = reward_function(ground, {"leaks": leaks})
-    return PiDistill(reward_funcs=reward, args=config, **ground.shared_arguments)
+    return privileged_trainer(setup, arguments, sampler="teacher", trained=trained, objective=objective)

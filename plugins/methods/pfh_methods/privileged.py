@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh.errors import UserError
@@ -18,14 +19,16 @@ from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.text import printable
 from pydantic import Field
 
-from pfh_methods.on_domain import on_domain
+from pfh_methods.grpo import PINNED
+from pfh_methods.on_domain import on_domain, reward_function
 from pfh_methods.online import Build, Chats, OnlineOptions, check_online, train_online
 
 if TYPE_CHECKING:
     import torch
     from transformers import Trainer
+    from trl import GRPOTrainer
 
-    from pfh_methods.on_domain import Ground
+    from pfh_methods.on_domain import OnlineSetup
 
 HINT = (
     "\n\nHint, for your eyes only. This is verified:\n{information}\n"
@@ -132,13 +135,6 @@ def leaks(problem: Problem, completion: str) -> float:
     return float(any(found.group().lower() not in asked for found in LEAK.finditer(completion)))
 
 
-def group_advantages(rewards: torch.Tensor, generations: int) -> torch.Tensor:
-    """Return GRPO's advantages (arXiv 2402.03300, section 4.1.2) of `rewards`, shape (completions,), in groups."""
-    groups = rewards.view(-1, generations)
-    centred = groups - groups.mean(dim=1, keepdim=True)
-    return (centred / (groups.std(dim=1, keepdim=True) + 1e-4)).view(-1)
-
-
 def clipped(logps: torch.Tensor, sampled_logps: torch.Tensor, advantages: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Return the clipped surrogate objective of every token (Schulman et al. 2017, arXiv 1707.06347, equation 7).
 
@@ -155,55 +151,77 @@ def clipped(logps: torch.Tensor, sampled_logps: torch.Tensor, advantages: torch.
     return torch.minimum(ratio * advantages, ratio.clamp(1 - epsilon, 1 + epsilon) * advantages)
 
 
-def divergence(logps: torch.Tensor, other_logps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the tokens of each completion of log p - log q: an estimate of KL(p || q) a token.
+def divergence(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
+    """Return KL(p || q) at every position, over the whole vocabulary, shape (completions, tokens).
 
-    `logps` are those of the policy p that wrote the tokens, `other_logps` those of q, shape (completions, tokens).
+    `logits` are those of p, `other_logits` those of q, shape (completions, tokens, vocabulary). Gradients flow into
+    both; what is not to be trained is passed detached.
     """
-    return ((logps - other_logps) * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def of_one(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        p, q = p.log_softmax(dim=-1), q.log_softmax(dim=-1)
+        return (p.exp() * (p - q)).sum(dim=-1)
+
+    # One completion at a time, and computed again on the way back: three more arrays of the logits' size are saved.
+    pairs = zip(logits, other_logits, strict=True)
+    return torch.stack([checkpoint(of_one, one, other, use_reentrant=False) for one, other in pairs])
 
 
-def privileged_trainer(ground: Ground, sampler: Role) -> type[Any]:
-    """Return a subclass of GRPOTrainer whose completions are written by one side and read by both.
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What one side makes of a batch of completions."""
 
-    To each batch it adds: the other side's prompts, "old_per_token_logps" of the sampler, and "shaped_advantages" of
-    the reward less beta times the divergence of the sampler from the other side.
+    logits: torch.Tensor
+    """At the sampling temperature, shape (completions, tokens, vocabulary)."""
+    logps: torch.Tensor
+    """Of the tokens that stand there, shape (completions, tokens)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A batch of completions as both sides read it."""
+
+    teacher: Side
+    student: Side
+    sampled_logps: torch.Tensor
+    """Log-probabilities of the tokens for the side that wrote them, when it wrote them."""
+    advantages: torch.Tensor
+    """Of the reward alone, in GRPO's groups: a divergence in it would be divided by its own standard deviation."""
+
+
+Objective = Callable[[Reading], "torch.Tensor"]
+"""(batch) -> what is to be maximised, a number a token."""
+
+
+def privileged_trainer(
+    setup: OnlineSetup, arguments: Mapping[str, Any], *, sampler: Role, trained: Container[Role], objective: Objective
+) -> GRPOTrainer:
+    """Return TRL's GRPO trainer with `objective` in place of its loss.
+
+    Args:
+        setup: what it is built on.
+        arguments: of GRPOConfig, that the online methods share.
+        sampler: the side that writes the completions; both read them.
+        trained: the sides that gradients flow into.
+        objective: what is maximised, as the mean over the tokens of an update.
     """
     from accelerate.utils import gather_object
-    from trl import GRPOTrainer
+    from trl import GRPOConfig, GRPOTrainer
+    from trl.trainer.utils import entropy_from_logits, pad, selective_log_softmax
 
-    options: PrivilegedOptions = ground.spec.options
     other: Role = "student" if sampler == "teacher" else "teacher"
+    prompts: Mapping[Role, str] = {sampler: "prompt", other: "other_prompt"}
 
-    class Privileged(on_domain(GRPOTrainer, ground, kl_from_start=False)):  # type: ignore[misc]
+    class Privileged(on_domain(GRPOTrainer, setup, kl_from_start=False)):  # type: ignore[misc]
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-            import torch
-
             rows = [row | {"prompt": row[PROMPT[sampler]]} for row in inputs]
             batch: dict[str, Any] = super()._generate_and_score_completions(rows)
-            batch |= self._padded_prompts([row[PROMPT[other]] for row in inputs])
-            size, mask = self.args.per_device_train_batch_size, batch["completion_mask"]
-            with torch.no_grad():
-                if "old_per_token_logps" not in batch:
-                    batch["old_per_token_logps"], _ = self.logps(self.model, batch, sampler, size)
-                sampled_logps = batch["old_per_token_logps"]
-                other_logps, _ = self.logps(self.model, batch, other, size)
-            apart = divergence(sampled_logps, other_logps, mask)
-            # For the policy p that writes, the gradient of E_p[R] - beta KL(p || sg q) is that of E_p[R'] with
-            # R' = R - beta (log p - log q), taken for a constant.
-            shaped = self.rewards - options.beta * self.accelerator.gather(apart)
-            mine = self.accelerator.process_index * len(inputs)
-            batch["shaped_advantages"] = group_advantages(shaped, options.generations)[mine : mine + len(inputs)]
-            self._metrics["train"]["kl"].append(self.accelerator.gather(apart).mean().item())
-            for differences in gather_object(
-                [_by_token(ground, batch["completion_ids"], (sampled_logps - other_logps) * mask)]
-            ):
-                ground.tally.differed(differences)
-            return batch
+            return batch | self._padded_prompts([row[PROMPT[other]] for row in inputs])
 
         def _padded_prompts(self, chats: Sequence[Sequence[Message]]) -> dict[str, torch.Tensor]:
             import torch
-            from trl.trainer.utils import pad
 
             ids = [torch.tensor(one) for one in self._tokenize_prompts(chats)[0]]
             padding = {"padding_side": "left", "pad_to_multiple_of": self.pad_to_multiple_of}
@@ -212,16 +230,49 @@ def privileged_trainer(ground: Ground, sampler: Role) -> type[Any]:
             device = self.accelerator.device
             return {"other_prompt_ids": padded.to(device), "other_prompt_mask": mask.to(device)}
 
-        def logps(
-            self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], side: Role, batch_size: int | None = None
-        ) -> tuple[torch.Tensor, torch.Tensor]:
-            """Return log-probabilities and entropies of the completions after a side's prompt."""
-            prompt = "prompt" if side == sampler else "other_prompt"
-            logps: torch.Tensor
-            logps, entropies = self.completion_logps(model, batch, prompt, batch_size)
-            return logps, entropies
+        def read(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], role: Role) -> Side:
+            """Return what a side makes of the completions; gradients flow where it is trained."""
+            import torch
 
-    return Privileged
+            ids, prompt = batch["completion_ids"], prompts[role]
+            with torch.set_grad_enabled(torch.is_grad_enabled() and role in trained), self.accelerator.autocast():
+                logits = model(
+                    input_ids=torch.cat([batch[f"{prompt}_ids"], ids], dim=1),
+                    attention_mask=torch.cat([batch[f"{prompt}_mask"], batch["completion_mask"]], dim=1),
+                    logits_to_keep=ids.size(1) + 1,
+                    use_cache=False,
+                ).logits
+                logits = logits[:, :-1].float() / self.temperature
+            return Side(logits=logits, logps=selective_log_softmax(logits, ids))
+
+        def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            import torch
+
+            mask = inputs["completion_mask"]
+            sides = {role: self.read(model, inputs, role) for role in ("teacher", "student")}
+            reading = Reading(
+                teacher=sides["teacher"],
+                student=sides["student"],
+                sampled_logps=inputs.get("old_per_token_logps", sides[sampler].logps.detach()),
+                advantages=inputs["advantages"],
+            )
+            per_token = objective(reading) * mask * inputs.get("importance_sampling_ratio", 1.0)
+            with torch.no_grad():
+                apart = divergence(sides[sampler].logits, sides[other].logits) * mask
+                entropy = entropy_from_logits(sides["student"].logits) * mask
+                for name, values in (("kl", apart), ("entropy", entropy)):
+                    mean = self.accelerator.gather(values.sum() / mask.sum()).mean()
+                    self._metrics["train"][name].append(mean.item())
+            for differences in gather_object([_by_token(setup, inputs["completion_ids"], apart)]):
+                setup.tally.differed(differences)
+            # The mean over the tokens of the update, as in GRPO with loss="dapo": TRL counts them.
+            tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+            tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+            return -per_token.sum() / tokens
+
+    config = GRPOConfig(**arguments, **PINNED, beta=0.0, loss_type="dapo", scale_rewards="group")
+    reward = reward_function(setup, {"leaks": leaks})
+    return Privileged(reward_funcs=reward, args=config, **setup.shared_arguments)
 
 
 def tokens_apart(differences: Mapping[str, float], most: int = 5) -> tuple[str, ...]:
@@ -236,19 +287,19 @@ def _student_leaks(trainer: Trainer) -> str:
     """Say how often the trained student speaks of the hint, in a few completions of its own."""
     import torch
 
-    ground = trainer.trained_on
-    generations = ground.spec.options.generations
-    problems = [ground.spec.problems[place] for place in ground.dataset["problem"][: LEAK_PROBES // generations]]
+    setup = trainer.trained_on
+    generations = setup.spec.options.generations
+    problems = [setup.spec.problems[place] for place in setup.dataset["problem"][: LEAK_PROBES // generations]]
     asked = [problem for problem in problems for _ in range(generations)]
     trainer.model.eval()
     with torch.random.fork_rng():
-        torch.manual_seed(ground.spec.seed)
+        torch.manual_seed(setup.spec.seed)
         ids = trainer._generate([list(problem.messages) for problem in asked])[1]
-    leaked = sum(leaks(problem, ground.read(problem, one).text) for problem, one in zip(asked, ids, strict=True))
+    leaked = sum(leaks(problem, setup.read(problem, one).text) for problem, one in zip(asked, ids, strict=True))
     return f"{leaked:.0f} of {len(asked)} completions of the trained student speak of the hint that it was not shown."
 
 
-def _by_token(ground: Ground, ids: torch.Tensor, differences: torch.Tensor) -> dict[str, float]:
+def _by_token(setup: OnlineSetup, ids: torch.Tensor, differences: torch.Tensor) -> dict[str, float]:
     """Return the summed `differences` by the text of the token."""
     sums = differences.new_zeros(int(ids.max()) + 1).index_add(0, ids.flatten(), differences.flatten())
-    return {ground.tokenizer.decode([token]): float(sums[token]) for token in sums.nonzero().flatten().tolist()}
+    return {setup.tokenizer.decode([token]): float(sums[token]) for token in sums.nonzero().flatten().tolist()}

@@ -9,7 +9,7 @@ from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pydantic import BaseModel, Field, model_validator
 
-from pfh_methods.on_domain import Ground, on_domain, reward_function
+from pfh_methods.on_domain import OnlineSetup, on_domain, reward_function
 from pfh_methods.online import OnlineOptions, check_online, reference_arguments, train_online
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return result
 
 
-def reinforce_trainer(ground: Ground, arguments: Mapping[str, Any]) -> RLOOTrainer:
+def reinforce_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> RLOOTrainer:
     """Return TRL's trainer with the loss of Ahmadian et al. 2024 (arXiv 2402.14740, equation 7).
 
     The gradient is that of advantage x log-probability of the whole completion; with inner_epochs above 1 its ratio to
@@ -69,17 +69,17 @@ def reinforce_trainer(ground: Ground, arguments: Mapping[str, Any]) -> RLOOTrain
     """
     from trl import RLOOConfig, RLOOTrainer
 
-    options: Options = ground.spec.options
+    options: Options = setup.spec.options
     config = RLOOConfig(
         **arguments,
-        **reference_arguments(ground.spec, options.beta),
+        **reference_arguments(setup.spec, options.beta),
         normalize_advantages=False,
         reward_clip_range=None,
     )
-    trainer = on_domain(RLOOTrainer, ground)
+    trainer = on_domain(RLOOTrainer, setup)
     if options.baseline == "batch":
         trainer = _normalised_over_the_batch(trainer)
-    return trainer(reward_funcs=reward_function(ground), args=config, **ground.shared_arguments)
+    return trainer(reward_funcs=reward_function(setup), args=config, **setup.shared_arguments)
 
 
 def batch_advantages(rewards: torch.Tensor) -> torch.Tensor:

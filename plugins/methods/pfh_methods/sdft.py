@@ -33,7 +33,6 @@ from pfh.kit.training import (
     lora_config,
     save_trained,
     train_resumably,
-    trainer_arguments,
 )
 from pydantic import BaseModel, Field, field_validator
 
@@ -69,6 +68,11 @@ class Options(TrainingOptions):
     learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; 2e-5 for adapter=full")
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
         "cosine", description="course of the learning rate after the warm-up"
+    )
+    divergence: Literal["forward", "reverse"] = Field(
+        "forward",
+        description="KL(teacher || student), with which the authors' results were made, or KL(student || teacher), "
+        "the paper's equation",
     )
     ema_rate: float = Field(
         0.01, gt=0, le=1, description="share of the trained weights in the teacher's average, after every update"
@@ -122,26 +126,12 @@ def train(spec: TrainingSpec) -> TrainingResult:
 
     tally = Tally.read(spec.output_dir / "rollouts.json")
 
-    def build(batch_size: int, gradient_accumulation: int) -> SDFTTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=spec.output_dir / "trainer",
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> SDFTTrainer:
         generation = {"max_completion_length": limit, "num_loss_tokens_to_skip": skip}
         stop = spec.domain.sampling.stop
         return sdft_trainer(spec.checkpoint, examples, options, stop, {**arguments, **generation}, tally)
 
-    trained = train_resumably(
-        build,
-        output_dir=spec.output_dir / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
+    trained = train_resumably(spec, build)
     without = sum(row[_NO_LOSS] for row in trained.curves) / len(trained.curves)
     if without == 1:
         raise StepFailedError(
@@ -194,10 +184,11 @@ def sdft_trainer(
 
     A completion y is drawn from the student pi_theta(.|x); the teacher pi_phi sees the demonstration c as well:
 
-        loss = mean over the positions t of KL(pi_theta(.|x, y_<t) || pi_phi(.|x, c, y_<t)), over the whole vocabulary
+        loss = mean over the positions t of KL(pi_phi(.|x, c, y_<t) || pi_theta(.|x, y_<t)), over the whole vocabulary
 
-    Gradients flow through the student's distributions, not through the draw. The mean is over a completion's
-    positions, then over completions. phi <- ema_rate * theta + (1 - ema_rate) * phi after every update.
+    That is the forward divergence, with which the authors' results were made (their issue 5); the paper's equation has
+    the reverse. Gradients flow through the student's distributions, not through the draw. The mean is over a
+    completion's positions, then over completions. phi <- ema_rate * theta + (1 - ema_rate) * phi after every update.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from datasets import Dataset
@@ -248,7 +239,7 @@ def sdft_trainer(
     config = SDFTConfig(
         **{**arguments, "include_num_input_tokens_seen": "no"},  # `OnDomain` counts: batches begin as text.
         distillation_mode="full_logits",
-        distillation_alpha=1.0,  # KL(student || teacher)
+        distillation_alpha={"forward": 0.0, "reverse": 1.0}[options.divergence],
         distillation_is_clip=None,
         teacher_model_kind="ema",
         teacher_update_rate=options.ema_rate,

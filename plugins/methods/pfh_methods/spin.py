@@ -14,12 +14,22 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import Example, ground_truth, left_out, require_ground_truth
-from pfh.kit.training import TrainingOptions, free_memory, save_trained, train_resumably, trainer_arguments
+from pfh.kit.training import TrainingOptions, free_memory, save_trained, train_resumably
 from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
     from trl import DPOTrainer
+
+
+Progression = Literal["constant", "authors"]
+"""How the learning rate and beta go from iteration to iteration."""
+_FACTORS: Mapping[Progression, tuple[tuple[float, float], ...]] = {
+    "constant": ((1.0, 1.0),),
+    "authors": ((1.0, 1.0), (1.0, 1.0), (0.2, 1.0), (0.2, 50.0)),
+}
+"""What the rate and beta are multiplied by in each iteration; the last goes for all that follow. The authors' scripts
+finetune.sh to finetune_iter3.sh train with 5e-7, 5e-7, 1e-7, 1e-7 and beta .1, .1, .1, 5 (github.com/uclaml/SPIN)."""
 
 
 class Options(TrainingOptions):
@@ -31,6 +41,11 @@ class Options(TrainingOptions):
 
     iterations: int = Field(4, ge=1, description="rounds of generation and training; each starts from the one before")
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the model that the round started from")
+    progression: Progression = Field(
+        "authors",
+        description="authors: a fifth of the learning rate from the third iteration on, 50 times beta from the fourth; "
+        "constant: the same in all",
+    )
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of a round; 5e-7 for adapter=full")
     epochs: float = Field(3.0, gt=0, description="passes over the pairs, in each round")
     optimizer: Literal["adamw_torch", "rmsprop"] = Field("rmsprop", description="optimiser")
@@ -103,10 +118,23 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return TrainingResult(path=player.path, phases=tuple(phases), curves=tuple(curves), notes=tuple(notes))
 
 
+def for_iteration(options: Options, iteration: int) -> Options:
+    """Return `options` with the learning rate and the beta of an iteration, from 1."""
+    factors = _FACTORS[options.progression]
+    rate, pull = factors[min(iteration, len(factors)) - 1]
+    changes = {"learning_rate": options.learning_rate * rate, "beta": options.beta * pull}
+    return options.model_copy(update=changes)
+
+
 def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair, ...]:
     """Pair the ground truth of each example with the model's own answer, unless the two are the same."""
     return tuple(
-        Pair(problem=example.problem, chosen=example.completion, rejected=rollout.completion)
+        Pair(
+            problem=example.problem,
+            chosen=example.completion,
+            rejected=rollout.completion,
+            rejected_cut=rollout.truncated,
+        )
         for example, rollout in zip(examples, own, strict=True)
         if rollout.completion.strip() != example.completion.strip()
     )
@@ -116,29 +144,15 @@ def _play(
     spec: TrainingSpec, player: Checkpoint, pairs: Sequence[Pair], iteration: int
 ) -> tuple[Checkpoint, Phase, tuple[dict[str, float], ...]]:
     """Train `player` on `pairs`; return the next player, told apart by its weights, with the training's records."""
-    folder = spec.output_dir / f"iteration-{iteration}"
+    name = f"iteration-{iteration}"
+    spec = dataclasses.replace(spec, options=for_iteration(spec.options, iteration))
     options: Options = spec.options
 
-    def build(batch_size: int, gradient_accumulation: int) -> DPOTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=folder / "trainer",
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> DPOTrainer:
         return spin_trainer(player, pairs, options, arguments)
 
-    trained = train_resumably(
-        build,
-        output_dir=folder / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-        rounds=options.iterations - iteration + 1,
-    )
-    path = save_trained(trained.trainer, folder / "merged", merge_into=player)
+    trained = train_resumably(spec, build, folder=f"{name}/trainer", rounds=options.iterations - iteration + 1)
+    path = save_trained(trained.trainer, spec.output_dir / name / "merged", merge_into=player)
     phase, curves = trained.phase, trained.curves
     del trained  # Its memory is needed to draw the next answers.
     free_memory()

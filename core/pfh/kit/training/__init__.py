@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pfh.kit.training.attempt import Trained
 from pfh.kit.training.checkpoints import COMPLETE, last_complete_checkpoint
 from pfh.kit.training.loop import train_resumably
 from pfh.kit.training.models import free_memory, load_for_training, save_trained
 from pfh.kit.training.options import ALL_LINEAR, TrainingOptions, check_targets, lora_config, trainer_arguments
+from pfh.kit.training.running import FinishedTraining
 from pfh.kit.training.sharing import examples_per_process, is_first, processes
 
 __all__ = [
     "ALL_LINEAR",
     "COMPLETE",
-    "Trained",
+    "FinishedTraining",
     "TrainingOptions",
     "check_targets",
     "examples_per_process",

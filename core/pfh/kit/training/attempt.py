@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.ledger import Phase
 from pfh.kit.training.best import load_best, watch_for_best
 from pfh.kit.training.building import build_trainer
 from pfh.kit.training.checkpoints import discard_incomplete, last_complete_checkpoint
+from pfh.kit.training.running import FinishedTraining, RunningTraining
 from pfh.kit.training.sharing import is_first
-from pfh.kit.training.spending import Allowance, Spent, samples_of
+from pfh.kit.training.spending import samples_of
 from pfh.kit.training.watching import AtItsEnd, watch
-from pfh.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -25,45 +23,28 @@ _NO_FIGURES = ("_per_second", "_runtime", "step_time", "num_tokens")
 """Logged timings, and a counter of TRL's that forgets what came before a kill."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A finished training."""
-
-    trainer: Trainer
-    curves: tuple[dict[str, float], ...]
-    """One row an update: "step", "loss", and what else the trainer logged; TRL's own timings are left out."""
-    phase: Phase
-
-
-def attempt(
-    build: Callable[[int, int], Trainer],
-    share: int,
-    output_dir: Path,
-    spent: Spent,
-    allowance: Allowance,
-    progress: Progress,
-    name: str,
-) -> Trained:
-    """Train once, with batches of `spent.batch_size`; `share` is how many examples of an update this process takes."""
+def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> FinishedTraining:
+    """Train once, with batches of `training.spent.batch_size`."""
     from transformers.trainer import TRAINER_STATE_NAME
     from transformers.trainer_callback import TrainerState
 
+    spent, progress, name = training.spent, training.progress, training.name
     spent.attempts += 1
-    spent.start(output_dir)
-    last = last_complete_checkpoint(output_dir)
+    spent.start(training.output_dir)
+    last = last_complete_checkpoint(training.output_dir)
     if is_first():
-        discard_incomplete(output_dir)
+        discard_incomplete(training.output_dir)
     with ExitStack() as stack:
-        trainer = build_trainer(build, spent.batch_size, share // spent.batch_size)
+        trainer = build_trainer(build, spent.batch_size, training.share // spent.batch_size)
         spent.agree(trainer.accelerator)
-        if allowance.updates is not None:
-            trainer.args.max_steps = allowance.updates
+        if training.allowance.updates is not None:
+            trainer.args.max_steps = training.allowance.updates
         state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
         ended = last is not None and (
-            allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name)
+            training.is_over_budget(state.num_input_tokens_seen, state.global_step)
             or state.global_step >= state.max_steps
         )
-        trainer.add_callback(watch(spent, allowance, stack, progress, name, trainer.accelerator, ended=ended))
+        trainer.add_callback(watch(training, trainer.accelerator, stack, ended=ended))
         if trainer.args.metric_for_best_model:
             trainer.add_callback(watch_for_best())
         if last is not None and not ended:
@@ -74,7 +55,7 @@ def attempt(
     if kept:
         progress.say(f"{name}: the checkpoint of update {kept['kept_update']} is kept, the best of all")
     spent.write()
-    return Trained(
+    return FinishedTraining(
         trainer=trainer,
         curves=_curves(trainer.state.log_history),
         phase=Phase(
@@ -83,7 +64,9 @@ def attempt(
             tokens=spent.tokens,
             updates=spent.updates,
             devices=trainer.accelerator.num_processes,
-            samples=samples_of(spent.epochs, len(trainer.train_dataset), share * trainer.accelerator.num_processes),
+            samples=samples_of(
+                spent.epochs, len(trainer.train_dataset), training.share * trainer.accelerator.num_processes
+            ),
             notes=({"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {}) | kept,
         ),
     )

@@ -6,15 +6,15 @@ import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StartAgainError, StepFailedError
-from pfh.hooks.budget import Account
-from pfh.kit.training.attempt import Trained, attempt
+from pfh.kit.training.attempt import attempt
 from pfh.kit.training.models import free_memory
+from pfh.kit.training.options import TrainingOptions, trainer_arguments
+from pfh.kit.training.running import FinishedTraining, RunningTraining, Stage
 from pfh.kit.training.sharing import examples_per_process, processes
 from pfh.kit.training.spending import Allowance, Spent
-from pfh.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -29,28 +29,22 @@ _FULL_BELOW = 2**20
 
 
 def train_resumably(
-    build: Callable[[int, int], Trainer],
+    spec: Stage,
+    build: Callable[[dict[str, Any]], Trainer],
     *,
-    output_dir: Path,
-    batch_size: int,
-    gradient_accumulation: int,
-    progress: Progress,
+    folder: str = "trainer",
     name: str = "training",
-    account: Account | None = None,
     rounds: int = 1,
-) -> Trained:
-    """Train to the end from the last complete checkpoint in `output_dir`, with smaller batches if memory runs out.
+) -> FinishedTraining:
+    """Train to the end from the last complete checkpoint in `folder`, with smaller batches if memory runs out.
 
     Args:
-        build: given the batch size and the accumulation, returns a new TRL trainer that saves into `output_dir`.
-        output_dir: outlives a killed process; what all attempts spent is kept there too.
-        batch_size: most examples that a device holds at once.
-        gradient_accumulation: batches an update; their product, the examples of an update, stays the same when the
-            batch is halved, and when several processes (`pfh.steps.ranks`) share it out.
-        progress: gets the bar.
+        spec: the stage. Training ends when its budget is spent: one of updates or samples takes the place of epochs,
+            so the learning rate runs its whole course.
+        build: given what every TRL config takes (`trainer_arguments`), returns a new trainer. The examples of an
+            update stay as many when the batch is halved, and when several processes (`pfh.steps.ranks`) share it out.
+        folder: of this training's checkpoints, in the stage's; what all attempts spent is kept there too.
         name: the phase, in the ledger and beside the bar.
-        account: the stage's; training ends when its budget is spent. A budget of updates or samples takes the place of
-            epochs, so the learning rate runs its whole course.
         rounds: trainings still to come in this stage, this one counted; it may spend that part of what is left.
 
     Raises:
@@ -61,18 +55,25 @@ def train_resumably(
     """
     from safetensors import SafetensorError
 
-    output_dir.mkdir(parents=True, exist_ok=True)
-    effective = batch_size * gradient_accumulation
-    share = examples_per_process(effective, processes(), name)
-    spent = Spent.read(output_dir)
-    spent.batch_size = _fitting(_smaller(output_dir) or spent.batch_size or batch_size, share)
-    allowance = Allowance.of(account or Account(), rounds, effective, name)
+    options: TrainingOptions = spec.options
+    training = _begun(spec, spec.output_dir / folder, name, rounds)
+    output_dir, spent = training.output_dir, training.spent
+
+    def build_with_arguments(batch_size: int, gradient_accumulation: int) -> Trainer:
+        arguments = trainer_arguments(
+            options,
+            output_dir=output_dir,
+            seed=spec.seed,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+        )
+        return build(arguments)
+
     while True:
         try:
-            trained = attempt(build, share, output_dir, spent, allowance, progress, name)
-            if account is not None:
-                account.add(trained.phase)
-            return trained
+            finished = attempt(training, build_with_arguments)
+            spec.account.add(finished.phase)
+            return finished
         except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
             if _disk_is_full(error, output_dir):
                 raise StepFailedError(
@@ -88,15 +89,33 @@ def train_resumably(
                 f"Out of memory in {name} with a single example: lower max_length, set gradient_checkpointing=true, "
                 "or train an adapter (adapter=lora) instead of all weights."
             )
-        spent.batch_size = _fitting(spent.batch_size // 2, share)
+        spent.batch_size = _fitting(spent.batch_size // 2, training.share)
         line = (
             f"out of memory: {name} goes on with batch_size={spent.batch_size} and "
-            f"gradient_accumulation={share // spent.batch_size}, from the last complete checkpoint"
+            f"gradient_accumulation={training.share // spent.batch_size}, from the last complete checkpoint"
         )
         if processes() > 1:  # The others wait for this one, in the middle of an update.
             (output_dir / _SMALLER).write_text(str(spent.batch_size))
             raise StartAgainError(line)
-        progress.say(line)
+        spec.progress.say(line)
+
+
+def _begun(spec: Stage, output_dir: Path, name: str, rounds: int) -> RunningTraining:
+    """Return the training with what earlier attempts spent, and the batch size that is to be tried next."""
+    options: TrainingOptions = spec.options
+    output_dir.mkdir(parents=True, exist_ok=True)
+    effective = options.batch_size * options.gradient_accumulation
+    share = examples_per_process(effective, processes(), name)
+    spent = Spent.read(output_dir)
+    spent.batch_size = _fitting(_smaller(output_dir) or spent.batch_size or options.batch_size, share)
+    return RunningTraining(
+        name=name,
+        output_dir=output_dir,
+        share=share,
+        allowance=Allowance.of(spec.account, rounds, effective, name),
+        spent=spent,
+        progress=spec.progress,
+    )
 
 
 def _fitting(most: int, share: int) -> int:

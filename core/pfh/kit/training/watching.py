@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from pfh.errors import StepFailedError
 from pfh.kit.training.checkpoints import COMPLETE
 from pfh.kit.training.progress_line import progress_line
-from pfh.kit.training.spending import Allowance, Spent
-from pfh.progress import Progress
+from pfh.kit.training.running import RunningTraining
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -24,22 +23,15 @@ class AtItsEnd(Exception):  # noqa: N818 - no error: there is nothing left to tr
     """The checkpoint that a training was to go on from is its last."""
 
 
-def watch(
-    spent: Spent,
-    allowance: Allowance,
-    stack: ExitStack,
-    progress: Progress,
-    name: str,
-    accelerator: Accelerator,
-    *,
-    ended: bool,
-) -> TrainerCallback:
-    """Return the callback; its bar, called `name`, closes with `stack`.
+def watch(training: RunningTraining, accelerator: Accelerator, stack: ExitStack, *, ended: bool) -> TrainerCallback:
+    """Return the callback; its bar closes with `stack`.
 
     A training that has `ended` gets its weights loaded and is then left with `AtItsEnd`.
     """
     from transformers import TrainerCallback
     from trl.trainer.utils import RepeatSampler
+
+    spent, progress, name = training.spent, training.progress, training.name
 
     class Watch(TrainerCallback):  # type: ignore[misc] # transformers is untyped here
         """Draws the bar, stops at a loss that is not finite, marks whole checkpoints, counts what was spent."""
@@ -76,7 +68,7 @@ def watch(
             spent.epochs += state.epoch - self.epoch
             self.tokens, self.epoch = state.num_input_tokens_seen, state.epoch
             spent.write()
-            if allowance.is_spent(spent.seconds, state.num_input_tokens_seen, state.global_step, name):
+            if training.is_over_budget(state.num_input_tokens_seen, state.global_step):
                 control.should_training_stop = True
                 progress.say(f"{name} ends at update {state.global_step} of {state.max_steps}: its budget is spent")
 

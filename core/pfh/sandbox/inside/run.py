@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pfh.sandbox.inside import namespaces
+from pfh.sandbox.inside import namespaces, usage
 from pfh.sandbox.inside.program import run_program
 from pfh.sandbox.inside.seccomp import filter_system_calls
 
 TICK = 0.05
-"""Seconds between two looks at a run's memory."""
+"""Seconds between two looks at what a run uses."""
+PATIENCE = 3
+"""A run that others keep waiting for a processor may take so many times its wall-clock limit."""
 STDERR_KEPT = 4096
 """Bytes of stderr that are reported, from its end."""
 CHUNK = 2**16
-PAGE = resource.getpagesize()
+BEGUN = 1000
+"""Where a program's process keeps the pipe that tells of its beginning; it is closed before the code runs."""
 MEGABYTE = 2**20
 
 
@@ -53,6 +56,8 @@ class Started:
     stderr: bytearray
     """Its end."""
     exit_status: int | None = None
+    ready: bool = False
+    """Its code was begun: from here on, whatever happens is its own doing."""
 
 
 def run_once(setting: Setting, stdin: str, channel: socket.socket) -> dict[str, Any] | None:
@@ -66,6 +71,8 @@ def run_once(setting: Setting, stdin: str, channel: socket.socket) -> dict[str, 
     _drain(run, most)
     if status == "gone":
         return None
+    if not run.ready:
+        return {"failed": run.stderr.decode("utf-8", "replace") or "the program's process could not be started"}
     if len(run.stdout) > most:
         status = "output"
     stderr = run.stderr[-STDERR_KEPT:].decode("utf-8", "replace")
@@ -84,17 +91,23 @@ def _start(setting: Setting, stdin: str) -> Started:
     source = _readable(stdin.encode("utf-8", "surrogateescape"))
     out, out_end = os.pipe()
     err, err_end = os.pipe()
+    begun, begun_end = os.pipe()
     for descriptor in (source, out_end, err_end):
         os.fchmod(descriptor, 0o666)  # a program may open /dev/stdin by name
     since = time.monotonic()
     process = os.fork()
     if process == 0:
-        _become_program(setting, source, out_end, err_end)
-    for descriptor in (source, out_end, err_end):
+        _become_program(setting, source, out_end, err_end, begun_end)
+    for descriptor in (source, out_end, err_end, begun_end):
         os.close(descriptor)
     if setting.calls is not None:
         setting.calls.close()  # the other side must see it when the program is gone
-    return Started(process=process, out=out, err=err, since=since, stdout=bytearray(), stderr=bytearray())
+    run = Started(process=process, out=out, err=err, since=since, stdout=bytearray(), stderr=bytearray())
+    run.ready = os.read(begun, 1) == b"r"
+    os.close(begun)
+    for descriptor in (out, err):
+        os.set_blocking(descriptor, False)  # the program may have taken its output back, and read() would wait for it
+    return run
 
 
 def _follow(run: Started, limits: dict[str, Any], confined: bool, channel: socket.socket) -> str:
@@ -105,14 +118,19 @@ def _follow(run: Started, limits: dict[str, Any], confined: bool, channel: socke
     for descriptor in reading:
         poller.register(descriptor, select.POLLIN)
     next_look = run.since + TICK
+    processor = usage.ProcessorTime(first=run.process)
     while True:
         for descriptor, event in poller.poll(1000 * TICK if reading else 1):
             if descriptor == channel.fileno():
                 if event & select.POLLHUP:
                     return "gone"
-            elif part := os.read(descriptor, CHUNK):
-                reading[descriptor] += part
-            else:
+                continue
+            try:
+                part = os.read(descriptor, CHUNK)
+            except BlockingIOError:
+                continue
+            reading[descriptor] += part
+            if not part:
                 poller.unregister(descriptor)
                 del reading[descriptor]
         del run.stderr[:-STDERR_KEPT]
@@ -125,16 +143,23 @@ def _follow(run: Started, limits: dict[str, Any], confined: bool, channel: socke
         if time.monotonic() < next_look:
             continue
         next_look = time.monotonic() + TICK
-        if time.monotonic() - run.since > limits["seconds"]:
+        if not confined:
+            if time.monotonic() - run.since > limits["seconds"]:
+                return "timeout"
+            continue
+        processor.look()
+        if processor.seconds > limits["cpu_seconds"] + TICK:
             return "timeout"
-        if confined and _resident() > limits["memory_mb"] * MEGABYTE:
+        taken = time.monotonic() - run.since
+        if taken - processor.waited > limits["seconds"] or taken > PATIENCE * limits["seconds"]:
+            return "timeout"
+        if usage.memory() > limits["memory_mb"] * MEGABYTE:
             return "memory"
 
 
 def _drain(run: Started, most: int) -> None:
     """Read what was written between the last look and the end."""
     for descriptor, kept in ((run.out, run.stdout), (run.err, run.stderr)):
-        os.set_blocking(descriptor, False)
         with contextlib.suppress(BlockingIOError):
             while len(kept) <= most and (part := os.read(descriptor, CHUNK)):
                 kept += part
@@ -164,17 +189,6 @@ def _ended(exit_status: int, cpu_seconds: float, limits: dict[str, Any]) -> str:
     return "ok" if code == 0 else "error"
 
 
-def _resident() -> int:
-    """Return the memory in bytes that the job's processes hold and do not share with files."""
-    pages = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        if process.name != "1":
-            with contextlib.suppress(OSError):
-                _, resident, shared, *_ = (process / "statm").read_text().split()
-                pages += int(resident) - int(shared)
-    return pages * PAGE
-
-
 def _kill_all(process: int, confined: bool) -> None:
     """Kill the program and all that it started, and wait until they are gone."""
     if confined and os.getpid() == 1:  # -1 is "every process that I can see", which is the job's alone only here
@@ -200,7 +214,7 @@ def _children() -> list[int]:
     return []
 
 
-def _become_program(setting: Setting, stdin: int, stdout: int, stderr: int) -> NoReturn:
+def _become_program(setting: Setting, stdin: int, stdout: int, stderr: int, begun: int) -> NoReturn:
     """Turn this process into the program: no other open files, no privileges, its limits set."""
     code = 1
     try:
@@ -208,14 +222,18 @@ def _become_program(setting: Setting, stdin: int, stdout: int, stderr: int) -> N
         for target, descriptor in enumerate((stdin, stdout, stderr)):
             os.dup2(descriptor, target)
         calls = None if setting.calls is None else setting.calls.detach()
+        begun = os.dup2(begun, BEGUN)
         if calls is not None:
             os.dup2(calls, 3)
-        os.closerange(3 if calls is None else 4, 4096)
+        os.closerange(3 if calls is None else 4, BEGUN)
+        os.closerange(BEGUN + 1, 4096)
         _limit(setting.job["limits"], setting.confined, setting.user)
         os.chdir(setting.folder)
         if setting.confined:
             namespaces.drop_privileges(setting.user)
             filter_system_calls()
+        os.write(begun, b"r")
+        os.close(begun)
         code = run_program(setting.job, None if calls is None else socket.socket(fileno=3))
     except BaseException as error:  # noqa: BLE001 - whatever happens, this process must not return into the supervisor
         os.write(2, f"{type(error).__name__}: the program could not be started or ended\n".encode())

@@ -21,7 +21,7 @@ _DENIED = {
     "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "ptrace": (101, 117), "pivot_root": (155, 41),
     "mount": (165, 40), "umount2": (166, 39), "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
     "unshare": (272, 97), "perf_event_open": (298, 241), "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265), "setns": (308, 268), "process_vm_readv": (310, 270),
+    "open_by_handle_at": (304, 265), "setsid": (112, 157), "setns": (308, 268), "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271), "bpf": (321, 280), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "open_tree": (428, 428), "move_mount": (429, 429),
     "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
@@ -29,13 +29,15 @@ _DENIED = {
 }  # fmt: skip
 _ABSENT = {"memfd_create": (319, 279), "clone3": (435, 435), "memfd_secret": (447, 447)}
 """These fail as on an older kernel, so that libraries fall back; the flags of clone3 cannot be seen by a filter."""
-_CLONE, _SOCKET = (56, 220), (41, 198)
+_CLONE, _SOCKET, _SETSOCKOPT = (56, 220), (41, 198), (54, 208)
 _NEW_NAMESPACES = 0x7E020000
 _SOCKET_FAMILIES = (1, 2, 10)
 """AF_UNIX, AF_INET, AF_INET6."""
+_BUFFER_SIZES = (7, 8, 32, 33)
+"""SO_SNDBUF, SO_RCVBUF and what forces them: memory of the kernel's that counts for no process."""
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 32
 _ALLOW, _FAIL, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _PR_SET_SECCOMP, _FILTER_MODE = 22, 2
 
@@ -65,9 +67,15 @@ def _instructions(machine: str) -> bytes:
         (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
         (_RETURN, 0, 0, deny),
         (_RETURN, 0, 0, _ALLOW),
-        (_EQUAL, 0, 5, _SOCKET[column]),
+        (_EQUAL, 0, len(_SOCKET_FAMILIES) + 3, _SOCKET[column]),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
         *((_EQUAL, len(_SOCKET_FAMILIES) - place, 0, family) for place, family in enumerate(_SOCKET_FAMILIES)),
+        (_RETURN, 0, 0, deny),
+        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 0, len(_BUFFER_SIZES) + 2, _SETSOCKOPT[column]),
+        (_LOAD, 0, 0, _THIRD_ARGUMENT),
+        *((_EQUAL, len(_BUFFER_SIZES) - place - 1, 0, option) for place, option in enumerate(_BUFFER_SIZES[:-1])),
+        (_EQUAL, 0, 1, _BUFFER_SIZES[-1]),
         (_RETURN, 0, 0, deny),
         (_RETURN, 0, 0, _ALLOW),
     ]

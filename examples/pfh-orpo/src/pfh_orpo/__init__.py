@@ -24,7 +24,6 @@ from pfh.kit.training import (
     lora_config,
     save_trained,
     train_resumably,
-    trainer_arguments,
 )
 from pydantic import Field
 
@@ -74,24 +73,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
             "take more problems (--problems), or make them easier or harder with the options of the domain."
         )
 
-    def build(batch_size: int, gradient_accumulation: int) -> ORPOTrainer:
-        arguments = trainer_arguments(
-            options,
-            output_dir=spec.output_dir / "trainer",
-            seed=spec.seed,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-        )
+    def build(arguments: Mapping[str, Any]) -> ORPOTrainer:
         return orpo_trainer(spec.checkpoint, pairs, options, arguments)
 
-    trained = train_resumably(
-        build,
-        output_dir=spec.output_dir / "trainer",
-        batch_size=options.batch_size,
-        gradient_accumulation=options.gradient_accumulation,
-        progress=spec.progress,
-        account=spec.account,
-    )
+    trained = train_resumably(spec, build)
     rows = trained.trainer.train_dataset
     tokens = sum(len(ids) for name in ("chosen_input_ids", "rejected_input_ids") for ids in rows[name])
     phase = dataclasses.replace(

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pfh.errors import StepFailedError
+from pfh.errors import NotNumbersError
 
 from pfh_backends.hf.prefill import prefill
 
@@ -26,7 +26,7 @@ def decode(
     """Return the tokens that `model` writes after each of `prompts`, at most `limits` of them, the ending one included.
 
     Raises:
-        StepFailedError: the model's outputs are not numbers.
+        NotNumbersError: the model's outputs are not numbers.
     """
     import torch
 
@@ -115,6 +115,4 @@ def keeps_plain_cache(model: PreTrainedModel) -> bool:
 
 def _check_finite(logits: torch.Tensor) -> None:
     if logits.isnan().any():
-        raise StepFailedError(
-            "The model's outputs are not numbers (NaN): its weights are broken, as after a diverged training."
-        )
+        raise NotNumbersError

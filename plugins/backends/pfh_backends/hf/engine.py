@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from pfh.errors import NotNumbersError
 from pfh.hooks.backends import (
     Completion,
     Distributions,
@@ -137,13 +139,22 @@ class HfEngine:
         prompts = tokens.encode_prompts(self._tokenizer, requests)
         completions: dict[int, Completion] = {}
         for group in self._generation_groups(prompts):
-            answers = halving(lambda part: self._complete(part, requests, prompts, sampling), group)
+            try:
+                answers = halving(lambda part: self._complete(part, requests, prompts, sampling), group)
+            except NotNumbersError:
+                raise self._not_numbers() from None
             completions |= zip(group, answers, strict=True)
         return [completions[index] for index in range(len(requests))]
 
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
-        """Score every request, in the order given; common beginnings are computed once."""
-        return self._scorer.score(self._encode_pairs(requests))
+        """Score every request, in the order given; common beginnings are computed once.
+
+        Raises:
+            NotNumbersError: the model's outputs are not numbers.
+        """
+        scores = self._scorer.score(self._encode_pairs(requests))
+        self._check_numbers(score.logprob for score in scores)
+        return scores
 
     def hidden_states(self, texts: Sequence[str], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         """Return for every text the residual stream, shape (len(layers), tokens, width).
@@ -178,6 +189,7 @@ class HfEngine:
                 group,
             )
             found |= zip(group, answers, strict=True)
+        self._check_numbers(row.max() for row in found.values())
         return np.stack([found[index] for index in range(len(texts))])
 
     def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
@@ -189,6 +201,7 @@ class HfEngine:
         for group in together if self._plain_cache else [[index] for index in range(len(rows))]:
             answers = halving(lambda part: scoring.distributions(self._model, [rows[index] for index in part]), group)
             found |= zip(group, answers, strict=True)
+        self._check_numbers(row.max() for row in found.values())
         return [Distributions(tokens=row.targets, logprobs=found[index]) for index, row in enumerate(rows)]
 
     @contextmanager
@@ -214,6 +227,13 @@ class HfEngine:
         self._base = self._merged = None
         if resident:
             free_cached_memory()
+
+    def _check_numbers(self, values: Iterable[float]) -> None:
+        if any(math.isnan(value) for value in values):
+            raise self._not_numbers()
+
+    def _not_numbers(self) -> NotNumbersError:
+        return NotNumbersError(str(self._dtype).removeprefix("torch."))
 
     def _complete(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pfh.errors import StepFailedError, UserError, out_of_resources
+from pfh.errors import NotNumbersError, StepFailedError, UserError, out_of_resources
 from pfh.hooks.backends import (
     Completion,
     Distributions,
@@ -285,9 +285,7 @@ class VllmEngine:
             self._refuse(self._checkpoint, error)
         if not abs(output.outputs[0].cumulative_logprob) < float("inf"):
             self.close()
-            raise StepFailedError(
-                "The model's outputs are not numbers (NaN): its weights are broken, as after a diverged training."
-            )
+            raise NotNumbersError
 
     def _run(self, prompts: Sequence[Sequence[int]], sampling: Sequence[Any]) -> list[Any]:
         outputs: list[Any] = self._llm.generate(

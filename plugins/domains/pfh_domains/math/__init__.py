@@ -10,17 +10,19 @@ from pfh import hookimpl
 from pfh.hooks.backends import Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import DomainSpec, Problem, Reply, Split, Verdict
+from pfh.text import behind_thought
 from pydantic import BaseModel
 
 from pfh_domains import python_tool
 from pfh_domains.math.equality import quick_verdict
-from pfh_domains.math.extraction import extract_answer
-from pfh_domains.math.problems import HOLDOUTS, load_holdout, training_problems
+from pfh_domains.math.extraction import extract_answer, other_answers
+from pfh_domains.math.problems import HOLDOUTS, load_holdout, references, training_problems
+from pfh_domains.math.readings import readings
 from pfh_domains.math.settings import Options
-from pfh_domains.sources import Source, draw, from_answer, load_first, version_of
+from pfh_domains.sources import Source, digest, draw, from_answer, load_first, to_answer, version_of
 from pfh_domains.workers import Workers
 
-VERSION = "1"
+VERSION = "2"
 
 
 @hookimpl
@@ -97,7 +99,7 @@ class Math:
         return load_holdout(name, self.options, self._data)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
-        """Reward 1 where the completion's one final answer equals a reference answer, else 0."""
+        """Reward 1 where the completion's one final answer equals a reference answer; score 1 also in another form."""
         return self.verify_many([problem], [completion])[0]
 
     def verify_many(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
@@ -106,28 +108,61 @@ class Math:
         Raises:
             StepFailedError: the process that judges cannot be started.
         """
+        completions = [behind_thought(completion) for completion in completions]
         found = [extract_answer(completion, self.options.answer_format) for completion in completions]
-        rewards = [0.0] * len(found)
-        asked: list[tuple[str, str]] = []
-        askers: list[int] = []
-        for index, (problem, answer) in enumerate(zip(problems, found, strict=True)):
-            if answer is None:
-                continue
+        given = [[] if answer is None else [answer] for answer in found]
+        strict = self._right(given, problems, read=False)
+        left = [index for index, right in enumerate(strict) if right is None]
+        others = [[*given[index], *other_answers(completions[index])] for index in left]
+        counted = dict(zip(left, self._right(others, [problems[index] for index in left], read=True), strict=True))
+        verdicts = []
+        for index, answer in enumerate(found):
+            accepted = strict[index] or counted.get(index)
+            reward, score = float(strict[index] is not None), float(accepted is not None)
+            verdicts.append(Verdict(reward=reward, extracted=accepted or answer, score=score))
+        return verdicts
+
+    def _right(self, answers: Sequence[Sequence[str]], problems: Sequence[Problem], *, read: bool) -> list[str | None]:
+        """Return of each problem the first of its answers that is right, as it stands or, with `read`, in a reading."""
+        right: list[str | None] = [None] * len(problems)
+        asked: list[tuple[int, str, tuple[str, str]]] = []
+        for index, (problem, given) in enumerate(zip(problems, answers, strict=True)):
             statement = problem.messages[-1]["content"]
-            golds = from_answer(problem.answer)
-            verdicts = [quick_verdict(gold, answer, statement) for gold in golds]
-            if True in verdicts:
-                rewards[index] = 1.0
-                continue
-            open_golds = [gold for gold, verdict in zip(golds, verdicts, strict=True) if verdict is None]
-            asked += [(gold, answer) for gold in open_golds]
-            askers += [index] * len(open_golds)
-        distinct = list(dict.fromkeys(asked))
-        equal = dict(zip(distinct, self._workers.call_many(distinct), strict=True))
-        for index, pair in zip(askers, asked, strict=True):
-            if equal[pair] is True:
-                rewards[index] = 1.0
-        return [Verdict(reward=reward, extracted=answer) for reward, answer in zip(rewards, found, strict=True)]
+            for answer in given:
+                pairs = [
+                    pair
+                    for gold in from_answer(problem.answer)
+                    for pair in (readings(gold, answer, statement) if read else [(gold, answer)])
+                ]
+                verdicts = [quick_verdict(*pair, statement) for pair in pairs]
+                if True in verdicts:
+                    asked.append((index, answer, ("", "")))
+                    break
+                asked += [
+                    (index, answer, pair) for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is None
+                ]
+        distinct = list(dict.fromkeys(pair for _, _, pair in asked if pair != ("", "")))
+        equal = dict(zip(distinct, self._workers.call_many(distinct), strict=True)) | {("", ""): True}
+        for index, answer, pair in asked:
+            if right[index] is None and equal[pair] is True:
+                right[index] = answer
+        return right
+
+    def own_problem(self, prompt: str, answers: Sequence[str]) -> Problem:
+        """Return the problem of a prompt and the answers of which any is right.
+
+        Raises:
+            ValueError: there is no answer.
+        """
+        given = references(list(answers))
+        if not given:
+            raise ValueError("the answer is empty")
+        return Problem(
+            id=digest(prompt)[:12],
+            environment="math:own",
+            messages=({"role": "user", "content": prompt},),
+            answer=to_answer(given),
+        )
 
     def close(self) -> None:
         """End the processes that judge; the next answer starts new ones."""

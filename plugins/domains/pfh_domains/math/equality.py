@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pfh_domains.math.identities import same_text
 from pfh_domains.math.plain import number, says, simplified, why_not_final, without_name, word
+
+DIGITS = 50
+"""Significant digits to which two constants must agree; math-verify's own 6 decimals take 1.414214 for a root of 2."""
 
 
 def quick_verdict(gold: str, answer: str, problem: str) -> bool | None:
@@ -15,7 +19,12 @@ def quick_verdict(gold: str, answer: str, problem: str) -> bool | None:
     gold, answer = same_spelling(gold, answer)
     if answer == gold:
         return True
-    if not answer or why_not_final(answer, gold, problem) is not None:
+    if not answer or not gold:
+        return False
+    same = same_text(gold, answer)
+    if same is not None:
+        return same
+    if why_not_final(answer, gold, problem) is not None:
         return False
     numbers = number(gold), number(answer)
     if None not in numbers:
@@ -40,7 +49,27 @@ def equal(gold: str, answer: str) -> bool:
     from math_verify import verify
 
     gold, answer = same_spelling(gold, answer)
-    return bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))
+    wanted, found = _parsed(gold), _parsed(answer)
+    if not verify(wanted, found, float_rounding=12, numeric_precision=DIGITS, timeout_seconds=None):
+        return False
+    return not (wanted and found and _different_constants(wanted[0], found[0]))
+
+
+def _different_constants(wanted: Any, found: Any) -> bool:  # noqa: ANN401 - sympy ships no types
+    """Whether both are numbers that differ, decimals read as written."""
+    from sympy import Expr, Float, Rational, nsimplify  # type: ignore[import-untyped]
+
+    if not (isinstance(wanted, Expr) and isinstance(found, Expr)) or wanted.free_symbols or found.free_symbols:
+        return False
+    sides = []
+    for side in (wanted, found):
+        exact = side.doit().xreplace({each: nsimplify(Rational(str(each))) for each in side.atoms(Float)})
+        sides.append(exact)
+    difference = (sides[0] - sides[1]).doit()
+    if difference.is_zero:
+        return False
+    gap, size = abs(difference.evalf(DIGITS)), abs(sides[0].evalf(DIGITS))
+    return bool(gap > size * 10 ** (10 - DIGITS))
 
 
 def _parsed(answer: str) -> list[Any]:

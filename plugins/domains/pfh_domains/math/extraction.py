@@ -12,6 +12,19 @@ LONGEST_ANSWER = 300
 
 _BRACES = re.compile(r"\\[{}\\]|\\(?:boxed|fbox)\s*\{|[{}]")
 _QUOTED = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]|\$\$(.*)\$\$|\$(.*)\$")
+_SEARCHED = 20_000
+"""Characters at the end of a completion in which evaluation looks for another answer."""
+_LABEL = re.compile(
+    r"(?:answer|solution|result)\**\s*(?:is|are|:|=)\**[ \t]*:?\**[ \t]*(?=\S)([^\n]+?)(?:\.(?=\s|$)|\n|$)"
+    r"|####[ \t]*([^\n]+)",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[A-Za-z]{3,}")
+_SEVERAL = re.compile(
+    r"(?<![A-Za-z\\])(?:or|either|neither|nor|not|maybe|perhaps|possibly|between|if|than|vs)(?![A-Za-z])|\?",
+    re.IGNORECASE,
+)
+_NUMBERS = re.compile(r"(?<![\w.,])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?(?![\w])")
 
 
 def extract_answer(completion: str, answer_format: AnswerFormat) -> str | None:
@@ -59,3 +72,39 @@ def _tidy(answer: str) -> str | None:
     if quoted:
         answer = next(part for part in quoted.groups() if part is not None).strip()
     return answer or None
+
+
+def other_answers(completion: str) -> list[str]:
+    r"""Return what evaluation reads as the answer where the form that was asked for was not kept, the best first.
+
+    The last box counts, as in lm-eval's Minerva task and in math-verify, or all boxes of the last paragraph together;
+    without any, what stands behind "the answer is" or ####, as in the graders of GSM8K; then the last line, and the
+    last number of it.
+    """
+    text = completion[-_SEARCHED:]
+    if boxes := _box_contents(text):
+        together = _box_contents(text.strip().rpartition("\n\n")[2])
+        found = [boxes[-1], ", ".join(dict.fromkeys(together))]
+    else:
+        lines = [line for line in text.splitlines() if line.strip()]
+        found = [label[1] or label[2] for label in list(_LABEL.finditer(text))[-1:]]
+        found += lines[-1:]
+        if lines and _WORD.search(lines[-1]) and not _SEVERAL.search(lines[-1]):
+            found += _NUMBERS.findall(lines[-1])[-1:]
+    tidied = (_tidy(answer.strip().strip("*").strip().removeprefix(":").strip()) for answer in found)
+    return list(dict.fromkeys(answer for answer in tidied if answer))
+
+
+def _box_contents(text: str) -> list[str]:
+    r"""Return the contents of the boxes that are closed and not empty, in their order; `\boxed 5` is one too."""
+    found: list[tuple[int, str]] = []
+    opened: list[int] = []
+    for token in _BRACES.finditer(text):
+        if token[0] in ("\\{", "\\}", "\\\\"):
+            continue
+        if token[0] != "}":
+            opened.append(-1 if token[0] == "{" else token.end())
+        elif opened and (start := opened.pop()) >= 0 and 0 < token.start() - start <= LONGEST_ANSWER:
+            found.append((start, text[start : token.start()]))
+    found += [(bare.end(), bare[1]) for bare in re.finditer(r"\\boxed\s+([^\s${}]+)", text)]
+    return [content.strip() for _, content in sorted(found) if content.strip()]

@@ -6,17 +6,33 @@ import re
 from fractions import Fraction
 
 _SPELLINGS = (
-    (re.compile(r"\\[dt]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\[cdt]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\frac\s*(\d)\s*(?=\{)"), r"\\frac{\1}"),
+    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)(?!\d)"), r"\1{\2}"),
     (re.compile(r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])"), ""),
-    (re.compile(r"\\(?:mbox|textbf|textrm|mathrm|mathbf|operatorname)(?![A-Za-z])"), r"\\text"),
+    (re.compile(r"\\(?:mbox|text(?:bf|rm|it)|math(?:rm|bf|it)|operatorname)(?![A-Za-z])"), r"\\text"),
     (re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|°"), ""),
     (re.compile(r"\\\\"), r"\\\\ "),
-    (re.compile(r",\s*\\!\s*"), ","),
+    (re.compile(r",\s*\\!\s*|(?<=\d)\{,\}(?=\d)"), ","),
     (re.compile(r"(?<!\\)\\[!,;: ]|~"), ""),
     (re.compile(r"\\\$|^\$(?=[\d.][^$]*$)"), ""),
     (re.compile(r"\\%"), "%"),
-    (re.compile(r"−"), "-"),
+    (re.compile(r"[−﹣－–]"), "-"),
+    (re.compile(r"\\varnothing(?![A-Za-z])|∅"), r"\\emptyset "),
+    (re.compile(r"π|(?<![A-Za-z\\])pi(?![A-Za-z])"), r"\\pi "),
+    (re.compile(r"∞"), r"\\infty "),
+    (re.compile(r"\\langle(?![A-Za-z])\s*"), "("),
+    (re.compile(r"\s*\\rangle(?![A-Za-z])"), ")"),
+    (re.compile(r"^\s*\+\s*(?=[\d\\])|(?<=[,(\[])\s*\+\s*(?=\\infty)"), ""),
+    (re.compile(r"\\log_\{?e\}?(?![A-Za-z])"), r"\\ln "),
+    (re.compile(r"√\s*(\d+)|(?:√|(?<![A-Za-z\\])sqrt)\s*\(([^()]*)\)"), r"\\sqrt{\1\2}"),
+    (re.compile(r"≤|\\leq(?:slant)?(?![A-Za-z])"), r"\\le "),
+    (re.compile(r"≥|\\geq(?:slant)?(?![A-Za-z])"), r"\\ge "),
+    (re.compile(r"(?<=\d)\.0+(?!\d)"), ""),
+    (re.compile(r"(?<=\d) (?=i(?![A-Za-z]))|(?<![\w.])1(?=i(?![A-Za-z]))"), ""),
+    (re.compile(r"^\s*\\text\s*\{\s*(-?[\d.,]+)\s*\}\s*$"), r"\1"),
+    (re.compile(r"(?:\\q?quad|\\[,;:! ])\s*$"), ""),
     (re.compile(r",?\s*(?:\\text\s*\{\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))", re.IGNORECASE), ","),
     (re.compile(r"\s+"), " "),
     (re.compile(r"(?<!\w) | (?!\w)"), ""),
@@ -26,9 +42,22 @@ _SCIENTIFIC = re.compile(
     r"(?P<mantissa>.*?)\s*(?:[eE]|(?:\\times|\\cdot|×|·|\*)\s*10\s*\^)\s*\{?\s*(?P<power>-?\d{1,3})\s*\}?"
 )
 _FRACTION = re.compile(r"(?P<sign>-?)\s*(?:\\frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d+)\s*/\s*(\d+))")
-_UNIT = re.compile(r"\s*\\text\s*\{[^{}\d]*\}(?:\^\{?[23]\}?)?$")
+_POWER = r"(?:\^\{?-?[23]\}?|[²³])?"
+NUMBER_WORDS = re.compile(
+    r"(?<![A-Za-z\\])(?:hundred|thousand|million|billion|trillion|dozen|score|squared|cubed|hal[fv]e?s?|thirds?|quarters?"
+    r"|plus|minus|times|over|divided|factorial|zero|one|two|three|four|five|six|seven|eight|nine|ten)"
+    r"(?![A-Za-z])",
+    re.IGNORECASE,
+)
+"""Words that make another number of the number beside them."""
+_UNIT = re.compile(
+    rf"\s*\\text\s*\{{(?![^{{}}]*{NUMBER_WORDS.pattern})"
+    rf"(?:[^{{}}\d^²³]|(?<=[A-Za-zµ])(?:\^\{{?-?[23]\}}?|[²³]))*\}}{_POWER}$",
+    re.IGNORECASE,
+)
+r"""A unit in \text{}; a word there that changes the number is none."""
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_HEDGE = re.compile(
+HEDGE = re.compile(
     r"(?<![A-Za-z\\])(?:either|neither|nor|not|maybe|perhaps|possibly|vs|versus)(?![A-Za-z])", re.IGNORECASE
 )
 _RELATION = re.compile(
@@ -39,7 +68,7 @@ _SIDE_BY_SIDE = re.compile(r"\d\s+\d|\\q?quad|\\\\(?!.*\\end)")
 _SIGN_CHOICE = re.compile(r"\\(?:pm|mp)(?![A-Za-z])|±|∓")
 _HUGE = re.compile(r"\^\s*\{?\s*-?\d{5,}|\^\s*\{?\s*\d+\s*\}?\s*\^|\d{5,}\s*!|!\s*!")
 _OPERATION = re.compile(r"\\[A-Za-z]+|(?<=[\w})!])\s*[-+]|[*^!|]|×|·|÷|√|∑|∫")
-_FORMATTING = frozenset({r"\frac", r"\text", r"\pi", r"\infty", r"\begin", r"\end", r"\cup", r"\in"})
+_FORMATTING = frozenset({r"\frac", r"\text", r"\pi", r"\infty", r"\emptyset", r"\begin", r"\end", r"\cup", r"\in"})
 
 _SUMS = frozenset({"+", "-", r"\pm", r"\mp"})
 
@@ -98,13 +127,16 @@ def why_not_final(answer: str, gold: str, problem: str) -> str | None:
     to 3. So an answer may offer no alternatives, and where the reference is a number it may leave no more to compute
     than the reference does. An expression copied from the problem is no answer, unless it is the reference.
     """
-    if any(character.isdigit() and not character.isascii() for character in answer):
+    bare = _UNIT.sub("", answer)
+    if any(character.isdigit() and not character.isascii() for character in bare):
         return "digits that are not ASCII"
     if "$" in answer or "boxed" in answer:
         return "more than one answer"
-    if _HEDGE.search(answer) and not _HEDGE.search(gold):
+    if HEDGE.search(answer) and not HEDGE.search(gold):
         return "alternatives"
-    if any(re.search(r"\d", text) for text in _TEXT.findall(answer)):
+    if NUMBER_WORDS.search(answer) and not NUMBER_WORDS.search(gold):
+        return "a word that makes another number"
+    if any(re.search(r"\d", text) for text in _TEXT.findall(bare)):
         return "a number inside text"
     if _SIDE_BY_SIDE.search(answer) and not _SIDE_BY_SIDE.search(gold):
         return "several answers side by side"
@@ -125,7 +157,7 @@ def why_not_final(answer: str, gold: str, problem: str) -> str | None:
         if own - _operations(gold):
             return "more left to compute than in the reference"
         value = number(gold)
-        if value is not None and value.denominator == 1 and re.search(r"/|\\frac", answer) and "frac" not in gold:
+        if value is not None and value.denominator == 1 and re.search(r"/|\\frac", bare) and "frac" not in gold:
             return "a fraction left to reduce"
     if _squeezed(answer).startswith(2 * _squeezed(gold)):
         return "the reference, repeated"
@@ -135,8 +167,14 @@ def why_not_final(answer: str, gold: str, problem: str) -> str | None:
     return None
 
 
+def without_unit(answer: str) -> str:
+    r"""Return a simplified answer without a unit in \text{} at its end."""
+    return _UNIT.sub("", answer)
+
+
 def _bare(answer: str) -> str:
     answer = _TEXT.sub(r"\1", answer).strip().rstrip(".").strip()
+    answer = re.sub(r"\b([ap])\.?\s?m\b\.?", r"\1m", answer, flags=re.IGNORECASE)  # half of the day
     if re.fullmatch(r"\([^()]*\)", answer):
         answer = answer[1:-1]
     return " ".join(answer.lower().split())
@@ -159,6 +197,8 @@ def _operations(answer: str) -> frozenset[str]:
     """
     answer = re.sub(r"(?<=\d)[eE]-|(?:\\times|\\cdot|×|·|\*)?\s*(?<![\d.])10\s*\^", "", answer)
     answer = re.sub(r"(?:\\cdot|\\times|\*)\s*(?=\\pi|\\sqrt)", "", answer)
+    answer = re.sub(r"\\l[ng](?![A-Za-z])", r"\\log", answer)
+    answer = re.sub(r"\\times(?![A-Za-z])|[*×·]", r"\\cdot", answer)
     found = (match[0].strip() for match in _OPERATION.finditer(_UNIT.sub("", answer)))
     return frozenset("+" if operation in _SUMS else operation for operation in found) - _FORMATTING
 

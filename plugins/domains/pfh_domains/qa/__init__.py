@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from pfh import hookimpl
-from pfh.hooks.backends import Sampling
+from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
+from pfh.text import behind_thought
 from pydantic import BaseModel
 
-from pfh_domains.qa.extraction import extract_answer
+from pfh_domains.qa.choices import chosen_letter, letter_of, options_in
+from pfh_domains.qa.extraction import extract_answer, other_answers
 from pfh_domains.qa.generated import GeneratedTask
 from pfh_domains.qa.matching import exact_match, token_f1
 from pfh_domains.qa.problems import HOLDOUTS, load_holdout, training_problems
+from pfh_domains.qa.problems import references as stripped
+from pfh_domains.qa.readings import same_answer
 from pfh_domains.qa.settings import GENERATED, TRAINING_SETS, Options
 from pfh_domains.reasoning.extraction import same_text
-from pfh_domains.sources import Source, draw, from_answer, load_first, version_of
+from pfh_domains.sources import Source, digest, draw, from_answer, load_first, to_answer, version_of
 
-VERSION = "1"
+VERSION = "2"
 
 
 @hookimpl
@@ -87,16 +92,35 @@ class Qa:
         return load_holdout(name, self.options, self._data)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
-        """Reward 1 where the completion's answer is a reference answer after normalisation, else 0; F1 beside it."""
+        """Reward 1 where the completion's answer is a reference answer after normalisation, else 0; F1 beside it.
+
+        The score allows what graders of published benchmarks do: an answer in a sentence, a letter with its option, a
+        number in words.
+        """
+        completion = behind_thought(completion)
         answer = extract_answer(completion, self.options.answer_format)
-        if answer is None:
-            return Verdict(reward=0.0, extracted=None, f1=0.0)
         references = from_answer(problem.answer)
-        if problem.environment.startswith("rg:"):  # a grid, whose lines count
-            right = same_text(answer, references[0])
-        else:
-            right = exact_match(answer, references)
-        return Verdict(reward=float(right), extracted=answer, f1=token_f1(answer, references))
+        grid = problem.environment.startswith("rg:")  # whose lines count
+        right = answer is not None and (same_text(answer, references[0]) if grid else exact_match(answer, references))
+        accepted = answer if right else None if grid else _accepted(completion, answer, references, problem)
+        return Verdict(
+            reward=float(right),
+            extracted=accepted or answer,
+            f1=token_f1(answer or "", references),
+            score=float(accepted is not None),
+        )
+
+    def own_problem(self, prompt: str, answers: Sequence[str]) -> Problem:
+        """Return the problem of a prompt and the answers of which any is right.
+
+        Raises:
+            ValueError: there is no answer.
+        """
+        given = stripped(list(answers))
+        if not given:
+            raise ValueError("the answer is empty")
+        asked: tuple[Message, ...] = ({"role": "user", "content": prompt},)
+        return Problem(id=digest(prompt)[:12], environment="qa:own", messages=asked, answer=to_answer(given))
 
     @cached_property
     def _generated(self) -> GeneratedTask | None:
@@ -109,6 +133,17 @@ class Qa:
     @cached_property
     def _splits(self) -> dict[Split, list[Problem]]:
         return training_problems(self.options, *self._training)
+
+
+def _accepted(completion: str, answer: str | None, references: Sequence[str], problem: Problem) -> str | None:
+    """Return the answer by which evaluation counts a completion right; None where it does not."""
+    letter = letter_of(references)
+    if letter is not None:
+        chosen = chosen_letter(completion, options_in(problem.messages[-1]["content"]))
+        if chosen is not None:
+            return chosen if chosen == letter else None
+    given = [answer] if answer is not None else []
+    return next((each for each in [*given, *other_answers(completion)] if same_answer(each, references)), None)
 
 
 def _default_length(options: Options) -> int:

@@ -11,6 +11,11 @@ LONGEST_ANSWER = 2000
 """Characters. An answer is a name, a number or a phrase, but for the grids of the ARC tasks: at most 30 x 30."""
 
 _TAG = re.compile(r"<(/?)answer>")
+_SEARCHED = 20_000
+"""Characters at the end of a completion in which evaluation looks for another answer."""
+_MARKED = re.compile(r"<answer>([^<]*)</answer>|\\boxed\{([^{}]*)\}")
+_LABEL = re.compile(r"\banswer\**\s*(?:\bis\b|was\b|:)\**[ \t]*:?\**[ \t]*(?=\S)([^\n]+)", re.IGNORECASE)
+_OPENING = re.compile(r"^\W*(?:it|that|this|he|she)(?:'s| is| was| would be)\s+", re.IGNORECASE)
 
 
 def extract_answer(completion: str, answer_format: AnswerFormat) -> str | None:
@@ -47,3 +52,18 @@ def _elements(text: str) -> set[str] | None:
 
 def _tidy(answer: str) -> str | None:
     return answer.strip() or None if len(answer) <= LONGEST_ANSWER else None
+
+
+def other_answers(completion: str) -> list[str]:
+    """Return what evaluation reads as the answer where the form that was asked for was not kept, the best first.
+
+    The last <answer> element or box; without one, what stands behind "the answer is", and the first line.
+    """
+    text = completion[-_SEARCHED:]
+    marked = [found[1] or found[2] or "" for found in _MARKED.finditer(text)]
+    lines = [line for line in text.splitlines() if line.strip()]
+    labelled = [found[1] for found in _LABEL.finditer(text)]
+    found = marked[-1:] if marked else [*labelled[-1:], *lines[:1]]
+    found += [_OPENING.sub("", each) for each in found]
+    tidied = (_tidy(each.strip().strip("*").strip()) for each in found)
+    return list(dict.fromkeys(each.removesuffix(".").strip() for each in tidied if each))

@@ -8,6 +8,7 @@ from typing import Any
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import Problem, Split
 
+from pfh_domains.qa.choices import letter_of, options_in
 from pfh_domains.qa.prompts import CHOICES, QUESTIONS, Example, chat, with_options, written
 from pfh_domains.qa.settings import Options
 from pfh_domains.sources import Source, by_split, digest, to_answer
@@ -114,9 +115,10 @@ def _bbh(options: Options, data: DataSource) -> Iterator[Problem]:
     """Suzgun et al. 2022, arXiv 2210.09261: its 27 tasks, zero-shot but for the worked examples of this domain."""
     for task in BBH_TASKS:
         for number, row in enumerate(data.load("lukaemon/bbh", task, "test").rows):
-            yield make_problem(
-                f"qa-bbh-{task}-{number}", f"bbh:{task}", row["input"], references(row["target"]), options
-            )
+            answers = list(references(row["target"]))
+            option = options_in(row["input"]).get(letter_of(answers) or "")
+            answers += [f"{answers[0]} {option}"] if option else []
+            yield make_problem(f"qa-bbh-{task}-{number}", f"bbh:{task}", row["input"], answers, options)
 
 
 HOLDOUTS: dict[str, Callable[[Options, DataSource], Iterator[Problem]]] = {

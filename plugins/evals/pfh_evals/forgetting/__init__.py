@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError, PfhError, out_of_resources
+from pfh.errors import DataUnavailableError, NotNumbersError, PfhError, out_of_resources
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.tables import Table
@@ -147,6 +147,8 @@ def _measured(spec: EvaluationSpec, finder: TaskFinder, name: str, limit: int | 
         )
     except (CannotRunError, DataUnavailableError) as error:
         return _absent(name, "NOT_RUN", str(error))
+    except NotNumbersError as error:
+        return _absent(name, "ERROR", str(error))
     except PfhError:
         raise
     except Exception as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError, UserError
+from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.judges import Embeds, Judge
+from pfh.hooks.meanings import Draws, Names, Wants
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pfh_evals.policy import calibration, divergence
@@ -30,19 +31,24 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int = Field(4, ge=1, description="completions a prompt; measures of diversity need at least 2")
-    temperature: float = Field(1.0, ge=0, description="softmax temperature; 0 is greedy decoding, for one sample only")
+    temperature: Annotated[float, Draws.COMPLETIONS] = Field(
+        1.0, ge=0, description="softmax temperature; 0 is greedy decoding, for one sample only"
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass that is kept")
     max_new_tokens: int = Field(48, ge=1, description="length limit of a completion")
     instructions: str = Field(
         "", description="prompts, as organisation/name/config/split:FIELD; the built-in ones where empty"
     )
     dataset_prompts: int = Field(64, ge=1, description="so many prompts of such a dataset, a fixed subset")
-    domain: str = Field("", description="whose problems are asked too: always the run's domain, which --domain names")
-    domain_prompts: int = Field(8, ge=0, description="so many of the first held-out set of the domain; 0 for none")
-    judge: str = Field(
+    domain_prompts: Annotated[int, Wants.DOMAIN] = Field(
+        8, ge=0, description="so many of the first held-out set of the run's domain (--domain); 0 for none"
+    )
+    judge: Annotated[str, Names.JUDGE] = Field(
         "rule", description="judge of refusals; 'embedding' also makes embedding-distance, which needs its encoder"
     )
-    reference: bool = Field(True, description="measure the divergence from the start, along completions of both models")
+    reference: Annotated[bool, Wants.REFERENCE] = Field(
+        True, description="measure the divergence from the start, along completions of both models"
+    )
     divergence_samples: int = Field(
         1, ge=1, description="completions a prompt and model that the divergence goes along"
     )
@@ -133,7 +139,10 @@ def _of_completions(
         prompts, source = gather(spec)
     except DataUnavailableError as error:
         return {each.name: replace(rows[each.name], status="NOT_RUN", reason=str(error)) for each in written}, {}
-    answers = draw(spec, prompts)
+    try:
+        answers = draw(spec, prompts)
+    except NotNumbersError as error:
+        return {each.name: replace(rows[each.name], status="ERROR", reason=str(error)) for each in written}, {}
     wanted = any(each.name == EMBEDDING for each in written)
     vectors: dict[str, NDArray[np.float32]] = {}
     if wanted and isinstance(judge, Embeds):
@@ -186,3 +195,5 @@ def _of_questions(spec: EvaluationSpec, rows: Sequence[Benchmark]) -> dict[str, 
         return {row.name: replace(row, source="built in", samples=calibration.ask(spec, row.name)) for row in rows}
     except UserError as error:
         return {row.name: replace(row, status="NOT_RUN", reason=str(error)) for row in rows}
+    except NotNumbersError as error:
+        return {row.name: replace(row, status="ERROR", reason=str(error)) for row in rows}

@@ -81,8 +81,6 @@ def _instructions(spec: EvaluationSpec) -> tuple[list[Prompt], str]:
 def _problems(spec: EvaluationSpec) -> tuple[list[Prompt], str]:
     domain: Domain | None = spec.domain
     count = spec.options.domain_prompts
-    if domain is not None and spec.options.domain not in ("", domain.name):
-        raise UserError(f"The domain of this run is {domain.name}: name {spec.options.domain} with --domain instead.")
     if domain is None or not domain.holdouts or not count:
         return [], ""
     try:

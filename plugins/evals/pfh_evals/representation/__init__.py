@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.meanings import Wants
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.representation import benchmarks, refusal_benchmarks
@@ -21,7 +23,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reference: bool = Field(
+    reference: Annotated[bool, Wants.REFERENCE] = Field(
         True, description="measure what needs the start too: weight deltas, its probes and its refusal direction"
     )
     instructions: str = Field(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError
+from pfh.errors import DataUnavailableError, NotNumbersError
 from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.judges import Judge, Judgement
+from pfh.hooks.meanings import Draws, Names
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pfh.kit.subset import spread
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,9 +30,11 @@ class Options(BaseModel):
     max_new_tokens: int = Field(
         48, ge=1, description="length limit of a completion; a refusal shows in its first words"
     )
-    temperature: float = Field(0.0, ge=0, description="softmax temperature; 0 is greedy decoding")
+    temperature: Annotated[float, Draws.COMPLETIONS] = Field(
+        0.0, ge=0, description="softmax temperature; 0 is greedy decoding"
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass that is kept")
-    judge: str = Field(
+    judge: Annotated[str, Names.JUDGE] = Field(
         "rule",
         description="judge that labels completions: 'rule' needs nothing; 'embedding' (an 84 MB download, slower) "
         "agrees better with people where a model lectures or deflects instead of refusing in words",
@@ -74,7 +78,11 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             unavailable[benchmark.name] = str(error)
             continue
         asks += _asks(benchmark, documents, spec.limit)
-    samples = _answer_and_judge(asks, judge, spec)
+    broken = ""
+    try:
+        samples = _answer_and_judge(asks, judge, spec)
+    except NotNumbersError as error:
+        samples, broken = [], str(error)
     return Evaluation(
         family="safety",
         benchmarks=tuple(
@@ -83,8 +91,8 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
                 version=benchmark.version,
                 metric=benchmark.metric,
                 higher_is_better=benchmark.higher_is_better,
-                status=_status(benchmark, unavailable),
-                reason=benchmark.insufficient or unavailable.get(benchmark.name, ""),
+                status=_status(benchmark, unavailable, broken),
+                reason=benchmark.insufficient or unavailable.get(benchmark.name, "") or broken,
                 judge=_judged_by(benchmark, judge),
                 source=sources.get(benchmark.name, ""),
                 sensitive=benchmark.harmful,
@@ -171,10 +179,12 @@ def _sample_status(completion: Completion, refused: bool) -> SampleStatus:
     return "refused" if refused else "ok"
 
 
-def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str]) -> BenchmarkStatus:
+def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str], broken: str) -> BenchmarkStatus:
     if benchmark.insufficient:
         return "INSUFFICIENT"
-    return "NOT_RUN" if benchmark.name in unavailable else "MEASURED"
+    if benchmark.name in unavailable:
+        return "NOT_RUN"
+    return "ERROR" if broken else "MEASURED"
 
 
 def _judged_by(benchmark: SafetyBenchmark, judge: Judge) -> str:

@@ -9,7 +9,7 @@ from pfh.hooks.comparison import Comparison
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Plot
-from pfh.statistics.paired import CONFIDENCE, paired_samples
+from pfh.statistics.paired import CONFIDENCE, paired_benchmarks, paired_samples
 
 from pfh_evals.safety.benchmarks import BY_NAME
 
@@ -48,12 +48,11 @@ def refusal_plot(spec: AnalysisSpec, rows: Sequence[Comparison], *, harmful: boo
 
 def _groups(spec: AnalysisSpec, wanted: set[str]) -> list[tuple[str, str, list[tuple[Sample, Sample]]]]:
     """Return (benchmark, category, samples before and after), in the order of the report."""
-    later = {benchmark.name: benchmark for benchmark in spec.after.benchmarks}
     groups: dict[tuple[str, str], list[tuple[Sample, Sample]]] = {}
-    for benchmark in spec.before.benchmarks:
-        if benchmark.name in wanted:
-            for pair in sorted(paired_samples(benchmark, later[benchmark.name]), key=lambda pair: pair[0].category):
-                groups.setdefault((benchmark.name, pair[0].category), []).append(pair)
+    for before, after in paired_benchmarks(spec.before, spec.after):
+        if before.name in wanted:
+            for pair in sorted(paired_samples(before, after), key=lambda pair: pair[0].category):
+                groups.setdefault((before.name, pair[0].category), []).append(pair)
     return [(name, category, pairs) for (name, category), pairs in groups.items()]
 
 

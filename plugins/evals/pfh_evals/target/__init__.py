@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pfh import hookimpl
-from pfh.errors import DataUnavailableError, UserError
+from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pfh_evals.target.analysis import analyze_task
 from pfh_evals.target.settings import Figure, Options, chosen_figures
 
-VERSION = "1"
+VERSION = "2"
 
 
 @hookimpl
@@ -38,27 +38,23 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     domain = spec.domain
     if domain is None:
         raise UserError("The family target measures a domain's held-out sets: name the domain with --domain.")
-    if spec.options.domain not in ("", domain.name):
-        raise UserError(f"The domain of this run is {domain.name}: name {spec.options.domain} with --domain instead.")
     benchmarks: list[Benchmark] = []
     for holdout, chosen in chosen_figures(domain, spec.options, spec.benchmarks).items():
         try:
-            problems = domain.holdout(holdout)
-        except DataUnavailableError as error:
+            benchmarks += _measured(domain.holdout(holdout), chosen, domain, spec)
+        except (DataUnavailableError, NotNumbersError) as error:
             benchmarks += [
                 Benchmark(
                     name=figure.name,
                     version=_version(domain),
                     metric=figure.metric,
                     higher_is_better=True,
-                    status="NOT_RUN",
+                    status="ERROR" if isinstance(error, NotNumbersError) else "NOT_RUN",
                     reason=str(error),
                     source=_source(domain, figure),
                 )
                 for figure in chosen
             ]
-            continue
-        benchmarks += _measured(problems, chosen, domain, spec)
     return Evaluation(family="target", benchmarks=tuple(benchmarks))
 
 
@@ -120,8 +116,9 @@ def _measured(
 
 def _shown(rollout: Rollout, domain: Domain) -> dict[str, Any]:
     """Return the fields of the one completion of a problem that reports show."""
-    missing = rollout.verdict.extracted is None
-    status: SampleStatus = "format_failure" if missing else "truncated" if rollout.truncated else "ok"
+    status: SampleStatus = (
+        "format_failure" if rollout.verdict.format_failure else "truncated" if rollout.truncated else "ok"
+    )
     return {
         "completion": rollout.completion,
         "extracted": rollout.verdict.extracted,
@@ -140,6 +137,7 @@ def _extra(group: Sequence[Rollout], *, every_completion: bool) -> dict[str, Any
         "tries": len(group),
         "correct": sum(_correct(rollout) for rollout in group),
         "without_answer": sum(rollout.verdict.extracted is None for rollout in group),
+        "out_of_form": sum(_correct(rollout) and rollout.verdict.format_failure for rollout in group),
         "truncated": sum(rollout.truncated for rollout in group),
         **({"f1": sum(f1) / len(f1)} if f1 else {}),
         **({"messages": list(group[0].messages)} if group[0].messages else {}),
@@ -148,7 +146,7 @@ def _extra(group: Sequence[Rollout], *, every_completion: bool) -> dict[str, Any
 
 
 def _correct(rollout: Rollout) -> bool:
-    return rollout.verdict.reward >= 1
+    return rollout.verdict.counted >= 1
 
 
 def _version(domain: Domain) -> str:

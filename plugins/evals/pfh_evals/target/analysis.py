@@ -65,22 +65,34 @@ def _held_out_sets(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
 def _answers_table(sets: dict[str, Pairs]) -> Table:
     return Table(
         title="Completions without an answer",
-        columns=("held-out set", "completions", "no answer before", "after", "cut off before", "after"),
+        columns=(
+            "held-out set",
+            "completions",
+            "no answer before",
+            "after",
+            "right, not in the form before",
+            "after",
+            "cut off before",
+            "after",
+        ),
         rows=tuple((name, *_answers_row(pairs)) for name, pairs in sets.items()),
         note="Shares of all completions. No answer: the verifier found none in it, so it is wrong whatever the model "
-        "knew. Cut off: it reached the length limit.",
+        "knew. Right, not in the form: it counts as right here, as in the graders of published benchmarks, and would "
+        "earn no reward in training. Cut off: it reached the length limit.",
     )
 
 
 def _answers_row(pairs: Pairs) -> tuple[Cell, ...]:
     before, after = [x for x, _ in pairs], [y for _, y in pairs]
-    shares = [_share(side, count) for count in ("without_answer", "truncated") for side in (before, after)]
+    shares = [
+        _share(side, count) for count in ("without_answer", "out_of_form", "truncated") for side in (before, after)
+    ]
     return (sum(sample.extra["tries"] for sample in before), *shares)
 
 
 def _share(samples: Sequence[Sample], count: str) -> str:
     tries = sum(sample.extra["tries"] for sample in samples)
-    return f"{sum(sample.extra[count] for sample in samples) / tries:.1%}"
+    return f"{sum(sample.extra.get(count, 0) for sample in samples) / tries:.1%}"
 
 
 def _f1_table(sets: dict[str, Pairs]) -> Table:

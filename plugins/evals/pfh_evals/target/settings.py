@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Sampling
 from pfh.hooks.domains import Domain
+from pfh.hooks.meanings import Draws, Wants
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 USUAL_K = (1, 10)
@@ -19,13 +21,14 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    domain: str = Field("", description="whose held-out sets: always the run's domain, which --domain names")
+    wants: ClassVar[Wants] = Wants.DOMAIN
+
     holdouts: tuple[str, ...] = Field((), description="held-out sets; unset: all that the domain has")
     samples: int = Field(1, ge=1, description="completions a problem: 1 gives the accuracy, more give pass@k")
     k: tuple[int, ...] = Field(
         (), description="the k of pass@k, each at most `samples`; unset: 1 and, with 10 samples or more, 10"
     )
-    temperature: float | None = Field(
+    temperature: Annotated[float | None, Draws.COMPLETIONS] = Field(
         None, ge=0, description="softmax temperature; unset: 0 for one sample, the domain's for several"
     )
     max_new_tokens: int | None = Field(None, ge=1, description="length limit of a completion; unset: the domain's")

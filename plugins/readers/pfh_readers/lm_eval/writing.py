@@ -17,7 +17,8 @@ from typing import Any
 from pfh import __version__
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
-from pfh.logs.lm_eval_samples import INVALID
+
+from pfh_readers.lm_eval.samples import INVALID
 
 FILTER = "none"
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.readers import Log
 from pfh.hooks.samples import Sample
-from pfh.logs import Log
-from pfh.logs.lines import Skipped
-from pfh.logs.lm_eval_samples import Measure, TaskSamples, read_samples_file
+
+from pfh_readers.lines import Skipped
+from pfh_readers.lm_eval.samples import Measure, TaskSamples, read_samples_file
 
 FAMILY = "lm-eval"
 _SAMPLES = re.compile(r"samples_(?P<task>.+?)(_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+))?\.jsonl")

@@ -18,9 +18,10 @@ from typing import Any
 
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.readers import Log
 from pfh.hooks.samples import Sample, SampleStatus
-from pfh.logs import Log
-from pfh.logs.lines import Skipped
+
+from pfh_readers.lines import Skipped
 
 FAMILY = "inspect"
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}

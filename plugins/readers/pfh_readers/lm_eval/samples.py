@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pfh.hooks.samples import Sample
-from pfh.logs.lines import Skipped, read_lines
+
+from pfh_readers.lines import Skipped, read_lines
 
 INVALID = "[invalid]"
 """What lm-eval's filters return where they find nothing."""

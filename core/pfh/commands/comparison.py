@@ -1,0 +1,128 @@
+"""A subject before and one after, compared family by family: what `pfh run` and `pfh compare` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pfh.commands.matching import matched
+from pfh.commands.subjects import StoredFamily, Subject
+from pfh.errors import UserError
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.tables import LongTable
+from pfh.registry.plugins import Plugins
+from pfh.results.records import FamilyRecord, StageRecord
+from pfh.statistics.paired import compare_evaluations, paired_benchmarks
+from pfh.statistics.seeds import compare_seeds, with_noise_floor
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pfh.steps.evaluation import Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One subject against the one before."""
+
+    stage: StageRecord
+    pairs: Mapping[str, list[tuple[Benchmark, Benchmark]]]
+    """Family to its benchmarks before and after."""
+    long_tables: Mapping[str, tuple[LongTable, ...]]
+    notes: tuple[str, ...]
+    """What a reader must know about the match of the two, in whole sentences."""
+
+
+def compare_subjects(
+    pairs: Sequence[tuple[Subject, Subject]],
+    plugins: Plugins,
+    questions: Sequence[Question],
+    *,
+    seed: int,
+    again: Subject | None = None,
+    allow_mismatch: bool = False,
+) -> Compared:
+    """Compare a measured subject before with one after.
+
+    Args:
+        pairs: the two, once for each seed that they were measured under.
+        plugins: whose families may say more than the paired figures.
+        questions: what both were asked.
+        seed: of the bootstrap.
+        again: the one before, measured once more, for the noise floor.
+        allow_mismatch: compare the common documents of evaluations that were made differently.
+
+    Raises:
+        UserError: the two were measured differently, or share no benchmark.
+    """
+    matches = [matched(before, after, allow_mismatch=allow_mismatch) for before, after in pairs]
+    aligned = [(before, after) for (before, _), (after, _) in zip(pairs, matches, strict=True)]
+    before, after = aligned[0]
+    options = {question.family: question.options for question in questions}
+    names = [name for name in before.families if name in after.families]
+    evaluations = {name: (before.families[name].evaluation, after.families[name].evaluation) for name in names}
+    records: list[FamilyRecord] = []
+    long_tables = {}
+    for name in names:
+        families = [(x.families[name], y.families[name]) for x, y in aligned]
+        rows = _rows(families, again.families[name].evaluation if again else None, seed)
+        analysis = Analysis()
+        if name in plugins.catalogue.names("evals"):
+            spec = AnalysisSpec(
+                before=evaluations[name][0],
+                after=evaluations[name][1],
+                comparisons=rows,
+                options=options.get(name) or _stored_options(name, before.families[name], plugins),
+                others={other: pair for other, pair in evaluations.items() if other != name},
+                curves=after.curves,
+            )
+            analysis = plugins.analyze(name, spec)
+        record = FamilyRecord(
+            family=name,
+            comparisons=rows,
+            tables=analysis.tables,
+            plots=analysis.plots,
+            findings=analysis.findings,
+            before_artifact=before.families[name].key,
+            after_artifact=after.families[name].key,
+        )
+        records.append(record)
+        long_tables[name] = analysis.long_tables
+    return Compared(
+        stage=StageRecord(method="", before=before.model, after=after.model, families=tuple(records)),
+        pairs={name: paired_benchmarks(*pair) for name, pair in evaluations.items()},
+        long_tables=long_tables,
+        notes=tuple(note for _, notes in matches for note in notes),
+    )
+
+
+def by_stage(
+    compared: Sequence[Compared],
+) -> tuple[
+    dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]],
+    dict[tuple[int, str], tuple[LongTable, ...]],
+]:
+    """Return the paired benchmarks and the long tables of all comparisons, each by (place, family)."""
+    pairs = {(place, name): rows for place, each in enumerate(compared) for name, rows in each.pairs.items()}
+    tables = {(place, name): rows for place, each in enumerate(compared) for name, rows in each.long_tables.items()}
+    return pairs, tables
+
+
+def _rows(
+    pairs: Sequence[tuple[StoredFamily, StoredFamily]], again: Evaluation | None, seed: int
+) -> tuple[Comparison, ...]:
+    evaluations = [(before.evaluation, after.evaluation) for before, after in pairs]
+    several = len(evaluations) > 1
+    rows = compare_seeds(evaluations, seed=seed) if several else compare_evaluations(*evaluations[0], seed=seed)
+    return rows if again is None else with_noise_floor(rows, *evaluations[0], again)
+
+
+def _stored_options(family: str, stored: StoredFamily, plugins: Plugins) -> BaseModel | None:
+    """Return the options that an evaluation was made with, or the defaults where the plugin has changed since."""
+    try:
+        return plugins.options("evals", family, stored.inputs.get("options") or {})
+    except UserError:
+        return plugins.options("evals", family, {})

@@ -1,0 +1,72 @@
+"""What an option means to the core, declared by its type and not by its name.
+
+class Options(BaseModel):
+    teacher: Annotated[str, Names.MODEL] = Field("", description="the model that writes the completions")
+    wants: ClassVar[Wants] = Wants.DOMAIN
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+class Names(Enum):
+    """What the value of an option names, so that it is found before anything is measured and decides the key."""
+
+    MODEL = "model"
+    """Of a method: `StageSpec.teacher` is the checkpoint."""
+    JUDGE = "judge"
+    """Of a benchmark family, which opens it with `EvaluationSpec.judge`."""
+
+
+class Wants(Enum):
+    """What a benchmark family is handed: the meaning of a flag, if that depends on it, or a class variable."""
+
+    DOMAIN = "domain"
+    """The run's domain, as `EvaluationSpec.domain`."""
+    REFERENCE = "reference"
+    """The model that is compared with, as `EvaluationSpec.reference`."""
+
+
+class Learns(Enum):
+    """What a method can learn from beside single completions: a class variable."""
+
+    CONVERSATIONS = "conversations"
+
+
+class Draws(Enum):
+    """What a number above 0 makes random."""
+
+    COMPLETIONS = "completions"
+    """The option is a softmax temperature: above it another seed draws other completions."""
+
+
+Meaning = Names | Wants | Learns | Draws
+
+
+def values(options: BaseModel | None, meaning: Meaning) -> tuple[Any, ...]:
+    """Return the values of the fields of `options` that are declared to have `meaning`; an empty one says nothing."""
+    if options is None:
+        return ()
+    fields = type(options).model_fields
+    found = (getattr(options, name) for name, field in fields.items() if meaning in field.metadata)
+    return tuple(value for value in found if value)
+
+
+def declares(options: BaseModel | None, meaning: Meaning) -> bool:
+    """Say whether a class variable of `options` is `meaning`, or a field that means it is set."""
+    return has_variable(type(options), meaning) or bool(values(options, meaning))
+
+
+def has_variable(model: type | None, meaning: Meaning) -> bool:
+    """Say whether a class variable of the options model is `meaning`."""
+    return model is not None and any(value is meaning for each in model.__mro__ for value in vars(each).values())
+
+
+def name_of(options: BaseModel | None, meaning: Names) -> str:
+    """Return what the option with `meaning` names; empty where it names nothing."""
+    return next(iter(values(options, meaning)), "")

@@ -1,0 +1,1 @@
+"""Readers: what turns the logs of other tools into evaluations."""
