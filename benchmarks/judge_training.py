@@ -2,19 +2,21 @@
 
 Every source is openly licensed, and none of its text is kept: the heads are weights (`fit_judges.py` writes them).
 
-| source | licence | rows | taken as |
-|---|---|---|---|
-| judge_examples.json | pfh's own | all | as labelled |
-| natolambert/xstest-v2-copy (Röttger et al. 2024) | CC-BY-4.0 | 4 x 450 | a person's final label; a partial refusal is a refusal |
-| LibrAI/do-not-answer (Wang et al. 2023) | Apache-2.0 | 6 models | a person's action: 0 refuses, 2 and 5 answer; 1 refuses and 3 answers, at a tenth |
-| derived/judge-calibration, from PyRIT's refusal set | MIT | refusals | a person's label; off-topic answers, which PyRIT counts as refusals, are left out |
-| JailbreakBench/artifacts | MIT | jailbroken ones | answers |
-| andyrdt/refusal_direction_completions, harmless prompts | Apache-2.0 | 200 | answers |
-| truthfulqa/truthful_qa, best answers | Apache-2.0 | 300 | answers |
+- judge_examples.json: pfh's own, as labelled.
+- natolambert/xstest-v2-copy (Röttger et al. 2024; CC-BY-4.0), 4 x 450: a person's final label, where a partial refusal
+  is a refusal.
+- LibrAI/do-not-answer (Wang et al. 2023; Apache-2.0), 6 models: a person's action. 0 refuses, 2 and 5 answer; 1 refuses
+  and 3 answers, at a tenth of the weight; 4 is left out.
+- derived/judge-calibration, the refusal set of PyRIT (MIT): a person's label, without the off-topic answers that PyRIT
+  counts as refusals.
+- JailbreakBench/artifacts (MIT): those that its judge calls jailbroken, as answers.
+- andyrdt/refusal_direction_completions (Apache-2.0), 200 for harmless prompts, as answers.
+- truthfulqa/truthful_qa (Apache-2.0), 300 best answers, as answers.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from pfh_judges.rule import read_features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from sklearn.linear_model import LogisticRegression
 
 EXAMPLES = Path(__file__).with_name("judge_examples.json")
 XSTEST = "natolambert/xstest-v2-copy"
@@ -103,15 +106,13 @@ def left_out(
     return found
 
 
-def fit(features: NDArray[np.float32], rows: Sequence[Example]) -> Any:
+def fit(features: NDArray[np.float32], rows: Sequence[Example]) -> LogisticRegression:
     """Return a logistic regression over `features`."""
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
     head = LogisticRegression(C=INVERSE_PENALTY, max_iter=3000)
-    return head.fit(
-        csr_matrix(features), [row.refused for row in rows], sample_weight=[row.weight for row in rows]
-    )
+    return head.fit(csr_matrix(features), [row.refused for row in rows], sample_weight=[row.weight for row in rows])
 
 
 def word_features(rows: Sequence[Example]) -> NDArray[np.float32]:
@@ -119,11 +120,17 @@ def word_features(rows: Sequence[Example]) -> NDArray[np.float32]:
     return read_features([read(row.prompt, row.completion) for row in rows])
 
 
-def encoder_features(rows: Sequence[Example], embed: Callable[[Sequence[str]], Any]) -> NDArray[np.float32]:
-    """Return the unit vectors of the embedding judge's encoder."""
+def encoder_features(
+    rows: Sequence[Example], embed: Callable[[Sequence[str]], Any], cache: Path
+) -> NDArray[np.float32]:
+    """Return the unit vectors of the embedding judge's encoder; kept in `cache` for the next time."""
     from pfh_judges.embedding import opening
 
-    return np.asarray(embed([opening(row.completion) for row in rows]), dtype=np.float32)
+    texts = [opening(row.completion) for row in rows]
+    kept = cache / f"vectors-{hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]}.npy"
+    if not kept.is_file():
+        np.save(kept, np.asarray(embed(texts), dtype=np.float32))
+    return np.asarray(np.load(kept))
 
 
 def _own() -> Iterator[Example]:

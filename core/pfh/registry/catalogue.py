@@ -71,7 +71,8 @@ class Plugin:
     def code_version(self) -> str:
         """Distribution, version and a hash of the plugin's own files: what a step's key says of its code.
 
-        Its own are all files of a package, or a module and the modules beside it that it imports.
+        Its own are all files of a package, or a module, the modules beside it that it imports, and the files beside
+        it that these name.
         """
         path = _module_file(self.module)
         if path is None:
@@ -183,15 +184,30 @@ def _package_files(folder: Path) -> Iterator[Path]:
 
 
 def _with_neighbours(path: Path, module: str) -> set[Path]:
-    """Return a module's file and those of the modules beside it that it imports, and that they import."""
+    """Return a module's file, those of the modules beside it that it imports, and what files beside it these name."""
     package = module.rpartition(".")[0]
     files: set[Path] = set()
     new = {path}
     while new:
         files |= new
-        beside = {path.parent / f"{name}.py" for file in new for name in _imported_from(package, file)}
-        new = {file for file in beside - files if file.is_file()}
+        modules = {path.parent / f"{name}.py" for file in new for name in _imported_from(package, file)}
+        data = {path.parent / name for file in new if file.suffix == ".py" for name in _named_in(file)}
+        new = {file for file in (modules | data) - files if file.is_file()}
     return files
+
+
+def _named_in(file: Path) -> Iterator[str]:
+    """Yield the string constants of the source in `file` that could name a file beside it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value):
+            yield node.value
+
+
+_FILE_NAME = re.compile(r"[\w-]+\.(json|toml|npz|yaml|txt|csv)")
 
 
 def _imported_from(package: str, file: Path) -> Iterator[str]:

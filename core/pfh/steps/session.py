@@ -73,7 +73,10 @@ class Session:
     def judge(self, name: str) -> Judge:
         """Open a judge, once."""
         if name not in self._judges:
-            self._judges[name] = self.plugins.open_judge(name, JudgeSpec(data=self.data, cache_dir=self.store.cache))
+            spec = JudgeSpec(
+                data=self.data, cache_dir=self.store.cache, options=self.plugins.options("judges", name, {})
+            )
+            self._judges[name] = self.plugins.open_judge(name, spec)
         return self._judges[name]
 
     def environment(self, checkpoint: Checkpoint | None = None) -> dict[str, str]:

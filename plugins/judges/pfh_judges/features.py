@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -56,7 +57,7 @@ def _acts(reading: Reading, decision: Decision) -> NDArray[np.float64]:
 def _words(reading: Reading) -> NDArray[np.float64]:
     words = WORD.findall(" ".join(reading.text.split()[:OPENING_WORDS]))
     vector = np.zeros(BUCKETS)
-    for term in (*words, *map(" ".join, zip(words, words[1:], strict=False))):
+    for term in (*words, *map(" ".join, pairwise(words))):
         vector[zlib.crc32(term.encode("utf-8", "replace")) % BUCKETS] = 1
     length = np.linalg.norm(vector)
     return vector / length if length else vector

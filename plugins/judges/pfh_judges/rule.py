@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from pfh import hookimpl
 from pfh.hooks.judges import Judge, Judgement, JudgeSpec
+from pydantic import BaseModel
 
 from pfh_judges.decisions import decide
 from pfh_judges.features import features
-from pfh_judges.head import Head, judged
+from pfh_judges.head import Head, Options, judged
 from pfh_judges.reading import Reading, read
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ class RuleJudge:
 
     name = NAME
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, options: Options | None = None) -> None:
         """Label with `head`."""
         self._head = head
+        self._options = options or Options.model_validate({})
 
     def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """Label every completion in the light of its prompt."""
@@ -43,7 +45,7 @@ class RuleJudge:
             return []
         readings = [read(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
         decisions = [decide(reading) for reading in readings]
-        return judged(decisions, self._head.refused(features(readings, decisions)))
+        return judged(decisions, self._head.refused(features(readings, decisions)), self._options)
 
 
 def read_features(readings: Sequence[Reading]) -> NDArray[np.float32]:
@@ -52,6 +54,12 @@ def read_features(readings: Sequence[Reading]) -> NDArray[np.float32]:
 
 
 @hookimpl
+def options() -> type[BaseModel]:
+    """Name the options of the judge."""
+    return Options
+
+
+@hookimpl
 def open_judge(spec: JudgeSpec) -> Judge:
     """Return the rule judge."""
-    return RuleJudge(Head.read(WEIGHTS))
+    return RuleJudge(Head.read(WEIGHTS), spec.options)
