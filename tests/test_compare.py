@@ -15,8 +15,8 @@ from pfh.hooks.samples import Sample
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.results.records import read_results
-from pfh.statistics.paired import compare_evaluations, paired_interval
-from pfh.statistics.seeds import compare_seeds, hierarchical_interval, with_noise_floor
+from pfh.statistics.noise_floor import with_noise_floor
+from pfh.statistics.paired import compare_evaluations, compare_seeds
 from pfh.store.store import Store
 from pfh_cli.main import app
 from typer.testing import CliRunner
@@ -65,15 +65,18 @@ def open_engine(spec):
 
 QUIZ = '''
 """Multiple choice: is the answer an A? One benchmark cannot be had."""
+from typing import Annotated
+
 from pfh import hookimpl
 from pfh.hooks.backends import GenerationRequest, Sampling
 from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.meanings import Draws
 from pfh.hooks.samples import Sample
 from pydantic import BaseModel
 
 
 class Options(BaseModel):
-    temperature: float = 0.0
+    temperature: Annotated[float, Draws.COMPLETIONS] = 0.0
     shots: int = 0
 
 
@@ -216,9 +219,10 @@ def test_another_limit_compares_what_both_have_and_says_so(compared, models, tmp
 def test_the_noise_floor_is_the_share_that_flips_in_other_batches(compared, models):
     row = row_of(compared(models["base"], models["tuned"], noise_floor=True))
     assert 0 <= row.noise_floor <= 2 / 40
-    assert row.within_noise == ((row.n10 + row.n01) / 40 <= row.noise_floor)
+    assert row.noise_excess == pytest.approx((row.n10 + row.n01) / 40 - row.noise_floor)
+    assert row.within_noise == (row.noise_p > 0.05)
     itself = row_of(compared(models["base"], models["base"], noise_floor=True))
-    assert (itself.delta, itself.within_noise, itself.verdict) == (0.0, True, "no evidence of change")
+    assert (itself.delta, itself.within_noise, itself.verdict) == (0.0, True, "undecided")
 
 
 def test_the_noise_floor_of_a_family_that_samples_is_measured_with_another_seed(compared, models):
@@ -229,7 +233,7 @@ def test_the_noise_floor_of_a_family_that_samples_is_measured_with_another_seed(
 def test_several_seeds_are_pooled_and_what_holds_in_each_is_counted(compared, models):
     outcome = compared(models["base"], models["tuned"], seeds=(0, 1, 2), options=SAMPLED, noise_floor=True)
     row = row_of(outcome)
-    assert (row.seeds, row.n, row.ci_method) == (3, 120, "hierarchical bootstrap")
+    assert (row.seeds, row.n, row.ci_method) == (3, 120, "clustered Tango")
     assert row.n10_every_seed < row.n10
     assert row.ci_low < row.delta < row.ci_high
     assert row.noise_floor > 0
@@ -399,35 +403,25 @@ def test_seeds_are_compared_on_the_documents_that_all_have():
     assert compare_seeds([pairs[0], (absent, absent)])[0].status == "NOT_RUN"
 
 
-def test_the_hierarchical_interval_of_one_seed_is_the_paired_bootstrap():
-    generator = np.random.default_rng(0)
-    before, after = (generator.random((2, 300)) < 0.5).astype(float)
-    low, high, _ = paired_interval(before, after)
-    assert hierarchical_interval((after - before)[None]) == pytest.approx((low, high), abs=0.005)
-
-
-def test_the_hierarchical_interval_of_many_values_is_that_of_few():
-    generator = np.random.default_rng(2)
-    few = generator.integers(-1, 2, (3, 800)).astype(float)
-    many = few + generator.normal(0, 1e-9, few.shape)
-    assert hierarchical_interval(many) == pytest.approx(hierarchical_interval(few), abs=0.005)
-
-
-def test_the_hierarchical_interval_covers_a_change_that_varies_by_seed_and_document():
-    generator = np.random.default_rng(1)
-    covered = 0
-    for trial in range(40):
-        by_seed, by_document = generator.normal(0, 0.05, (5, 1)), generator.normal(0, 1, (1, 60))
-        low, high = hierarchical_interval(0.2 + by_seed + by_document + generator.normal(0, 1, (5, 60)), seed=trial)
-        covered += low <= 0.2 <= high
-    assert covered >= 35
-
-
-def test_a_change_not_above_the_noise_floor_is_no_finding():
+def test_the_noise_floor_is_tested_and_silences_nothing():
     before, after = evaluation([1.0] * 90 + [0.0] * 10), evaluation([0.0] * 20 + [1.0] * 70 + [0.0] * 10)
     rows = compare_evaluations(before, after)
     assert rows[0].verdict == "worse"
     same = with_noise_floor(rows, before, after, before)[0]
-    assert (same.noise_floor, same.within_noise, same.verdict) == (0.0, False, "worse")
-    noisy = with_noise_floor(rows, before, after, evaluation([0.0] * 25 + [1.0] * 65 + [0.0] * 10))[0]
-    assert (noisy.noise_floor, noisy.within_noise, noisy.verdict) == (0.25, True, "no evidence of change")
+    assert (same.noise_floor, same.noise_excess, same.within_noise, same.verdict) == (0.0, 0.2, False, "worse")
+    assert same.noise_excess_low < 0.2 < same.noise_excess_high
+    noisy = with_noise_floor(rows, before, after, evaluation([0.0] * 12 + [1.0] * 65 + [0.0] * 13 + [1.0] * 10))[0]
+    assert (noisy.noise_floor, noisy.within_noise) == (0.35, True)
+    assert noisy.verdict == "worse", "20 samples that all went one way are no noise, however many flip by themselves"
+
+
+def test_the_test_of_the_noise_floor_holds_its_size():
+    """A model that is only measured again flips as many samples as it flips by itself."""
+    generator = np.random.default_rng(0)
+    found = 0
+    for _ in range(200):
+        level = generator.uniform(0.05, 0.95, 150)
+        before, after, again = (evaluation([float(hit) for hit in generator.random(150) < level]) for _ in range(3))
+        row = with_noise_floor(compare_evaluations(before, after), before, after, again)[0]
+        found += not row.within_noise
+    assert found / 200 <= 0.05

@@ -193,20 +193,20 @@ def quiz() -> tuple[StageRecord, list[tuple[Benchmark, Benchmark]], list[str]]:
 def test_the_report_gets_figures_with_and_without_what_overlaps(quiz) -> None:
     record, pairs, learned = quiz
     prompts = problems(*learned[:2], *(f"{words(20, 200 + i)} {text}" for i, text in enumerate(learned[2:])))
-    checked, notes = check_stages([record], {(0, "quiz"): pairs}, prompts, Silent(), seed=0)
+    checked, notes = check_stages([record], {(0, "quiz"): pairs}, prompts, Silent())
     summary, listing = checked[0].families[0].tables
 
     assert summary.title == "Contamination"
     assert summary.rows[0][:5] == ("seen", 20, 2, 2, "20.0%")
     assert summary.rows[0][5].startswith("0.0% → 20.0% (+20.0 pp")
-    assert summary.rows[0][6] == "0.0% → 0.0% (0.0 pp, no evidence of change, n = 16)"
+    assert summary.rows[0][6] == "0.0% → 0.0% (0.0 pp, undecided, n = 16)"
     assert summary.rows[1] == (
         "fresh",
         20,
         0,
         0,
         "0.0%",
-        "0.0% → 0.0% (0.0 pp, no evidence of change, n = 20)",
+        "0.0% → 0.0% (0.0 pp, undecided, n = 20)",
         "the same",
     )
     assert listing.rows[0] == ("seen", "seen-0", "exact", "problem-0")
@@ -218,7 +218,7 @@ def test_the_report_gets_figures_with_and_without_what_overlaps(quiz) -> None:
 
 def test_a_clean_run_has_the_table_and_no_note(quiz) -> None:
     record, pairs, _ = quiz
-    checked, notes = check_stages([record], {(0, "quiz"): pairs}, problems(words(30, 300)), Silent(), seed=0)
+    checked, notes = check_stages([record], {(0, "quiz"): pairs}, problems(words(30, 300)), Silent())
 
     assert [table.title for table in checked[0].families[0].tables] == ["Contamination"]
     assert notes == ()
@@ -233,7 +233,7 @@ def test_a_document_without_its_own_text_is_looked_up_by_its_prompt(quiz) -> Non
         )
         for pair in pairs
     ]
-    checked, _ = check_stages([record], {(0, "quiz"): bare}, problems(*learned), Silent(), seed=0)
+    checked, _ = check_stages([record], {(0, "quiz"): bare}, problems(*learned), Silent())
 
     assert checked[0].families[0].tables[0].rows[0][2:4] == (4, 0)
 
@@ -243,7 +243,7 @@ def test_every_stage_gets_its_own_figures(quiz) -> None:
     unchanged = [(before, before) for before, _ in pairs]
     second = stage(evaluation(*(x for x, _ in unchanged)), evaluation(*(x for x, _ in unchanged)))
     checked, _ = check_stages(
-        [record, second], {(0, "quiz"): pairs, (1, "quiz"): unchanged}, problems(*learned), Silent(), seed=0
+        [record, second], {(0, "quiz"): pairs, (1, "quiz"): unchanged}, problems(*learned), Silent()
     )
 
     shown = [each.families[0].tables[0].rows[0][5] for each in checked]
@@ -254,14 +254,14 @@ def test_every_stage_gets_its_own_figures(quiz) -> None:
 def test_too_few_documents_may_be_left(quiz) -> None:
     record, pairs, _ = quiz
     texts = [sample.extra["user_prompt"] for sample in pairs[0][0].samples]
-    checked, _ = check_stages([record], {(0, "quiz"): pairs}, problems(*texts), Silent(), seed=0)
+    checked, _ = check_stages([record], {(0, "quiz"): pairs}, problems(*texts), Silent())
 
-    assert checked[0].families[0].tables[0].rows[0][6] == "0 samples were scored both times"
+    assert checked[0].families[0].tables[0].rows[0][6] == "0 of 0 samples were scored both times"
 
 
 def test_a_family_without_samples_gets_no_table(quiz) -> None:
     record, pairs, _ = quiz
     empty = [tuple(dataclasses.replace(side, samples=()) for side in pair) for pair in pairs]
-    checked, _ = check_stages([record], {(0, "quiz"): empty}, problems(words(20, 1)), Silent(), seed=0)
+    checked, _ = check_stages([record], {(0, "quiz"): empty}, problems(words(20, 1)), Silent())
 
     assert checked[0].families[0].tables == ()

@@ -103,7 +103,7 @@ def row(
         "ci_high": delta + 0.1,
         "p_value": 0.5,
         "p_adjusted": 0.5,
-        "verdict": "no evidence of change",
+        "verdict": "undecided",
         "categories": (category,),
     }
     return Comparison(**(fields | more))  # type: ignore[arg-type]

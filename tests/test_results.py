@@ -39,7 +39,7 @@ def stage(*families, method="dpo", **fields):
 
 
 def rows(**counts):
-    named = {"none": "no evidence of change", "missing": "not measured"}
+    named = {"none": "undecided", "same": "equivalent", "safe": "no loss above the margin", "missing": "not measured"}
     return [comparison(f"{key}{i}", named.get(key, key)) for key, count in counts.items() for i in range(count)]
 
 
@@ -124,22 +124,26 @@ def test_the_schema_and_its_page_are_those_of_the_models():
     [
         (
             [("safety", rows(worse=1, none=5))],
-            "DPO on reasoning made 1 of 6 safety benchmarks worse and left 5 without evidence of change "
-            "(adjusted p ≤ 0.05).",
+            "DPO on reasoning made 1 of 6 safety benchmarks worse and left 5 undecided (adjusted p ≤ 0.05).",
         ),
         (
             [("safety", rows(none=6))],
-            "DPO on reasoning left all 6 safety benchmarks without evidence of change (adjusted p ≤ 0.05).",
+            "DPO on reasoning left all 6 safety benchmarks undecided (adjusted p ≤ 0.05).",
+        ),
+        (
+            [("safety", rows(same=3, safe=2, none=1))],
+            "DPO on reasoning left 1 of 6 safety benchmarks undecided, cost 2 no more than the margin and left 3 "
+            "within the margin (adjusted p ≤ 0.05).",
         ),
         (
             [("safety", rows(worse=2, better=1, none=1, missing=2))],
-            "DPO on reasoning made 2 of 4 measured safety benchmarks worse, made 1 better, left 1 without evidence of "
-            "change and could not be measured on 2 more (adjusted p ≤ 0.05).",
+            "DPO on reasoning made 2 of 4 measured safety benchmarks worse, made 1 better, left 1 undecided "
+            "and could not be measured on 2 more (adjusted p ≤ 0.05).",
         ),
         (
             [("safety", rows(worse=1)), ("policy", rows(changed=1, none=1))],
             "DPO on reasoning made the one safety benchmark worse; it changed 1 of 2 policy benchmarks for which "
-            "neither direction is better and left 1 without evidence of change (adjusted p ≤ 0.05).",
+            "neither direction is better and left 1 undecided (adjusted p ≤ 0.05).",
         ),
         (
             [("safety", rows(missing=3))],
@@ -154,7 +158,7 @@ def test_the_headline_says_what_was_found_and_no_more(families, sentence):
 
 def test_the_headline_of_several_stages_is_the_last_one_against_the_start():
     first, last = stage(("safety", rows(worse=2))), stage(("safety", rows(none=2)), method="gt_sft")
-    assert headline((first, last)).startswith("DPO then GT-SFT left all 2 safety benchmarks without")
+    assert headline((first, last)).startswith("DPO then GT-SFT left all 2 safety benchmarks undecided")
 
 
 def test_the_headline_of_two_models_names_them():
@@ -170,6 +174,6 @@ def test_verdict_lines_put_the_worst_first_and_give_reasons():
         )
     ).families[0]
     lines = verdict_lines(family)
-    assert [line.verdict for line in lines] == ["worse", "no evidence of change", "not measured"]
+    assert [line.verdict for line in lines] == ["worse", "undecided", "not measured"]
     assert lines[0].items == ("x (−25.0 pp, n 60, adjusted p <0.0001)",)
     assert lines[2].items == ("missing0 (NOT_RUN: no data)",)

@@ -244,11 +244,9 @@ def test_findings_name_numbers_and_direction() -> None:
     findings = "\n".join(analysis.findings)
     assert "On the 40 prompts of probes-harmful the refusal rate fell from" in findings
     assert "to 0.00, which is worse (95% interval of the change -" in findings
-    assert "On the 6 prompts of harmbench-standard the attack success rate went from 0.00 to 0.83" in findings
+    assert "On the 6 prompts of harmbench-standard the attack success rate rose from 0.00 to 0.83" in findings
     assert "5 refused before are not refused now, 0 the other way round; an attack counts as successful" in findings
-    assert (
-        "On the 8 prompts of xstest-unsafe the refusal rate went from 1.00 to 0.50, no evidence of change" in findings
-    )
+    assert "On the 8 prompts of xstest-unsafe the refusal rate went from 1.00 to 0.50, undecided" in findings
     assert analysis.findings[0].startswith("On the 40 prompts")  # real changes first
 
 

@@ -27,7 +27,7 @@ def drift(*scores, **changes):
     """Return the table's rows for one benchmark scored `scores[0]` at the start and `scores[k]` after stage k."""
     start = benchmark(scores[0], **changes)
     pairs = {(number, "fake"): [(start, benchmark(after, **changes))] for number, after in enumerate(scores[1:])}
-    last = add_stage_by_stage(stages(len(scores) - 1), pairs, seed=0)[-1]
+    last = add_stage_by_stage(stages(len(scores) - 1), pairs)[-1]
     return [row for table in last.families[0].tables if table.title == TITLE for row in table.rows]
 
 

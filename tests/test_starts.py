@@ -1,4 +1,4 @@
-"""The models pfh brings along: fetched from a wheel, converted, and tuned to refuse."""
+"""The starts pfh brings along: a file out of a wheel, the prompts, the model as it comes, and the aligned one."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pfh.errors import UserError
-from pfh.hooks.checkpoint import Checkpoint
-from pfh.kit.refusal_prompts import Prompt, PromptSet, load_prompts
+from pfh.kit.refusal_prompts import load_prompts
 from pfh.progress import Silent
+from pfh.registry.plugins import Plugins
 from pfh.sources import wheels as packages
 from pfh.sources.wheels import fetch_folder, fetch_member
-from pfh.starts import safe
-from pfh.starts.embedded import EMBEDDED_NAME, build_embedded
-from pfh.starts.safe import REPORT_FILE, build_safe, refuses
-from pfh.testing import FakeEngine
+from pfh.starts.embedded import EMBEDDED_NAME, SAFE_METHOD, build_embedded
+from pfh.steps import starts as steps
+from pfh.steps.domains import OpenDomain
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start, safe_start
+from pfh.steps.training import train_stage
+from pfh.store.store import Store
+from pfh.testing import EchoDomain
 
 PROBES = Path(__file__).parents[1] / "plugins/evals/pfh_evals/safety/probes.json"
 WEIGHTS = b"some weights" * 100_000
@@ -163,12 +165,10 @@ def probes() -> list[dict[str, str]]:
 
 def test_the_tuning_prompts_are_whole() -> None:
     prompts = load_prompts()
-    assert Counter(prompt.kind for prompt in prompts.tuning) == {"harmful": 125, "benign": 70, "look-alike": 96}
+    assert Counter(prompt.kind for prompt in prompts.tuning) == {"harmful": 174, "benign": 70, "look-alike": 274}
     assert {prompt.kind for prompt in prompts.validation} == {"harmful", "benign", "look-alike"}
     everything = [words(prompt.text) for prompt in prompts.tuning + prompts.validation]
     assert len(set(everything)) == len(everything)
-    assert all(refuses(prompt.refusal) == (prompt.kind == "harmful") for prompt in prompts.tuning)
-    assert len({prompt.refusal for prompt in prompts.tuning}) >= 10
     assert load_prompts() == prompts
 
 
@@ -189,132 +189,37 @@ def test_tuning_and_probes_share_no_prompt_and_no_six_words_in_a_row() -> None:
     assert not shared
 
 
-# The refusal tuning
-
-
-@pytest.mark.parametrize("answer", ["I'm sorry, but no.", "  I can’t help with that.", "Sorry, no.", "I am unable to."])
-def test_refusals_are_told(answer: str) -> None:
-    assert refuses(answer)
-
-
-@pytest.mark.parametrize("answer", ["Sure, here is how.", "I can help.", "A sorry sight.", "You can't go wrong.", ""])
-def test_answers_are_told_from_refusals(answer: str) -> None:
-    assert not refuses(answer)
-
-
-class Recorder(Silent):
-    """Remembers the lines, and interrupts the tuning after `limit` updates."""
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.lines: list[str] = []
-        self.limit = limit
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    @contextmanager
-    def task(self, description: str, total: int, done: int = 0) -> Iterator[Any]:
-        left = self.limit
-
-        class Bar:
-            def advance(self, amount: int = 1) -> None:
-                nonlocal left
-                if left is not None:
-                    left -= amount
-                    if left <= 0:
-                        raise KeyboardInterrupt
-
-            def note(self, text: str) -> None:
-                pass
-
-        yield Bar()
+# The aligned start
 
 
 @pytest.fixture
-def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune in 8 updates of 4 examples, with a checkpoint after every third."""
-    harmful = [Prompt(kind="harmful", text=f"Hurt person {i}.", refusal="I can't help with that.") for i in range(16)]
-    benign = [Prompt(kind="benign", text=f"Greet person {i}.") for i in range(10)]
-    alike = [Prompt(kind="look-alike", text=f"Kill process {i}.") for i in range(6)]
-    validation = (Prompt(kind="harmful", text="Rob a bank."), Prompt(kind="benign", text="Say hello."))
+def aligned_tiny(tiny_llama_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Let the embedded model be the tiny one, which one update of the method aligns."""
     monkeypatch.setattr(
-        safe, "load_prompts", lambda: PromptSet(tuning=(*harmful, *benign, *alike), validation=validation)
+        steps, "build_embedded", lambda folder, progress: shutil.copytree(tiny_llama_path, folder, dirs_exist_ok=True)
     )
-    monkeypatch.setattr(
-        safe, "_SETTINGS", safe._SETTINGS.model_copy(update={"batch_size": 4, "save_steps": 3, "epochs": 1})
-    )
+    monkeypatch.setattr(steps, "SAFE_OPTIONS", {"max_steps": 1, "batch_size": 2, "answer_tokens": 2})
+    return Session(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent())
 
 
-@pytest.fixture
-def base(tiny_llama_path: Path) -> Checkpoint:
-    return Checkpoint(name="tiny", path=tiny_llama_path, fingerprint="tiny")
-
-
-def tune(base: Checkpoint, folder: Path, progress: Silent | None = None) -> tuple[dict[str, Any], safe.SafeReport]:
+def test_the_aligned_start_is_what_a_run_of_its_method_leaves(aligned_tiny: Session) -> None:
     from safetensors.torch import load_file
 
-    shutil.rmtree(folder / "model", ignore_errors=True)
-    (folder / "model").mkdir(parents=True)
-    report = build_safe(base, FakeEngine(["Hello there."]), folder / "work", folder / "model", progress or Silent())
-    return load_file(folder / "model" / "model.safetensors"), report
-
-
-def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    return left.keys() == right.keys() and all(bool((left[name] == right[name]).all()) for name in left)
-
-
-def test_the_tuned_model_is_whole_and_reproducible(few_prompts: None, base: Checkpoint, tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    once, report = tune(base, tmp_path / "once")
-    again, _ = tune(base, tmp_path / "again")
-    assert same(once, again)
-    assert not same(once, load_file(base.path / "model.safetensors"))
-    assert report.examples == {"harmful": 16, "benign": 10, "look-alike": 6}
-    assert report.phase.updates == 8
-    assert json.loads((tmp_path / "once" / "model" / REPORT_FILE).read_text())["refused_after"] == report.refused_after
-
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "once" / "model")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "once" / "model")
-    assert model.dtype == torch.float32
-    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(base.path).chat_template
-
-
-def test_an_interrupted_tuning_goes_on_from_the_last_complete_checkpoint(
-    few_prompts: None, base: Checkpoint, tmp_path: Path
-) -> None:
-    straight, _ = tune(base, tmp_path / "straight")
-    with pytest.raises(KeyboardInterrupt):
-        tune(base, tmp_path / "broken", Recorder(limit=7))
-    last = tmp_path / "broken" / "work" / "trainer" / "checkpoint-6"
-    (last / "COMPLETE").unlink()
-    (last / "adapter_model.safetensors").write_bytes(b"torn")
-    recorder = Recorder()
-    resumed, _ = tune(base, tmp_path / "broken", recorder)
-    assert any("goes on from update 3" in line for line in recorder.lines)
-    assert same(straight, resumed)
-
-
-def test_answers_that_refuse_or_say_nothing_are_not_taught(few_prompts: None, base: Checkpoint, tmp_path: Path) -> None:
-    engine = FakeEngine(["Hello there.", "I'm sorry, but no.", "", "Good day."])
-    (tmp_path / "model").mkdir()
-    report = build_safe(base, engine, tmp_path / "work", tmp_path / "model", Silent())
-    assert report.examples == {"harmful": 16, "benign": 5, "look-alike": 3}
-    assert engine.checkpoint.path == tmp_path / "model"
-
-
-def test_an_answer_that_was_cut_off_does_not_teach_the_model_to_stop(base: Checkpoint) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base.path)
-    example = safe._Example(kind="benign", prompt="user: Hi\n", answer="Hello", ends=True)
-    whole = safe._tokenized(example, tokenizer)
-    cut = safe._tokenized(safe._Example(kind="benign", prompt="user: Hi\n", answer="Hello", ends=False), tokenizer)
-    assert whole["input_ids"] == [*cut["input_ids"], tokenizer.eos_token_id]
-    assert sum(whole["completion_mask"]) == sum(cut["completion_mask"]) + 1
-    assert tokenizer.decode([t for t, m in zip(cut["input_ids"], cut["completion_mask"], strict=True) if m]) == "Hello"
+    start = safe_start(aligned_tiny)
+    assert start.name == f"{EMBEDDED_NAME}-SAFE"
+    assert start.adapter is None
+    base = embedded_start(aligned_tiny)
+    options = aligned_tiny.plugins.options("methods", SAFE_METHOD, steps.SAFE_OPTIONS)
+    domain = OpenDomain(name="echo", domain=EchoDomain(), problems=EchoDomain().problems("train", 3, 0))
+    trained = train_stage(aligned_tiny, base, domain, SAFE_METHOD, options=options, seed=0)
+    assert trained.checkpoint.fingerprint == start.fingerprint  # the run's problems change nothing of it
+    assert trained.phases[0].name == "rollouts"
+    assert "mean_reward" not in trained.phases[0].notes
+    before, after = (load_file(folder / "model.safetensors") for folder in (base.path, start.path))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not bool((before[name] == after[name]).all())}
+    assert changed
+    assert all(".layers.1." in name for name in changed)
 
 
 # The embedded model

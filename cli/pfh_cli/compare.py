@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
-from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
-from pfh_cli.choices import assigned, read_evals
 from pfh_cli.flags import (
     MODEL_HELP,
     AllowPickle,
+    ApplyChatTemplate,
     AsJson,
     Backend,
     Debug,
@@ -20,6 +18,7 @@ from pfh_cli.flags import (
     DryRun,
     Evals,
     Limit,
+    NumFewshot,
     Options,
     Output,
     Precision,
@@ -27,12 +26,12 @@ from pfh_cli.flags import (
     Revision,
     Seed,
     StoreFolder,
+    Tasks,
 )
-from pfh_cli.output import show
+from pfh_cli.output import show_outcome
 from pfh_cli.plans import print_plan
 from pfh_cli.progress import open_progress
 from pfh_cli.quiet import libraries_quiet
-from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
 
 
 def compare(
@@ -74,44 +73,31 @@ def compare(
     called = invocation(context)
     called.debug, called.store = debug, store
     from pfh.commands.compare import compare as compare_models
-    from pfh.commands.requests import CompareSpec, fill_options
+    from pfh.commands.specs import Asked, compare_spec
     from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
-    if len(models) < 2:
-        raise UserError("Name two models or more: the one before, then those after.")
     plugins = Plugins()
-    evals = read_evals(eval_)
-    option = (option or []) + as_options(evals, plugins, tasks, num_fewshot, apply_chat_template)
-    spec = CompareSpec(
-        models=tuple(models),
-        evals=evals,
+    asked = Asked(
+        eval=eval_,
+        option=option,
+        tasks=tasks,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
         domain=domain,
-        options=assigned(option, evals, domain, plugins),
         seed=seed,
-        seeds=_numbers(seeds),
-        noise_floor=noise_floor,
-        allow_mismatch=allow_mismatch,
         limit=limit,
         backend=backend,
         dtype=dtype,
         revision=revision,
         allow_pickle=allow_pickle,
     )
-    filled = fill_options(spec, plugins)
-    root = store or default_root()
+    spec = compare_spec(asked, plugins, models, seeds=seeds, noise_floor=noise_floor, allow_mismatch=allow_mismatch)
     if dry_run:
-        print_plan(spec, filled, root, plugins, as_json=as_json)
+        print_plan(spec, plugins, store, as_json=as_json, debug=debug)
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
-        outcome = compare_models(spec, plugins=plugins, store=Store(root, progress), progress=progress, output=output)
-    show(outcome.results, as_json=as_json)
-    print(f"report: {outcome.folder / 'report.html'}", file=sys.stderr if as_json else sys.stdout)
+        held = Store(store or default_root(), progress)
+        outcome = compare_models(spec, plugins=plugins, store=held, progress=progress, output=output)
+    show_outcome(outcome, as_json=as_json)
     raise typer.Exit(outcome.exit_code)
-
-
-def _numbers(text: str | None) -> tuple[int, ...]:
-    words = [word.strip() for word in (text or "").split(",") if word.strip()]
-    if not all(word.isdecimal() for word in words):
-        raise UserError(f"--seeds got {text!r}; write whole numbers with commas, such as --seeds 0,1,2.")
-    return tuple(int(word) for word in words)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pfh_cli.boundary import invocation
-from pfh_cli.choices import assigned, read_evals
 from pfh_cli.flags import (
     MODEL_HELP,
     AllowPickle,
+    ApplyChatTemplate,
     AsJson,
     Backend,
     Debug,
@@ -19,6 +18,7 @@ from pfh_cli.flags import (
     DryRun,
     Evals,
     Limit,
+    NumFewshot,
     Options,
     Output,
     Precision,
@@ -26,15 +26,12 @@ from pfh_cli.flags import (
     Revision,
     Seed,
     StoreFolder,
+    Tasks,
 )
-from pfh_cli.output import show
+from pfh_cli.output import show_outcome
 from pfh_cli.plans import print_plan
 from pfh_cli.progress import open_progress
 from pfh_cli.quiet import libraries_quiet
-from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
-
-if TYPE_CHECKING:
-    pass
 
 
 def evaluate(
@@ -65,19 +62,19 @@ def evaluate(
     """
     called = invocation(context)
     called.debug, called.store = debug, store
-    from pfh.commands.evaluate import evaluate as measured
-    from pfh.commands.requests import MeasureSpec, fill_options
+    from pfh.commands.evaluate import evaluate as measure
+    from pfh.commands.specs import Asked, measure_spec
     from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
     plugins = Plugins()
-    evals = read_evals(eval_)
-    option = (option or []) + as_options(evals, plugins, tasks, num_fewshot, apply_chat_template)
-    spec = MeasureSpec(
-        models=(model,),
-        evals=evals,
+    asked = Asked(
+        eval=eval_,
+        option=option,
+        tasks=tasks,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
         domain=domain,
-        options=assigned(option, evals, domain, plugins),
         seed=seed,
         limit=limit,
         backend=backend,
@@ -85,13 +82,12 @@ def evaluate(
         revision=revision,
         allow_pickle=allow_pickle,
     )
-    filled = fill_options(spec, plugins)
-    root = store or default_root()
+    spec = measure_spec(asked, plugins, model)
     if dry_run:
-        print_plan(spec, filled, root, plugins, as_json=as_json)
+        print_plan(spec, plugins, store, as_json=as_json, debug=debug)
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
-        outcome = measured(spec, plugins=plugins, store=Store(root, progress), progress=progress, output=output)
-    show(outcome.results, as_json=as_json)
-    print(f"report: {outcome.folder / 'report.html'}", file=sys.stderr if as_json else sys.stdout)
+        held = Store(store or default_root(), progress)
+        outcome = measure(spec, plugins=plugins, store=held, progress=progress, output=output)
+    show_outcome(outcome, as_json=as_json)
     raise typer.Exit(outcome.exit_code)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from pfh_cli.completion import plugin_names
-
-if TYPE_CHECKING:
-    pass
-
 
 MODEL_HELP = (
     "Hub id, folder, GGUF file or adapter; safe or base for the embedded model; the folder of an earlier run; "
@@ -118,4 +114,16 @@ Options = Annotated[
         metavar="[NAME.]KEY=VALUE",
         help="An option of the method, or of the plugin NAME; may be given again.",
     ),
+]
+
+
+Tasks = Annotated[
+    str | None,
+    typer.Option(metavar="TASK,...", help="lm-eval tasks, groups, tags or YAML files, in place of a preset."),
+]
+NumFewshot = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Worked examples in a prompt.", show_default="as each task says")
+]
+ApplyChatTemplate = Annotated[
+    bool, typer.Option("--apply-chat-template", help="Put prompts as chats, in the model's own template.")
 ]

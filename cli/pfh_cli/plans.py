@@ -4,50 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pfh_cli.output import WIDTH_OF_A_FILE
 from pfh_cli.quiet import libraries_quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
-    from pfh.commands.requests import MeasureSpec
-    from pfh.hooks.launchers import EvalChoice
+    from pfh.hooks.launchers import Request
     from pfh.registry.plugins import Plugins
-    from pydantic import BaseModel
     from rich.console import Console
 
 
-def asked(
-    evals: Sequence[EvalChoice],
-    filled: Mapping[str, BaseModel | None],
-    plugins: Plugins,
-    *,
-    limit: int | None,
-    seed: int,
-) -> dict[str, Any]:
-    """Return family to the table of what it would ask, as JSON; without the families that do not say."""
-    from pfh.hooks.evals import PlanSpec
-    from pfh.sources.datasets import HubData
+def print_plan(
+    spec: Request, plugins: Plugins, store: Path | None, *, as_json: bool, debug: bool, **settings: str
+) -> None:
+    """Print what `spec` would do."""
+    from pfh.commands.specs import plan
+    from pfh.store.store import default_root
 
-    found: dict[str, Any] = {}
-    for choice in evals:
-        spec = PlanSpec(
-            options=filled[f"evals:{choice.family}"],
-            data=HubData(),
-            benchmarks=choice.benchmarks,
-            limit=limit,
-            seed=seed,
-        )
-        table = plugins.plan(choice.family, spec)
-        if table is not None:
-            rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-            found[choice.family] = {"title": table.title, "rows": rows, "note": table.note}
-    return found
+    with libraries_quiet(debug):
+        planned = plan(spec, plugins, **settings, store=str(store or default_root()))
+    show_plan(planned, as_json=as_json)
 
 
 def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
@@ -115,13 +95,3 @@ def _words(value: Any) -> str:  # noqa: ANN401 - what JSON has
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
-
-
-def print_plan(
-    spec: MeasureSpec, filled: Mapping[str, BaseModel | None], root: Path, plugins: Plugins, *, as_json: bool
-) -> None:
-    """Print what would be measured."""
-    with libraries_quiet(debug=False):
-        asks = asked(spec.evals, filled, plugins, limit=spec.limit, seed=spec.seed)
-    options: dict[str, Any] = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
-    show_plan(asdict(spec) | {"options": options, "asks": asks, "store": str(root)}, as_json=as_json)

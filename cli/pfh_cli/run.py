@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
-from pfh_cli.flags import Dtype, Evals, Methods, Options
-from pfh_cli.output import show
-from pfh_cli.plans import asked, show_plan
+from pfh_cli.flags import (
+    AllowPickle,
+    ApplyChatTemplate,
+    AsJson,
+    Backend,
+    Debug,
+    DryRun,
+    Evals,
+    Limit,
+    Methods,
+    NumFewshot,
+    Options,
+    Output,
+    Precision,
+    Quiet,
+    Revision,
+    StoreFolder,
+    Tasks,
+)
+from pfh_cli.output import show_outcome
+from pfh_cli.plans import print_plan
 from pfh_cli.progress import open_progress
 from pfh_cli.quiet import libraries_quiet
-from pfh_cli.task_flags import ApplyChatTemplate, NumFewshot, Tasks, as_options
-
-if TYPE_CHECKING:
-    from pfh.hooks.launchers import RunSpec
-    from pfh.registry.plugins import Plugins
-    from pydantic import BaseModel
 
 
 def run(
@@ -51,10 +57,7 @@ def run(
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="At most this many documents a benchmark.", show_default="all"),
-    ] = None,
+    limit: Limit = None,
     problems: Annotated[
         int, typer.Option(metavar="N", min=1, help="Training problems, the same for every method.")
     ] = 48,
@@ -74,16 +77,10 @@ def run(
             show_default="in this one",
         ),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help="What runs the model.", autocompletion=plugin_names("backends"))
-    ] = "hf",
-    dtype: Annotated[Dtype, typer.Option(help="Precision of generation and scoring; auto suits the device.")] = "auto",
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="Branch, tag or commit of a hub model.", show_default="main")
-    ] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Load weights that are not safetensors; they can run any code.")
-    ] = False,
+    backend: Backend = "hf",
+    dtype: Precision = "auto",
+    revision: Revision = None,
+    allow_pickle: AllowPickle = False,
     unsafe_local_code: Annotated[
         bool,
         typer.Option(
@@ -91,28 +88,15 @@ def run(
             help="Where no sandbox works: run code that a model wrote unconfined on this machine.",
         ),
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder for results.json and report.html.", show_default="a folder in pfh-results"
-        ),
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            envvar="PFH_STORE",
-            help="Folder of what runs share and resume from.",
-            show_default="~/.cache/pfh",
-        ),
-    ] = None,
+    output: Output = None,
+    store: StoreFolder = None,
     launcher: Annotated[
         str, typer.Option(metavar="NAME", help="Where the run is executed.", autocompletion=plugin_names("launchers"))
     ] = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print what would run, and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no log lines.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Measure a model, post-train it, measure it again, and report what changed.
 
@@ -120,76 +104,54 @@ def run(
     """
     called = invocation(context)
     called.debug, called.store = debug, store
-    if unsafe_local_code:
-        os.environ["PFH_UNSAFE_LOCAL_CODE"] = "1"
-    from pfh.commands.requests import validate
-    from pfh.commands.run import execute
-    from pfh.hooks.budget import Budget
-    from pfh.hooks.launchers import EvalChoice, LaunchSpec, RunSpec
-    from pfh.registry.assignments import assign_options
+    from pfh.commands.run import launch
+    from pfh.commands.specs import Asked, run_spec
     from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
     plugins = Plugins()
-    methods, evals = tuple(method or ()), tuple(EvalChoice.parse(text) for text in eval_ or ())
-    _require_choice(methods, evals, plugins)
-    flags = as_options(evals, plugins, tasks, num_fewshot, apply_chat_template)
-    chosen = [plugins.catalogue.find("methods", name) for name in methods]
-    chosen += [plugins.catalogue.find("evals", choice.family) for choice in evals]
-    chosen += [plugins.catalogue.find("domains", domain)]
-    spec = RunSpec(
-        methods=methods,
-        evals=evals,
+    asked = Asked(
+        eval=eval_,
+        option=option,
+        tasks=tasks,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
         domain=domain,
-        model=model,
-        start=None if base is None else "base" if base else "safe",
-        options=assign_options((option or []) + flags, chosen, plugins),
         seed=seed,
         limit=limit,
-        problems=problems,
-        budget=None if budget is None else Budget.parse(budget),
-        accelerate=None if accelerate is None else str(accelerate),
         backend=backend,
         dtype=dtype,
         revision=revision,
         allow_pickle=allow_pickle,
     )
-    filled = validate(spec, plugins)
+    spec = run_spec(
+        asked,
+        plugins,
+        method=method,
+        model=model,
+        base=base,
+        problems=problems,
+        budget=budget,
+        accelerate=accelerate,
+    )
     plugins.load("launchers", launcher)
-    root = store or default_root()
     if dry_run:
-        with libraries_quiet(debug):
-            asks = asked(evals, filled, plugins, limit=limit, seed=seed)
-        plan = _plan(spec, filled) | {"asks": asks, "launcher": launcher, "store": str(root)}
-        show_plan(plan, as_json=as_json)
+        print_plan(spec, plugins, store, as_json=as_json, debug=debug, launcher=launcher)
         return
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
-        if len(methods) > 1:
-            for key, given in spec.options.items():
-                progress.say(f"options of {key}: {', '.join(f'{name}={value}' for name, value in given.items())}")
-        held = Store(root, progress)
-        work = partial(execute, plugins=plugins, store=held, progress=progress, output=output)
-        launched = plugins.launch(launcher, LaunchSpec(runs=(spec,), execute=work))
-    if launched.state == "submitted":
-        for outcome in launched.outcomes:
-            print(outcome)
-        return
+        launched = launch(
+            spec,
+            launcher,
+            plugins=plugins,
+            store=Store(store or default_root(), progress),
+            progress=progress,
+            output=output,
+            unsafe_local_code=unsafe_local_code,
+        )
     for outcome in launched.outcomes:
-        show(outcome.results, as_json=as_json)
-        print(f"report: {outcome.folder / 'report.html'}", file=sys.stderr if as_json else sys.stdout)
-        print(f"model: {outcome.folder / 'model'}", file=sys.stderr if as_json else sys.stdout)
-    raise typer.Exit(max(outcome.exit_code for outcome in launched.outcomes))
-
-
-def _require_choice(methods: tuple[str, ...], evals: tuple[Any, ...], plugins: Plugins) -> None:
-    if methods and evals:
-        return
-    names = {kind: plugins.catalogue.names(kind) for kind in ("methods", "evals")}
-    missing = [] if methods else [f"a method with --method (installed: {', '.join(names['methods']) or 'none'})"]
-    missing += [] if evals else [f"what to measure with --eval (installed: {', '.join(names['evals']) or 'none'})"]
-    raise UserError(f"Name {' and '.join(missing)}, such as: pfh run --method dpo --eval safety")
-
-
-def _plan(spec: RunSpec, filled: Mapping[str, BaseModel | None]) -> dict[str, Any]:
-    options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
-    return asdict(spec) | {"options": options}
+        if launched.state == "submitted":
+            print(outcome)
+        else:
+            show_outcome(outcome, as_json=as_json)
+    if launched.state != "submitted":
+        raise typer.Exit(max(outcome.exit_code for outcome in launched.outcomes))

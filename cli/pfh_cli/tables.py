@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pfh.hooks.comparison import Comparison
 from pfh.results.records import FamilyRecord, MeasuredFamily, RunResults, StageRecord
-from pfh.results.verdict import stage_name
+from pfh.results.verdict import caveats, stage_name
 from pfh.statistics import formatting as figures
 from pfh.statistics.single import Measurement
 from pfh.text import printable
@@ -22,14 +22,15 @@ NARROW = 76
 """Below this many columns it leaves out the scores before."""
 LEGEND = (
     "↑ higher is better, ↓ lower is better, · neither. Changes of percentages are in percentage points. "
-    "p is adjusted over the family (Benjamini-Hochberg); a change counts from adjusted p ≤ 0.05."
+    "p is adjusted over the family (Benjamini-Hochberg); a change counts from adjusted p ≤ 0.05. Equivalent: the 90% "
+    "interval lies within the margin; no loss: it excludes a loss as large; undecided: neither."
 )
 LEGEND_OF_FORGETTING = (
     " Forgot and gained are the shares of samples that went from right to wrong and back, beyond guessing."
 )
 LEGEND_OF_ONE = "↑ higher is better, ↓ lower is better, · neither."
 STYLES = {"worse": "bold red", "better": "bold blue", "changed": "bold magenta", "not measured": "yellow"}
-SHORT = {"no evidence of change": "no evidence"}
+SHORT = {"no loss above the margin": "no loss"}
 ASCII = str.maketrans({"−": "-", "–": "-", "→": ">", "↑": "^", "↓": "v", "≤": "<=", "·": "-", "…": "..."})
 
 
@@ -84,6 +85,7 @@ def _print_family(family: FamilyRecord, console: Console) -> None:
     if measured:
         console.print(_table(measured, console))
     _print_missing([row for row in family.comparisons if row.status != "MEASURED"], console)
+    _print_lines(tuple(caveats(family)), console)
     _print_lines(family.findings, console)
 
 
@@ -134,7 +136,7 @@ def _table(rows: list[Comparison], console: Console) -> Table:
             _text(f"{row.benchmark} {figures.arrow(row)}", console),
             *(_text(figure[name], console) for name in names),
             _text(
-                "within noise" if row.within_noise else SHORT.get(row.verdict, row.verdict),
+                SHORT.get(row.verdict, row.verdict),
                 console,
                 STYLES.get(row.verdict, ""),
             ),

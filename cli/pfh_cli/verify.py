@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from pfh_cli.boundary import invocation
-from pfh_cli.choices import assigned
 from pfh_cli.completion import plugin_names
 from pfh_cli.flags import Debug, Options
 from pfh_cli.own_files import own_text
@@ -39,12 +38,15 @@ def verify(
     called = invocation(context)
     called.debug = debug
     from pfh.commands.verify import open_for_verification, read_rows, refusal_note, refused_golds, verify_rows
+    from pfh.registry.assignments import assign_options
     from pfh.registry.plugins import Plugins
     from pfh.sources.datasets import HubData
     from pfh.text import json_ready
 
     plugins = Plugins()
-    given = assigned(option, (), domain, plugins).get(f"domains:{domain}", {})
+    given = assign_options(option or [], [plugins.catalogue.find("domains", domain)], plugins).get(
+        f"domains:{domain}", {}
+    )
     with libraries_quiet(debug):
         opened = open_for_verification(domain, given, plugins, HubData())
         asked = read_rows(file, own_text(file), opened)

@@ -1,7 +1,35 @@
-"""Post-train a language model, and learn what it forgot, whether it is still safe, and if the difference is real."""
+"""Post-train a language model, and learn what it forgot, whether it is still safe, and if the difference is real.
+
+    import pfh
+
+    results = pfh.run(method="dpo", eval=["safety", "target"], output="my-run")
+    results.to_pandas()
+
+`run`, `evaluate` and `compare` take what the command line takes, under the same names; `load` reads what they left.
+They are imported when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.hookspecs import hookimpl
 
-__all__ = ["__version__", "hookimpl"]
+if TYPE_CHECKING:
+    from pfh.commands.api import compare, evaluate, load, run
+
+__all__ = ["__version__", "compare", "evaluate", "hookimpl", "load", "run"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of the functions of the interface
+    if name not in ("compare", "evaluate", "load", "run"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pfh.commands import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -191,6 +191,7 @@ def training_spec(
         sampling: Sampling | None = None,
         checkpoint: Checkpoint | None = None,
         problems: Sequence[Problem] | None = None,
+        judged: bool = True,
     ) -> tuple[Rollout, ...]:
         put = asked if problems is None else problems
         texts = [[problem.answer if index % 2 == 0 else f"no {index}" for index in range(samples)] for problem in put]

@@ -57,7 +57,6 @@ def compare(
             [(subjects[0], subjects[place]) for subjects in by_seed],
             plugins,
             questions,
-            seed=spec.seed,
             again=again,
             allow_mismatch=spec.allow_mismatch,
         )
@@ -150,14 +149,15 @@ def _notes(spec: CompareSpec, by_seed: Sequence[Sequence[Subject]], compared: Se
     if len(by_seed) > 1:
         listed = ", ".join(map(str, _seeds(spec)))
         notes.append(
-            f"Every model was measured under the seeds {listed}; counts are over all of them, intervals hold for other "
-            "seeds and other documents. The samples shown are those of the first seed."
+            f"Every model was measured under the seeds {listed}; counts are over all of them, the test is of each "
+            "document's mean: it speaks of these models under other seeds of sampling, and of other documents. The "
+            "samples shown are those of the first seed."
         )
         notes += _unsampled(by_seed)
     if spec.noise_floor:
         notes.append(
-            "The noise floor is how much the scores of the first model differ when it is measured again; a change "
-            "that is not above it is no finding."
+            "The noise floor is how much the scores of the first model differ when it is measured again; a test of its "
+            "own says whether more samples changed than that. The verdicts are about the direction of the change."
         )
     return tuple(dict.fromkeys(notes))
 

@@ -15,8 +15,8 @@ from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.tables import LongTable
 from pfh.registry.plugins import Plugins
 from pfh.results.records import FamilyRecord, StageRecord
-from pfh.statistics.paired import compare_evaluations, paired_benchmarks
-from pfh.statistics.seeds import compare_seeds, with_noise_floor
+from pfh.statistics.noise_floor import with_noise_floor
+from pfh.statistics.paired import compare_seeds, paired_benchmarks
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -41,7 +41,6 @@ def compare_subjects(
     plugins: Plugins,
     questions: Sequence[Question],
     *,
-    seed: int,
     again: Subject | None = None,
     allow_mismatch: bool = False,
 ) -> Compared:
@@ -51,7 +50,6 @@ def compare_subjects(
         pairs: the two, once for each seed that they were measured under.
         plugins: whose families may say more than the paired figures.
         questions: what both were asked.
-        seed: of the bootstrap.
         again: the one before, measured once more, for the noise floor.
         allow_mismatch: compare the common documents of evaluations that were made differently.
 
@@ -68,7 +66,7 @@ def compare_subjects(
     long_tables = {}
     for name in names:
         families = [(x.families[name], y.families[name]) for x, y in aligned]
-        rows = _rows(families, again.families[name].evaluation if again else None, seed)
+        rows = _rows(families, again.families[name].evaluation if again else None)
         analysis = Analysis()
         if name in plugins.catalogue.names("evals"):
             spec = AnalysisSpec(
@@ -111,12 +109,9 @@ def by_stage(
     return pairs, tables
 
 
-def _rows(
-    pairs: Sequence[tuple[StoredFamily, StoredFamily]], again: Evaluation | None, seed: int
-) -> tuple[Comparison, ...]:
+def _rows(pairs: Sequence[tuple[StoredFamily, StoredFamily]], again: Evaluation | None) -> tuple[Comparison, ...]:
     evaluations = [(before.evaluation, after.evaluation) for before, after in pairs]
-    several = len(evaluations) > 1
-    rows = compare_seeds(evaluations, seed=seed) if several else compare_evaluations(*evaluations[0], seed=seed)
+    rows = compare_seeds(evaluations)
     return rows if again is None else with_noise_floor(rows, *evaluations[0], again)
 
 

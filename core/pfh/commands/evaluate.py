@@ -34,9 +34,7 @@ def evaluate(
     finally:
         session.release()
     families = tuple(
-        MeasuredFamily(
-            family=name, benchmarks=measure_evaluation(stored.evaluation, seed=spec.seed), artifact=stored.key
-        )
+        MeasuredFamily(family=name, benchmarks=measure_evaluation(stored.evaluation), artifact=stored.key)
         for name, stored in subject.families.items()
     )
     results = RunResults(

@@ -26,10 +26,17 @@ def open_asked(text: str, spec: Request, session: Session, options: Mapping[str,
     """Find out what `text` names; readers of logs get those of `options` that are theirs.
 
     Raises:
-        UserError: it names nothing that can be read.
+        UserError: it names nothing that can be read; or an embedded model, which takes minutes to make, and nothing is
+            to be measured of it.
     """
+    if text in ("safe", "base") and not spec.evals:
+        raise _unasked(text)
     readers = {key.removeprefix("readers:"): value for key, value in options.items() if key.startswith("readers:")}
     return open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
+
+
+def _unasked(model: str) -> UserError:
+    return UserError(f"Name what to measure of {model} with --eval, such as --eval safety.")
 
 
 def open_domain(
@@ -63,7 +70,7 @@ def asked(
     """
     models = [subject.text for subject in subjects if subject.checkpoint is not None]
     if not spec.evals and models:
-        raise UserError(f"Name what to measure of {models[0]} with --eval, such as --eval safety.")
+        raise _unasked(models[0])
     shared = [name for name in subjects[0].families if all(name in subject.families for subject in subjects)]
     if not spec.evals and not shared:
         held = "; ".join(f"{subject.text} holds {', '.join(subject.families)}" for subject in subjects)

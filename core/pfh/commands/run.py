@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +18,7 @@ from pfh.commands.requests import validate
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
-from pfh.hooks.launchers import RunSpec
+from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
@@ -23,6 +26,7 @@ from pfh.results.model_card import write_model
 from pfh.results.records import RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
+from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.steps.checks import check_stage
 from pfh.steps.ranks.configuration import Configuration, read_configuration
 from pfh.steps.session import Session
@@ -75,14 +79,14 @@ def execute(
             subjects.append(measured(_trained_subject(trained), session, questions, against=before))
     finally:
         session.release()
-    compared = [compare_subjects([(before, after)], plugins, questions, seed=spec.seed) for after in subjects]
+    compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks)
         for method, trained, each in zip(spec.methods, stages, compared, strict=True)
     ]
-    followed = add_stage_by_stage(records, pairs, seed=spec.seed)
-    checked, contamination = check_stages(followed, pairs, domain.problems, progress, seed=spec.seed)
+    followed = add_stage_by_stage(records, pairs)
+    checked, contamination = check_stages(followed, pairs, domain.problems, progress)
     matches = dict.fromkeys(note for each in compared for note in each.notes)
     results = RunResults(
         title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.model.name}",
@@ -99,6 +103,45 @@ def execute(
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
     _write_models(folder, results, spec.problems)
     return outcome
+
+
+def launch(
+    spec: RunSpec,
+    launcher: str,
+    *,
+    plugins: Plugins,
+    store: Store,
+    progress: Progress,
+    output: Path | None = None,
+    unsafe_local_code: bool = False,
+) -> LaunchResult:
+    """Let a launcher execute a run, checked before it is handed over.
+
+    Raises:
+        UserError: the input or the environment is at fault.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    validate(spec, plugins)
+    if len(spec.methods) > 1:
+        for key, given in spec.options.items():
+            progress.say(f"options of {key}: {', '.join(f'{name}={value}' for name, value in given.items())}")
+    work = partial(execute, plugins=plugins, store=store, progress=progress, output=output)
+    with _unconfined() if unsafe_local_code else nullcontext():
+        return plugins.launch(launcher, LaunchSpec(runs=(spec,), execute=work))
+
+
+@contextmanager
+def _unconfined() -> Iterator[None]:
+    """Let code that a model wrote run outside a sandbox, where none works."""
+    before = os.environ.get(UNSAFE_VARIABLE)
+    os.environ[UNSAFE_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[UNSAFE_VARIABLE]
+        else:
+            os.environ[UNSAFE_VARIABLE] = before
 
 
 def _write_models(folder: Path, results: RunResults, problems: int) -> None:

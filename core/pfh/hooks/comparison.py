@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pfh.hooks.evaluation import BenchmarkStatus
 
-if TYPE_CHECKING:
-    pass
+ChangeVerdict = Literal[
+    "better", "worse", "changed", "equivalent", "no loss above the margin", "undecided", "not measured"
+]
 
 
-ChangeVerdict = Literal["better", "worse", "changed", "no evidence of change", "not measured"]
+FOUND_CHANGES: tuple[ChangeVerdict, ...] = ("better", "worse", "changed")
+"""The verdicts that say of a change that it is real."""
 
 
-IntervalMethod = Literal["paired bootstrap", "Bonett-Price", "hierarchical bootstrap", ""]
+IntervalMethod = Literal["Tango", "clustered Tango", "t", "clustered t", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class CategoryComparison:
     n01: int | None
     """Binary metrics: samples that scored 0 before and 1 after."""
     p_value: float
-    """By the same test as the benchmark's."""
+    """By the same test as the benchmark's; of the worst case where scores are missing."""
     p_adjusted: float
     """Benjamini-Hochberg over the categories of all benchmarks of the family."""
     forgetting: float | None = None
@@ -92,9 +94,38 @@ class Comparison:
     n01: int | None = None
     """Binary metrics: samples that scored 0 before and 1 after."""
     p_value: float | None = None
-    """Exact McNemar test for binary scores, Wilcoxon signed-rank test otherwise; two-sided."""
+    """Two-sided, of no change in the mean: McNemar's test (mid-p) for binary scores, a t-test otherwise, both of
+    clusters where samples belong together or there are several seeds."""
     p_adjusted: float | None = None
-    """Benjamini-Hochberg over the measured benchmarks of the family."""
+    """Benjamini-Hochberg over the measured benchmarks of the family; of `p_worst` where scores are missing."""
+    clusters: int | None = None
+    """Independent groups of samples; n where every sample stands alone, null where there are no figures."""
+    documents: int = 0
+    """Samples that were put to both models and scored at least once; above n, scores are missing."""
+    scored_before: int = 0
+    """Those of the documents that were scored before."""
+    scored_after: int = 0
+    """Those of the documents that were scored after."""
+    scored_p: float | None = None
+    """p-value of no change in whether a sample can be scored; null where none is missing."""
+    worst_low: float | None = None
+    """Where scores are missing: delta if every missing one spoke for a loss (of a metric of which more is better)."""
+    worst_high: float | None = None
+    """Likewise, if every missing score spoke for a gain."""
+    p_worst: float | None = None
+    """Where scores are missing: the p-value that holds whatever they are; 1 where they decide the direction."""
+    margin: float | None = None
+    """Changes of at most this size count as none; null where the scores have no scale to measure one by."""
+    margin_low: float | None = None
+    """Lower end of the 90% interval of delta, whatever the missing scores are: what is compared with the margin."""
+    margin_high: float | None = None
+    """Upper end of that interval."""
+    detectable: float | None = None
+    """Smallest change that n samples such as these show in four runs of five."""
+    n_to_decide: int | None = None
+    """Samples that would show, in four runs of five, whether there is a change as large as the margin."""
+    same_documents_as: str = ""
+    """Name of the benchmark of whose documents this is another metric: it is shown, and not counted a second time."""
     forgetting: float | None = None
     """Binary scores of which 1 is the good one: share of the samples that went from 1 to 0."""
     backward_transfer: float | None = None
@@ -109,8 +140,17 @@ class Comparison:
     """The most that could have been gained beyond guessing; null where a sample is no multiple choice."""
     noise_floor: float | None = None
     """Mean absolute difference of scores when the model before is measured again; null where it was measured once."""
+    noise_excess: float | None = None
+    """Mean absolute difference between before and after, less the noise floor: what training added to it."""
+    noise_excess_low: float | None = None
+    """Lower end of the 95% interval of the excess."""
+    noise_excess_high: float | None = None
+    """Upper end of the 95% interval of the excess."""
+    noise_p: float | None = None
+    """p-value of no excess, two-sided."""
     within_noise: bool | None = None
-    """The mean absolute difference between before and after is not above the noise floor: no finding."""
+    """No more samples differ between before and after than when the model before is measured again, as far as the test
+    of the excess can tell. The verdict, which is about the direction, does not depend on it."""
     seeds: int = 1
     """Seeds that the models were sampled under; with more than one, n, n10 and n01 count samples of all seeds."""
     n10_every_seed: int | None = None
@@ -128,6 +168,7 @@ class Comparison:
     truncated_after: int = 0
     """Completions after that reached the length limit."""
     verdict: ChangeVerdict = "not measured"
-    """"better", "worse" or "changed" where p_adjusted is at most 0.05; "changed" where no direction is good."""
+    """"better", "worse" or "changed" where p_adjusted is at most 0.05 ("changed" where no direction is good); else by
+    the 90% interval: "equivalent" if it lies within the margin, "no loss above the margin", or "undecided"."""
     categories: tuple[CategoryComparison, ...] = field(default=())
     """The same figures by category."""

@@ -19,6 +19,8 @@ class Names(Enum):
 
     MODEL = "model"
     """Of a method: `StageSpec.teacher` is the checkpoint."""
+    FILE = "file"
+    """Of a method: a file whose content decides the key as the option's value does."""
     JUDGE = "judge"
     """Of a benchmark family, which opens it with `EvaluationSpec.judge`."""
 
@@ -36,6 +38,8 @@ class Learns(Enum):
     """What a method can learn from beside single completions: a class variable."""
 
     CONVERSATIONS = "conversations"
+    OWN_PROMPTS = "own prompts"
+    """The method brings its prompts along: the run's problems decide nothing of what it leaves, and so no key."""
 
 
 class Draws(Enum):

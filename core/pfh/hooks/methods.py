@@ -27,6 +27,7 @@ class RolloutSource(Protocol):
         sampling: Sampling | None = None,
         checkpoint: Checkpoint | None = None,
         problems: Sequence[Problem] | None = None,
+        judged: bool = True,
     ) -> tuple[Rollout, ...]:
         """Return `samples` rollouts a problem, grouped by problem.
 
@@ -36,6 +37,8 @@ class RolloutSource(Protocol):
             checkpoint: which model writes them; the start unless given.
             problems: which are put to it; the run's unless given. One that is put in another way than the domain puts
                 it needs an id that tells the two apart.
+            judged: the domain rewards them; False for prompts of a method's own, which the domain knows nothing of: the
+                reward of each is 0.
         """
         ...
 

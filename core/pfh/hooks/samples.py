@@ -35,6 +35,9 @@ class Sample:
     """Number of options of a multiple-choice document; None for free text."""
     tokens: int | None = None
     """Length of the completion in tokens."""
+    cluster: str = ""
+    """What the document shares with others, such as its passage, or the problem that it puts in one language; samples
+    of one cluster are not independent. Empty: it stands alone."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Anything else that a later figure needs, as JSON.
 

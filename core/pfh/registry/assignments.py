@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError, did_you_mean
 
@@ -12,29 +12,39 @@ if TYPE_CHECKING:
     from pfh.registry.plugins import Plugins
 
 
-def assign_options(given: Sequence[str], chosen: Sequence[Plugin], plugins: Plugins) -> dict[str, dict[str, str]]:
+def assign_options(
+    given: Sequence[str | tuple[str, Any]], chosen: Sequence[Plugin], plugins: Plugins
+) -> dict[str, dict[str, Any]]:
     """Return plugin keys, such as "methods:dpo", to the options given for them; of two values for one option the last.
 
     Args:
         given: "key=value" is for every chosen method that has such an option (without a method: for every chosen
             eval, without either: for whatever was chosen), "NAME.key=value" for the chosen plugin of that name, and
-            "KIND:NAME.key=value" for one of two plugins of one name.
+            "KIND:NAME.key=value" for one of two plugins of one name; or what is left and right of the "=", the value
+            as a script has it.
         chosen: the plugins of the run.
         plugins: to ask the plugins for their options.
 
     Raises:
         UserError: there is no "=", no chosen plugin of that name, more than one, or no method with that option.
     """
-    shared: dict[str, dict[str, str]] = {}
-    for text in given:
-        target, equals, value = text.partition("=")
+    shared: dict[str, dict[str, Any]] = {}
+    for each in given:
+        target, value = each if isinstance(each, tuple) else _split(each)
         owner, _, key = target.strip().rpartition(".")
-        if not equals or not key:
-            raise UserError(f"-o {text!r} is no option; write key=value, or NAME.key=value for one plugin.")
+        if not key:
+            raise UserError(f"-o {target!r} is no option; write key=value, or NAME.key=value for one plugin.")
         owners = [_named(owner, key, chosen)] if owner else _methods_with(key, value, chosen, plugins)
         for plugin in owners:
-            shared.setdefault(plugin.key, {})[key] = value.strip()
+            shared.setdefault(plugin.key, {})[key] = value
     return shared
+
+
+def _split(text: str) -> tuple[str, str]:
+    target, equals, value = text.partition("=")
+    if not equals or not target.strip():
+        raise UserError(f"-o {text!r} is no option; write key=value, or NAME.key=value for one plugin.")
+    return target, value.strip()
 
 
 def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
@@ -51,7 +61,7 @@ def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
     return found[0]
 
 
-def _methods_with(key: str, value: str, chosen: Sequence[Plugin], plugins: Plugins) -> list[Plugin]:
+def _methods_with(key: str, value: object, chosen: Sequence[Plugin], plugins: Plugins) -> list[Plugin]:
     fields = {plugin.key: _fields(plugin, plugins) for plugin in chosen}
     methods = (
         [plugin for plugin in chosen if plugin.kind == "methods"]

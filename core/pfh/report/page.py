@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
-from pfh.results.verdict import stage_name, verdict_lines
+from pfh.results.verdict import caveats, stage_name, verdict_lines
 from pfh.statistics import formatting as figures
 from pfh.text import printable, script_json
 
@@ -69,6 +69,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {
+        "caveats": caveats,
         "charts": charts,
         "figures": figures,
         "stage_name": stage_name,

@@ -33,8 +33,6 @@ def check_stages(
     pairs: Mapping[tuple[int, str], Pairs],
     problems: Sequence[Problem],
     progress: Progress,
-    *,
-    seed: int,
 ) -> tuple[tuple[StageRecord, ...], tuple[str, ...]]:
     """Look for every evaluated document of a run in its training prompts.
 
@@ -43,7 +41,6 @@ def check_stages(
         pairs: (index of the stage, family) to the family's benchmarks before and after.
         problems: the training problems.
         progress: where to show it.
-        seed: of the bootstrap for the figures without the overlapping documents.
 
     Returns:
         The stages with the tables of the check added to each family, and notes for the reader of the results.
@@ -63,7 +60,7 @@ def check_stages(
         stage.model_copy(
             update={
                 "families": tuple(
-                    _with_tables(record, pairs.get((number, record.family), ()), found.get(record.family, {}), seed)
+                    _with_tables(record, pairs.get((number, record.family), ()), found.get(record.family, {}))
                     for record in stage.families
                 )
             }
@@ -96,18 +93,18 @@ def _notes(found: Mapping[str, Overlaps], total: int) -> tuple[str, ...]:
     )
 
 
-def _with_tables(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps, seed: int) -> FamilyRecord:
+def _with_tables(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> FamilyRecord:
     if not any(before.samples for before, _ in pairs):
         return record
-    tables = [_summary(record, pairs, overlaps, seed)]
+    tables = [_summary(record, pairs, overlaps)]
     if any(overlaps.values()):
         tables.append(_listing(overlaps))
     return record.model_copy(update={"tables": (*record.tables, *tables)})
 
 
-def _summary(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps, seed: int) -> Table:
+def _summary(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> Table:
     rows = {row.benchmark: row for row in record.comparisons}
-    clean = _clean_comparisons(record.family, pairs, overlaps, seed) if any(overlaps.values()) else {}
+    clean = _clean_comparisons(record.family, pairs, overlaps) if any(overlaps.values()) else {}
     return Table(
         title="Contamination",
         columns=(
@@ -151,12 +148,12 @@ def _change(row: Comparison | None) -> str:
     )
 
 
-def _clean_comparisons(family: str, pairs: Pairs, overlaps: Overlaps, seed: int) -> dict[str, Comparison]:
+def _clean_comparisons(family: str, pairs: Pairs, overlaps: Overlaps) -> dict[str, Comparison]:
     """Compare the family once more, without the overlapping documents."""
     before, after = (
         Evaluation(family=family, benchmarks=tuple(_without(pair[side], overlaps) for pair in pairs)) for side in (0, 1)
     )
-    return {row.benchmark: row for row in compare_evaluations(before, after, seed=seed)}
+    return {row.benchmark: row for row in compare_evaluations(before, after)}
 
 
 def _without(benchmark: Benchmark, overlaps: Overlaps) -> Benchmark:

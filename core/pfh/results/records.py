@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from pfh.hooks.comparison import Comparison
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.statistics.single import Measurement
 from pfh.text import json_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
@@ -123,6 +126,28 @@ class RunResults(_Record):
     """The training stages in their order; without a method for a comparison of models, one a model after."""
     measured: tuple[MeasuredModel, ...] = ()
     """The models that were measured by themselves; there are no stages then."""
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds results.json, report.html and a run's models; None where they were not written."""
+        return self._folder
+
+    def kept_in(self, folder: Path) -> RunResults:
+        """Return the same results, with the folder that holds them."""
+        kept = self.model_copy()
+        kept._folder = folder
+        return kept
+
+    def to_pandas(self, *, categories: bool = False) -> DataFrame:
+        """Return a data frame with a row a benchmark, or a category of one: its figures, and what was compared.
+
+        Of what was compared, `stage` counts from 1, `method`, `model_before` and `model_after` are as the stage has
+        them; of what was measured by itself, there is `model`.
+        """
+        from pfh.results.frames import frame
+
+        return frame(self, categories=categories)
 
 
 def results_json(results: RunResults) -> str:

@@ -31,29 +31,28 @@ NOTE = (
 )
 
 
-def add_stage_by_stage(stages: Sequence[StageRecord], pairs: Pairs, *, seed: int) -> tuple[StageRecord, ...]:
+def add_stage_by_stage(stages: Sequence[StageRecord], pairs: Pairs) -> tuple[StageRecord, ...]:
     """Return `stages`, the last one's families with a table that follows every benchmark through all stages.
 
     Args:
         stages: a run's, in their order; a single one is returned as it is.
         pairs: their samples.
-        seed: of the bootstrap.
     """
     if len(stages) < 2:
         return tuple(stages)
     names = [f"{number}. {stage_name(stage)}" for number, stage in enumerate(stages, start=1)]
-    families = tuple(_with_table(record, names, pairs, seed) for record in stages[-1].families)
+    families = tuple(_with_table(record, names, pairs) for record in stages[-1].families)
     return (*stages[:-1], stages[-1].model_copy(update={"families": families}))
 
 
-def _with_table(record: FamilyRecord, names: Sequence[str], pairs: Pairs, seed: int) -> FamilyRecord:
+def _with_table(record: FamilyRecord, names: Sequence[str], pairs: Pairs) -> FamilyRecord:
     family = record.family
     start = Evaluation(family=family, benchmarks=tuple(before for before, _ in pairs.get((0, family), ())))
     measured = [start]
     for number in range(len(names)):
         benchmarks = tuple(after for _, after in pairs.get((number, family), ()))
         measured.append(Evaluation(family=family, benchmarks=benchmarks))
-    changes = [compare_evaluations(before, after, seed=seed) for before, after in pairwise(measured)]
+    changes = [compare_evaluations(before, after) for before, after in pairwise(measured)]
     rows: list[tuple[Cell, ...]] = []
     for benchmark in start.benchmarks:
         scores = [_scores(evaluation, benchmark.name) for evaluation in measured]

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from pfh.hooks.comparison import ChangeVerdict, Comparison
 from pfh.results.records import FamilyRecord, StageRecord
 from pfh.statistics import formatting as figures
-from pfh.statistics.paired import SIGNIFICANCE
+from pfh.statistics.verdicts import SIGNIFICANCE
 
-VERDICTS: tuple[ChangeVerdict, ...] = ("worse", "changed", "better", "no evidence of change", "not measured")
+VERDICTS: tuple[ChangeVerdict, ...] = (
+    "worse",
+    "changed",
+    "better",
+    "undecided",
+    "no loss above the margin",
+    "equivalent",
+    "not measured",
+)
 """In the order in which a reader needs them."""
 
 
@@ -47,6 +55,38 @@ def verdict_lines(family: FamilyRecord) -> tuple[VerdictLine, ...]:
     return tuple(lines)
 
 
+def caveats(family: FamilyRecord) -> list[str]:
+    """Say what a reader of the family's figures must know: scores that are missing, and what would decide."""
+    measured = [row for row in family.comparisons if row.status == "MEASURED"]
+    told = [_missing(row) for row in measured if row.worst_low is not None]
+    wanting = [
+        f"{row.benchmark} {row.n_to_decide:,} (has {row.n:,}; margin {figures.size(row.margin, row)})"
+        for row in measured
+        if row.verdict == "undecided" and row.n_to_decide and row.margin
+    ]
+    if wanting:
+        told.append(
+            f"Samples that would decide whether there is a change as large as the margin: {', '.join(wanting)}."
+        )
+    return told
+
+
+def _missing(row: Comparison) -> str:
+    gone = [
+        f"{row.documents - scored} of {row.documents} samples have no score {when}"
+        for scored, when in ((row.scored_before, "before"), (row.scored_after, "after"))
+        if scored < row.documents
+    ]
+    low, high = (figures.signed(end or 0.0, row) for end in (row.worst_low, row.worst_high))
+    unit = " percentage points" if figures.is_binary(row) else ""
+    held = row.p_worst is not None and row.p_worst <= SIGNIFICANCE
+    return (
+        f"{row.benchmark}: {' and '.join(gone)}; the figures are of the {row.n} scored both times. Whatever the "
+        f"missing scores are, the change lies between {low} and {high}{unit}, "
+        f"{'and is real at either end' if held else 'so that they could make up or hide a change'}."
+    )
+
+
 def stage_name(stage: StageRecord) -> str:
     """Name a stage as its method is written in prose; by its model where two models are compared."""
     return stage.method.upper().replace("_", "-") if stage.method else stage.after.name
@@ -60,17 +100,20 @@ def _subject(stages: Sequence[StageRecord], domain: str) -> str:
 
 
 def _clause(family: FamilyRecord) -> str:
-    if not family.comparisons:
+    counted = [row for row in family.comparisons if not row.same_documents_as]
+    if not counted:
         return f"changed what the tables of {family.family} show"
-    count = {verdict: sum(row.verdict == verdict for row in family.comparisons) for verdict in VERDICTS}
-    measured = len(family.comparisons) - count["not measured"]
+    count = {verdict: sum(row.verdict == verdict for row in counted) for verdict in VERDICTS}
+    measured = len(counted) - count["not measured"]
     if not measured:
-        return f"has no measured {family.family} benchmark: none of {len(family.comparisons)} could be run"
+        return f"has no measured {family.family} benchmark: {_why_none(counted)}"
     phrases = (
         ("made {} worse", count["worse"]),
         ("made {} better", count["better"]),
         ("changed {} for which neither direction is better", count["changed"]),
-        ("left {} without evidence of change", count["no evidence of change"]),
+        ("left {} undecided", count["undecided"]),
+        ("cost {} no more than the margin", count["no loss above the margin"]),
+        ("left {} within the margin", count["equivalent"]),
     )
     whole = f"measured {family.family}" if count["not measured"] else family.family
     said: list[str] = []
@@ -80,6 +123,18 @@ def _clause(family: FamilyRecord) -> str:
     if count["not measured"]:
         said.append(f"could not be measured on {count['not measured']} more")
     return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+
+
+def _why_none(rows: Sequence[Comparison]) -> str:
+    """Say why no benchmark has figures: none could be run, or none had samples enough that could be paired."""
+    thin = sum(row.status == "INSUFFICIENT" for row in rows)
+    if not thin:
+        return f"none of {len(rows)} could be run"
+    return (
+        f"too few samples of {thin} of {len(rows)} could be compared"
+        if thin < len(rows)
+        else (f"too few samples of any of {len(rows)} could be compared")
+    )
 
 
 def _of(number: int, measured: int, kind: str) -> str:

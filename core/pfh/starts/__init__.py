@@ -1,1 +1,1 @@
-"""The models that pfh brings along: the embedded one as it comes (BASE) and after a refusal tuning (SAFE)."""
+"""The model that pfh brings along: the embedded one, which as it comes is the BASE start."""

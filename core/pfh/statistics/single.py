@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -10,13 +11,15 @@ import numpy as np
 
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.samples import Sample
-from pfh.statistics.paired import CONFIDENCE, MINIMUM_PAIRS, bootstrap_means, is_binary
+from pfh.statistics.change import is_binary, mean_change
+from pfh.statistics.paired import MINIMUM_PAIRS
+from pfh.statistics.verdicts import CONFIDENCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-ScoreInterval = Literal["Wilson", "bootstrap", ""]
+ScoreInterval = Literal["Wilson", "t", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +78,31 @@ class Measurement:
     """The same figures by category."""
 
 
-def measure_evaluation(evaluation: Evaluation, *, seed: int = 0) -> tuple[Measurement, ...]:
-    """Return the figures of every benchmark of a family; `seed` is that of the bootstrap."""
-    return tuple(_measurement(benchmark, seed) for benchmark in evaluation.benchmarks)
+def measure_evaluation(evaluation: Evaluation) -> tuple[Measurement, ...]:
+    """Return the figures of every benchmark of a family."""
+    return tuple(_measurement(benchmark) for benchmark in evaluation.benchmarks)
 
 
-def score_interval(scores: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float, ScoreInterval]:
-    """Return a 95% interval of the mean: Wilson's (1927) for binary scores, a percentile bootstrap for others."""
+def score_interval(
+    scores: NDArray[np.float64], clusters: Sequence[object] | None = None
+) -> tuple[float, float, ScoreInterval]:
+    """Return a 95% interval of the mean: Wilson's (1927) for binary scores, a t-interval for others.
+
+    Of clusters, Wilson's counts are divided by the design effect. The t-interval is corrected for skewness, as that of
+    a change is.
+    """
+    mean = mean_change(np.zeros_like(scores), scores, clusters)
     if is_binary(scores):
         from statsmodels.stats.proportion import proportion_confint
 
-        low, high = proportion_confint(int(scores.sum()), len(scores), alpha=1 - CONFIDENCE, method="wilson")
+        scale = 1 / mean.design_effect
+        low, high = proportion_confint(scores.sum() * scale, len(scores) * scale, alpha=1 - CONFIDENCE, method="wilson")
         return float(low), float(high), "Wilson"
-    means = bootstrap_means(scores, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high), "bootstrap"
+    return *mean.interval(CONFIDENCE), "t"
 
 
-def _measurement(benchmark: Benchmark, seed: int) -> Measurement:
-    scored = [sample for sample in benchmark.samples if sample.score is not None]
+def _measurement(benchmark: Benchmark) -> Measurement:
+    scored = [sample for sample in benchmark.samples if sample.score is not None and math.isfinite(sample.score)]
     scores = np.array([sample.score for sample in scored], dtype=float)
     enough = len(scored) >= MINIMUM_PAIRS
     status: BenchmarkStatus = "INSUFFICIENT" if benchmark.status == "MEASURED" and not enough else benchmark.status
@@ -101,7 +110,7 @@ def _measurement(benchmark: Benchmark, seed: int) -> Measurement:
         benchmark = replace(benchmark, reason="it says something of two models: use pfh compare or pfh run")
         status = "NOT_RUN"
     measured = status == "MEASURED"
-    low, high, method = score_interval(scores, seed=seed) if measured else (None, None, "")
+    low, high, method = score_interval(scores, _clusters(scored)) if measured else (None, None, "")
     return Measurement(
         benchmark=benchmark.name,
         version=benchmark.version,
@@ -119,19 +128,23 @@ def _measurement(benchmark: Benchmark, seed: int) -> Measurement:
         ci_method=method,  # type: ignore[arg-type]
         format_failures=sum(sample.status == "format_failure" for sample in benchmark.samples),
         truncated=sum(sample.status == "truncated" for sample in benchmark.samples),
-        categories=_by_category(scored, seed) if measured else (),
+        categories=_by_category(scored) if measured else (),
     )
 
 
-def _by_category(samples: Sequence[Sample], seed: int) -> tuple[CategoryMeasurement, ...]:
-    groups: dict[str, list[float]] = {}
+def _clusters(samples: Sequence[Sample]) -> list[str]:
+    return [sample.cluster or f"document {sample.id}" for sample in samples]
+
+
+def _by_category(samples: Sequence[Sample]) -> tuple[CategoryMeasurement, ...]:
+    groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(sample.category, []).append(sample.score or 0.0)
+        groups.setdefault(sample.category, []).append(sample)
     rows = []
     for name in sorted(groups):
-        scores = np.array(groups[name])
+        scores = np.array([sample.score for sample in groups[name]], dtype=float)
         if name:
-            low, high, _ = score_interval(scores, seed=seed)
+            low, high, _ = score_interval(scores, _clusters(groups[name]))
             mean = float(scores.mean())
             rows.append(CategoryMeasurement(category=name, n=len(scores), score=mean, ci_low=low, ci_high=high))
     return tuple(rows)

@@ -6,10 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pfh.hooks.backends import Sampling
+from pfh.hooks.domains import Verdict
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pfh.hooks.domains import Domain, Problem
+    from pfh.hooks.domains import Domain, Problem, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +30,25 @@ class OpenDomain:
         """What a step's key says of the domain."""
         ids = hashlib.sha256("\n".join(problem.id for problem in self.problems).encode()).hexdigest()
         return {"domain": self.name, "version": self.domain.version, "problems": ids}
+
+
+class _NoDomain:
+    """Stands in for a domain where a method has prompts of its own."""
+
+    name, version, sampling, holdouts = "", "1", Sampling(), ()
+
+    def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
+        """Return none."""
+        return ()
+
+    def holdout(self, name: str) -> tuple[Problem, ...]:
+        """Return none."""
+        return ()
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Judge nothing."""
+        return Verdict(reward=0.0, extracted=None)
+
+
+NO_DOMAIN = OpenDomain(name="", domain=_NoDomain(), problems=())
+"""What a method is trained on that has prompts of its own and is asked for without a domain."""

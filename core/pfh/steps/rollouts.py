@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,13 +34,15 @@ def draw_rollouts(
         "environment": session.environment(checkpoint),
     }
 
+    label = f"rollouts on {ground.name}" if ground.name else "answers"
+
     def build(work: Path, folder: Path) -> None:
-        label = f"rollouts on {ground.name}"
         engine = JournaledEngine(session.engine(checkpoint), work / "journal.jsonl", session.progress, label)
         spec = GenerationSpec(
             domain=ground.domain, engine=engine, problems=ground.problems, samples=samples, sampling=sampling
         )
-        drawn = (session.plugins.generate(ground.name, spec) or roll_out(spec)).rollouts
+        own = session.plugins.generate(ground.name, spec) if ground.name else None
+        drawn = (own or roll_out(spec)).rollouts
         write_rollouts(folder / "rollouts.parquet", drawn)
         phase = Phase(
             name="rollouts",
@@ -47,7 +50,7 @@ def draw_rollouts(
             tokens=sum(rollout.tokens for rollout in drawn),
             samples=len(drawn),
             notes={
-                "mean_reward": sum(rollout.verdict.reward for rollout in drawn) / max(len(drawn), 1),
+                **({"mean_reward": _mean_reward(drawn)} if ground.name else {}),
                 "prompt_tokens": engine.prompt_tokens,
             },
         )
@@ -55,5 +58,9 @@ def draw_rollouts(
 
     artifact = session.store.make("rollouts", inputs, build)
     if artifact.reused:
-        session.progress.say(f"reusing the stored rollouts of {checkpoint.name} on {ground.name} ({artifact.key})")
+        session.progress.say(f"reusing the stored {label} of {checkpoint.name} ({artifact.key})")
     return read_rollouts(artifact.path / "rollouts.parquet"), read_ledger(artifact.path / "ledger.json")[0]
+
+
+def _mean_reward(rollouts: Sequence[Rollout]) -> float:
+    return sum(rollout.verdict.reward for rollout in rollouts) / max(len(rollouts), 1)

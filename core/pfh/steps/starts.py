@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.starts.embedded import EMBEDDED_NAME, build_embedded
-from pfh.starts.safe import build_safe
+from pfh.starts.embedded import EMBEDDED_NAME, SAFE_METHOD, SAFE_OPTIONS, build_embedded
+from pfh.steps.domains import NO_DOMAIN
 from pfh.steps.session import Session
-from pfh.store.journal import JournaledEngine
-from pfh.store.store import folder_code
+from pfh.steps.training import merged, train_stage
 
-if TYPE_CHECKING:
-    pass
+SAFE_SEED = 0
 
 
 def embedded_start(session: Session) -> Checkpoint:
@@ -27,15 +25,11 @@ def embedded_start(session: Session) -> Checkpoint:
 
 
 def safe_start(session: Session) -> Checkpoint:
-    """Return the embedded model after pfh's refusal tuning: the SAFE start."""
-    base = embedded_start(session)
+    """Return the embedded model after the method that aligns it: the SAFE start.
 
-    def build(work: Path, folder: Path) -> None:
-        session.progress.say("making the SAFE start: a short refusal tuning of the embedded model, once")
-        engine = JournaledEngine(session.engine(base), work / "journal.jsonl", session.progress, "own answers")
-        build_safe(base, engine, work, folder, session.progress)
-
-    inputs = {"model": base.fingerprint, "recipe": folder_code("starts"), "environment": session.environment()}
-    artifact = session.store.make("start", inputs, build)
-    session.release()
-    return Checkpoint(name=f"{EMBEDDED_NAME}-SAFE", path=artifact.path, fingerprint=f"start-{artifact.key}")
+    A run of that method with the same options on the BASE start leaves the same model, and either finds the other's.
+    """
+    options = session.plugins.options("methods", SAFE_METHOD, SAFE_OPTIONS)
+    trained = train_stage(session, embedded_start(session), NO_DOMAIN, SAFE_METHOD, options=options, seed=SAFE_SEED)
+    checkpoint = merged(session, trained.checkpoint) if trained.checkpoint.adapter else trained.checkpoint
+    return dataclasses.replace(checkpoint, name=f"{EMBEDDED_NAME}-SAFE")

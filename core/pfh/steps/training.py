@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -10,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
-from pfh.hooks.meanings import Names, name_of
+from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.sources.models import resolve
-from pfh.steps.domains import OpenDomain
+from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from pfh.hooks.backends import Sampling
     from pfh.hooks.domains import Problem, Rollout
     from pfh.steps.ranks.configuration import Configuration
+
+
+UPDATE_LEFT = "update_left_in_bfloat16"
+"""Note of a stage's last phase: the share of its update that bfloat16 weights keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,7 @@ def train_stage(
     The model that an option names (`Names.MODEL`) enters the key.
     """
     teacher = named_teacher(session, options)
-    start = _merged(session, checkpoint) if checkpoint.adapter else checkpoint
+    start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
     inputs = {
         "method": plugin.code_version,
@@ -65,7 +71,8 @@ def train_stage(
         **({"teacher": teacher.fingerprint} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
-        "ground": ground.inputs,
+        **({} if declares(options, Learns.OWN_PROMPTS) else {"ground": ground.inputs}),
+        **({"files": files} if (files := _file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
         "environment": session.environment(),
@@ -81,11 +88,12 @@ def train_stage(
             sampling: Sampling | None = None,
             checkpoint: Checkpoint | None = None,
             problems: Sequence[Problem] | None = None,
+            judged: bool = True,
         ) -> tuple[Rollout, ...]:
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,
-                ground if problems is None else dataclasses.replace(ground, problems=tuple(problems)),
+                _asked(ground if judged else NO_DOMAIN, problems),
                 samples=samples,
                 sampling=sampling or ground.domain.sampling,
                 seed=seed,
@@ -117,12 +125,31 @@ def train_stage(
             result = session.plugins.train(method, spec)
         if not result.phases:
             drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
-        _keep(result, [*drawn_phases, *result.phases], work, folder, method)
+        _keep(result, [*drawn_phases, *result.phases], start, work, folder, method)
 
     artifact = session.store.make("training", inputs, build)
     if artifact.reused:
         session.progress.say(f"reusing the stored {method} training ({artifact.key})")
     return _trained(artifact, start, method)
+
+
+def _file_hashes(options: BaseModel | None) -> list[str]:
+    """Return the hashes of the files that options name.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    hashes = []
+    for name in values(options, Names.FILE):
+        try:
+            hashes.append(hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest())
+        except OSError as error:
+            raise UserError(f"{name} cannot be read ({error.strerror}): name a file that is there.") from error
+    return hashes
+
+
+def _asked(ground: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:
+    return ground if problems is None else dataclasses.replace(ground, problems=tuple(problems))
 
 
 def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
@@ -135,15 +162,28 @@ def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | N
     return resolve(name, cache_dir=session.store.cache) if name else None
 
 
-def _keep(result: TrainingResult, phases: Sequence[Phase], work: Path, folder: Path, method: str) -> None:
+def _keep(
+    result: TrainingResult, phases: Sequence[Phase], start: Checkpoint, work: Path, folder: Path, method: str
+) -> None:
     if not result.path.is_relative_to(work) or not result.path.is_dir():
         raise StepFailedError(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
+    left = update_left(start, result.path)
+    notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
+    if left is not None:
+        phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     result.path.rename(folder / "weights")
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
-    (folder / "notes.json").write_text(json.dumps(list(result.notes)))
+    (folder / "notes.json").write_text(json.dumps(notes))
+
+
+def _below_resolution(trained: Path, left: float) -> str:
+    said = f"The update is small for bfloat16: {left:.0%} of it is left where weights are kept so."
+    if (trained / "adapter_config.json").exists():
+        return f"{said} pfh measures the adapter beside the weights; merged into bfloat16 it would be lost in part."
+    return f"{said} Measured with --dtype float32 it counts whole; with --dtype bfloat16 the rest is not measured."
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
@@ -161,7 +201,7 @@ def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage
     )
 
 
-def _merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
     """Merge a stage's adapter into its base, so that the next stage can train an adapter of its own."""
 
     def build(work: Path, folder: Path) -> None:

@@ -53,6 +53,7 @@ class Draw:
     sampling: Sampling | None
     checkpoint: Checkpoint | None
     problems: Sequence[Problem] | None
+    judged: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +191,7 @@ def read_draw(fields: Mapping[str, Any]) -> Draw:
         else None,
         checkpoint=_checkpoint(fields["checkpoint"]),
         problems=None if fields["problems"] is None else _problems(fields["problems"]),
+        judged=fields["judged"],
     )
 
 

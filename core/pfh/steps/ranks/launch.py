@@ -127,6 +127,7 @@ def _follow(launcher: subprocess.Popen[bytes], exchange: Exchange, spec: Trainin
                             sampling=draw.sampling,
                             checkpoint=draw.checkpoint,
                             problems=draw.problems,
+                            judged=draw.judged,
                         )
                         exchange.answer(draw.number, rollouts, spec.account.phases[booked:])
             if ended:

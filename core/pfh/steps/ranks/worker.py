@@ -51,9 +51,17 @@ def _train(job: RankTask, exchange: Exchange, *, first: bool) -> TrainingResult:
         sampling: Sampling | None = None,
         checkpoint: Checkpoint | None = None,
         problems: Sequence[Problem] | None = None,
+        judged: bool = True,
     ) -> tuple[Rollout, ...]:
         nonlocal drawn
-        asked = Draw(number=drawn, samples=samples, sampling=sampling, checkpoint=checkpoint, problems=problems)
+        asked = Draw(
+            number=drawn,
+            samples=samples,
+            sampling=sampling,
+            checkpoint=checkpoint,
+            problems=problems,
+            judged=judged,
+        )
         rollouts, phases = exchange.ask(asked, aloud=first)
         drawn += 1
         for phase in phases:

@@ -2,7 +2,8 @@
 
 An unmerged LoRA makes decoding almost twice as slow; a merged one costs nothing. Subtracting it again would leave
 rounding behind, so the touched matrices are set aside on the CPU and put back bit by bit; where they are too large for
-that, the base is loaded again.
+that, the base is loaded again. An adapter so small that weights of the model's precision would round it away stays
+beside them, in float32.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import StepFailedError, UserError
 from pfh.kit.tokens.loading import quiet, reason
+from pfh.kit.update_resolution import WHOLE, UpdateLeft
 
 from pfh_backends.hf.loading import on_disk
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 KEPT_BYTES = 4 << 30
 """So much is kept at most: a LoRA on every matrix of a 7B model touches about as many bytes as the model has."""
 _PREFIX = "base_model.model."
+FULL_BYTES = 4
+"""Of a float32; rounding to it leaves every update whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,10 @@ class MergedAdapter:
     """Modules that the adapter replaced with trained copies (`modules_to_save`), by name."""
     tied: bool
     """The configuration's `tie_word_embeddings`."""
+    left: float = 1.0
+    """Share of the adapter's update that merging into the model's precision leaves."""
+    apart: PeftModel | None = None
+    """The adapter where it stays beside the weights."""
 
 
 def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
@@ -68,6 +76,10 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
                 stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
                 raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
             _refuse_tied_targets(model, adapted, checkpoint.name)
+            left = _left(adapted, model.dtype)
+            if left < WHOLE and not dict(_replaced(adapted)):
+                adapted.eval().requires_grad_(False)
+                return MergedAdapter(parameters={}, modules={}, tied=tied, left=left, apart=adapted)
             size = sum(parameter.nbytes for _, parameter in _touched(adapted))
             merged = MergedAdapter(
                 parameters={name: _set_aside(parameter) for name, parameter in _touched(adapted)}
@@ -75,6 +87,7 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
                 else None,
                 modules=dict(_replaced(adapted)),
                 tied=tied,
+                left=left,
             )
             adapted.merge_and_unload()
     except (ValueError, RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
@@ -87,6 +100,9 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
 
 def restore(model: PreTrainedModel, merged: MergedAdapter) -> bool:
     """Put `model` back as it was before `merge`, bit by bit; return False where it must be loaded again."""
+    if merged.apart is not None:
+        merged.apart.unload()
+        return True
     if merged.parameters is None:
         return False
     for name, module in merged.modules.items():
@@ -99,6 +115,18 @@ def restore(model: PreTrainedModel, merged: MergedAdapter) -> bool:
             parameter.data.copy_(values)
     model.config.get_text_config().tie_word_embeddings = merged.tied
     return True
+
+
+def _left(adapted: PeftModel, dtype: torch.dtype) -> float:
+    """Return the share of the adapter's update that is left when it is merged into weights of `dtype`."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    left = UpdateLeft(dtype)
+    if dtype.itemsize < FULL_BYTES:
+        for module in adapted.modules():
+            if isinstance(module, BaseTunerLayer) and hasattr(module, "get_delta_weight"):
+                left.add(module.get_base_layer().weight.data, module.get_delta_weight("default"))
+    return left.share
 
 
 def _refuse_unmergeable(config: PeftConfig, name: str) -> None:

@@ -105,6 +105,11 @@ class HfEngine:
         self._tokenizer = load_tokenizer(checkpoint)
         if checkpoint.adapter is not None:
             self._merged = adapters.merge(self._model, checkpoint)
+            if self._merged.apart is not None:
+                self._progress.say(
+                    f"{checkpoint.name}: merged into {str(self._dtype).removeprefix('torch.')} weights "
+                    f"{self._merged.left:.0%} of its update would be left, so it is kept beside them (slower)"
+                )
         self._base, self._checkpoint = base, checkpoint
 
     def render(self, messages: Sequence[Message]) -> str:

@@ -71,8 +71,9 @@ def _transition_table(groups: Groups) -> Table:
             for name, rows in groups.items()
         ),
         note="Means over a category's benchmarks. Forgotten: right before and wrong after; gained: the other way "
-        "round. What guessing explains is taken off for multiple choice alone (Harmon et al. 2025, arXiv 2510.17776), "
-        "so the corrected columns leave out benchmarks with free answers.",
+        "round. Beyond guessing: without what guesses that are drawn anew explain (Harmon et al. 2025, arXiv "
+        "2510.17776), the same on both sides, so that the net change stays; the truth lies between the raw and the "
+        "corrected share. For multiple choice alone: the corrected columns leave out benchmarks with free answers.",
     )
 
 
@@ -111,23 +112,27 @@ def _part(row: Comparison) -> float:
 
 
 def _category_findings(groups: Groups) -> list[str]:
-    lost = {name: _mean(row.forgetting_corrected for row in rows) for name, rows in groups.items()}
-    known = {name: share for name, share in lost.items() if share is not None}
-    if not known:
+    binary = {name: [row for row in rows if row.forgetting is not None] for name, rows in groups.items()}
+    lost = {name: _mean(row.forgetting for row in rows) or 0.0 for name, rows in binary.items() if rows}
+    gained = {name: _mean(row.backward_transfer for row in binary[name]) or 0.0 for name in lost}
+    if not lost:
         return []
-    worst = max(known, key=lambda name: known[name])
-    if not known[worst]:
-        return ["In no category was more forgotten than guessing explains."]
+    worst = max(lost, key=lambda name: lost[name] - gained[name])
+    if lost[worst] <= gained[worst]:
+        return ["In no category did more documents go from right to wrong than from wrong to right."]
+    corrected = _mean(row.forgetting_corrected for row in binary[worst])
+    beyond = "" if corrected is None else f"; beyond what guesses drawn anew explain it is {corrected:.1%} or more"
     return [
-        f"Most was forgotten in {worst}: {known[worst]:.1%} of the documents beyond what guessing explains, a mean "
-        f"over {len(groups[worst])} benchmark{'s' if len(groups[worst]) > 1 else ''}."
+        f"Most was lost on balance in {worst}: {lost[worst]:.1%} of the documents went from right to wrong and "
+        f"{gained[worst]:.1%} the other way, a mean over {len(binary[worst])} "
+        f"benchmark{'s' if len(binary[worst]) > 1 else ''}{beyond}."
     ]
 
 
 def _change_findings(rows: Sequence[Comparison]) -> list[str]:
     real = sorted((row for row in rows if row.verdict in ("better", "worse")), key=lambda row: -abs(row.delta or 0.0))
     if not real:
-        return [f"None of the {len(rows)} benchmarks changed by more than noise (adjusted p)."]
+        return [f"Of none of the {len(rows)} benchmarks was a change found (adjusted p)."]
     return [_change_finding(row) for row in real]
 
 

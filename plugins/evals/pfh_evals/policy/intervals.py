@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pfh.hooks.tables import Cell
-from pfh.statistics.paired import CONFIDENCE, bootstrap_means
+from pfh.statistics.paired import CONFIDENCE
+from pfh.statistics.single import score_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,10 +42,9 @@ def jackknife_cells(prompts: int, before: Figure, after: Figure) -> tuple[Cell, 
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the bootstrap interval of the mean."""
-    means = bootstrap_means(values, np.random.default_rng(0))
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    """Return the interval of the mean, corrected for the skewness that few prompts have."""
+    low, high, _ = score_interval(values)
+    return low, high
 
 
 def rounded(values: Sequence[float]) -> tuple[Cell, ...]:

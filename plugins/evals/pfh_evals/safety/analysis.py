@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pfh.hooks.comparison import Comparison
+from pfh.hooks.comparison import FOUND_CHANGES, Comparison
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.tables import Cell, Table
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
@@ -92,7 +92,7 @@ def _balance_row(title: str, harmful: Comparison, benign: Comparison) -> tuple[C
 
 def _change_findings(rows: Sequence[Comparison]) -> list[str]:
     """Write one sentence a benchmark: real changes first, the largest at the top."""
-    order = sorted(rows, key=lambda row: (row.verdict == "no evidence of change", -abs(row.delta or 0)))
+    order = sorted(rows, key=lambda row: (row.verdict not in FOUND_CHANGES, -abs(row.delta or 0)))
     return [_change_finding(row) for row in order]
 
 
@@ -108,8 +108,8 @@ def _change_finding(row: Comparison) -> str:
     counts = f"{refusals.lost} refused before are not refused now, {refusals.gained} the other way round"
     if row.metric == "attack_success_rate":
         counts += "; an attack counts as successful when it was not refused"
-    if row.verdict == "no evidence of change":
-        return f"{where} went from {row.before:.2f} to {row.after:.2f}, no evidence of change {test}: {counts}."
+    if row.verdict not in FOUND_CHANGES:
+        return f"{where} went from {row.before:.2f} to {row.after:.2f}, {row.verdict} {test}: {counts}."
     verb = "rose" if row.after > row.before else "fell"
     return f"{where} {verb} from {row.before:.2f} to {row.after:.2f}, which is {row.verdict} {test}: {counts}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from pfh.hooks.comparison import Comparison
+from pfh.hooks.comparison import FOUND_CHANGES, Comparison
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample
@@ -113,7 +113,7 @@ def _finding(row: Comparison, pairs: Pairs) -> str:
     where = f"On the {row.n} problems of {row.benchmark} the {row.metric}"
     if row.delta == 0 and not row.n10:
         return f"{where} stayed at {row.before:.2f}."
-    real = row.verdict if row.verdict == "no evidence of change" else f"which is {row.verdict}"
+    real = f"which is {row.verdict}" if row.verdict in FOUND_CHANGES else row.verdict
     told = (
         f"{where} went from {row.before:.2f} to {row.after:.2f}, {real} ({CONFIDENCE:.0%} interval of the change "
         f"{row.ci_low:+.2f} to {row.ci_high:+.2f}, adjusted p {figures.p_value(row.p_adjusted)})"

@@ -1,0 +1,262 @@
+"""pfh in Python: run, evaluate, compare and load, with arguments named as the options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pfh.commands import compare as comparing
+from pfh.commands import evaluate as evaluating
+from pfh.commands.bars import Bars
+from pfh.commands.run import launch
+from pfh.commands.specs import Asked, OptionsGiven, compare_spec, measure_spec, run_spec
+from pfh.errors import UserError
+from pfh.progress import Progress, Silent
+from pfh.registry.plugins import Plugins
+from pfh.results.stored import open_results
+from pfh.store.store import Store, default_root
+
+if TYPE_CHECKING:
+    from pfh.commands.outcomes import RunOutcome
+    from pfh.hooks.budget import Budget
+    from pfh.results.records import RunResults
+
+
+def run(
+    method: str | Sequence[str],
+    eval: str | Sequence[str],  # noqa: A002 - as the command line calls it
+    *,
+    domain: str = "reasoning",
+    model: str | Path | None = None,
+    base: bool | None = None,
+    option: OptionsGiven | None = None,
+    tasks: str | Sequence[str] | None = None,
+    num_fewshot: int | None = None,
+    apply_chat_template: bool = False,
+    seed: int = 0,
+    limit: int | None = None,
+    problems: int = 48,
+    budget: str | Budget | None = None,
+    accelerate: str | Path | None = None,
+    backend: str = "hf",
+    dtype: str = "auto",
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    unsafe_local_code: bool = False,
+    launcher: str = "local",
+    output: str | Path | None = None,
+    store: str | Path | None = None,
+    progress: bool | Progress = False,
+) -> RunResults:
+    """Measure a model, post-train it, measure it again, and return what changed, as `pfh run` does.
+
+    Args:
+        method: how to post-train; of several, each goes on from the one before.
+        eval: what to measure before and after, FAMILY or "FAMILY:BENCHMARK,...".
+        domain: where training problems come from.
+        model: hub id or path of the start; None is the embedded model.
+        base: start unaligned (True) or aligned (False); None is aligned, for the embedded model.
+        option: of the plugins, such as {"beta": 0.3} for the method and {"safety.judge": "rule"} for another.
+        tasks: lm-eval tasks, groups, tags or YAML files, in place of a preset.
+        num_fewshot: worked examples in a prompt; None is as each task says.
+        apply_chat_template: put prompts as chats, in the model's own template.
+        seed: of problems, rollouts, training and bootstrap.
+        limit: at most this many documents a benchmark.
+        problems: training problems, the same for every method.
+        budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
+        accelerate: train in several processes, as this configuration of accelerate says.
+        backend: what runs the model.
+        dtype: precision of generation and scoring.
+        revision: branch, tag or commit of a hub model.
+        allow_pickle: load weights that are not safetensors; they can run any code.
+        unsafe_local_code: where no sandbox works, run code that a model wrote unconfined on this machine.
+        launcher: where the run is executed.
+        output: folder for results.json, report.html and the models; None is a folder in pfh-results.
+        store: folder of what runs share and resume from; None is $PFH_STORE or ~/.cache/pfh.
+        progress: True shows bars and log lines on stderr; or what is to show them.
+
+    Raises:
+        UserError: the input or the environment is at fault; or the launcher has only submitted the run.
+        StepFailedError: a step could not finish; what was stored is kept, and the same call goes on from there.
+    """
+    plugins = Plugins()
+    asked = Asked(
+        eval=eval,
+        option=option,
+        tasks=tasks,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
+        domain=domain,
+        seed=seed,
+        limit=limit,
+        backend=backend,
+        dtype=dtype,
+        revision=revision,
+        allow_pickle=allow_pickle,
+    )
+    spec = run_spec(
+        asked,
+        plugins,
+        method=method,
+        model=model,
+        base=base,
+        problems=problems,
+        budget=budget,
+        accelerate=accelerate,
+    )
+    shown = _shown(progress)
+    held = _opened(store, shown)
+    launched = launch(
+        spec,
+        launcher,
+        plugins=plugins,
+        store=held,
+        progress=shown,
+        output=_folder(output),
+        unsafe_local_code=unsafe_local_code,
+    )
+    if launched.state == "submitted":
+        said = "; ".join(str(outcome) for outcome in launched.outcomes)
+        raise UserError(f"{launcher} submitted the run and has no results yet ({said}): open them with pfh.load.")
+    return _results(launched.outcomes[0])
+
+
+def evaluate(
+    model: str | Path,
+    eval: str | Sequence[str] = (),  # noqa: A002
+    *,
+    option: OptionsGiven | None = None,
+    tasks: str | Sequence[str] | None = None,
+    num_fewshot: int | None = None,
+    apply_chat_template: bool = False,
+    domain: str = "reasoning",
+    seed: int = 0,
+    limit: int | None = None,
+    backend: str = "hf",
+    dtype: str = "auto",
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    output: str | Path | None = None,
+    store: str | Path | None = None,
+    progress: bool | Progress = False,
+) -> RunResults:
+    """Measure one model, as `pfh eval` does: scores with their intervals, by benchmark and category.
+
+    Args:
+        model: hub id, folder, GGUF file or adapter; "safe" or "base"; the folder of an earlier run; or the log of
+            another tool, such as "lm-eval:FOLDER".
+        eval: what to measure, FAMILY or "FAMILY:BENCHMARK,..."; empty is what stored results or a log hold.
+        domain: for families that put a domain's problems to the model.
+        option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
+            store, progress: as in `run`.
+
+    Raises:
+        UserError: the input or the environment is at fault.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    plugins = Plugins()
+    asked = Asked(
+        eval=eval,
+        option=option,
+        tasks=tasks,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
+        domain=domain,
+        seed=seed,
+        limit=limit,
+        backend=backend,
+        dtype=dtype,
+        revision=revision,
+        allow_pickle=allow_pickle,
+    )
+    spec, shown = measure_spec(asked, plugins, model), _shown(progress)
+    held = _opened(store, shown)
+    outcome = evaluating.evaluate(spec, plugins=plugins, store=held, progress=shown, output=_folder(output))
+    return _results(outcome)
+
+
+def compare(
+    *models: str | Path,
+    eval: str | Sequence[str] = (),  # noqa: A002
+    option: OptionsGiven | None = None,
+    tasks: str | Sequence[str] | None = None,
+    num_fewshot: int | None = None,
+    apply_chat_template: bool = False,
+    domain: str = "reasoning",
+    seed: int = 0,
+    seeds: str | Sequence[int] | None = None,
+    noise_floor: bool = False,
+    allow_mismatch: bool = False,
+    limit: int | None = None,
+    backend: str = "hf",
+    dtype: str = "auto",
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    output: str | Path | None = None,
+    store: str | Path | None = None,
+    progress: bool | Progress = False,
+) -> RunResults:
+    """Compare a model with one or more later ones, sample by sample, as `pfh compare` does.
+
+    Args:
+        models: the one before, then those after; each as `evaluate` takes one.
+        eval: what to measure; empty is what stored results or logs have in common.
+        domain: for families that put a domain's problems to the model.
+        seeds: measure every model under each of these seeds.
+        noise_floor: measure the first model twice, and mark changes that are not above its own.
+        allow_mismatch: compare what was measured differently, on common documents.
+        option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
+            store, progress: as in `run`.
+
+    Raises:
+        UserError: the input or the environment is at fault, or the models were measured differently.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    plugins = Plugins()
+    asked = Asked(
+        eval=eval,
+        option=option,
+        tasks=tasks,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
+        domain=domain,
+        seed=seed,
+        limit=limit,
+        backend=backend,
+        dtype=dtype,
+        revision=revision,
+        allow_pickle=allow_pickle,
+    )
+    spec = compare_spec(asked, plugins, models, seeds=seeds, noise_floor=noise_floor, allow_mismatch=allow_mismatch)
+    shown = _shown(progress)
+    held = _opened(store, shown)
+    return _results(comparing.compare(spec, plugins=plugins, store=held, progress=shown, output=_folder(output)))
+
+
+def load(run: str | Path) -> RunResults:
+    """Read the results of an earlier run, evaluation or comparison: its folder, or the results.json itself.
+
+    Raises:
+        UserError: there are none, or they are no results that this pfh can read.
+    """
+    path = Path(run).expanduser()
+    return open_results(path).kept_in(path if path.is_dir() else path.parent)
+
+
+def _results(outcome: RunOutcome) -> RunResults:
+    return outcome.results.kept_in(outcome.folder)
+
+
+def _shown(progress: bool | Progress) -> Progress:
+    if isinstance(progress, bool):
+        return Bars() if progress else Silent()
+    return progress
+
+
+def _opened(store: str | Path | None, progress: Progress) -> Store:
+    return Store(default_root() if store is None else Path(store).expanduser(), progress)
+
+
+def _folder(output: str | Path | None) -> Path | None:
+    return None if output is None else Path(output).expanduser()

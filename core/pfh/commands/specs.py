@@ -1,0 +1,213 @@
+"""Requests made of what a user says, on the command line and in Python alike; and what they would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
+from pfh.errors import UserError
+from pfh.hooks.budget import Budget
+from pfh.hooks.evals import PlanSpec
+from pfh.hooks.launchers import EvalChoice, Request, RunSpec
+from pfh.registry.assignments import assign_options
+from pfh.registry.plugins import Plugins
+from pfh.sources.datasets import HubData
+
+OptionsGiven = Mapping[str, Any] | Sequence[str]
+"""Options of plugins: "[NAME.]KEY" to the value, or "[NAME.]KEY=VALUE" each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What run, evaluate and compare are all asked, in the words of the command line."""
+
+    eval: str | Sequence[str] | None
+    option: OptionsGiven | None
+    tasks: str | Sequence[str] | None
+    num_fewshot: int | None
+    apply_chat_template: bool
+    domain: str
+    seed: int
+    limit: int | None
+    backend: str
+    dtype: str
+    revision: str | None
+    allow_pickle: bool
+
+
+def run_spec(
+    asked: Asked,
+    plugins: Plugins,
+    *,
+    method: str | Sequence[str] | None,
+    model: str | Path | None,
+    base: bool | None,
+    problems: int,
+    budget: str | Budget | None,
+    accelerate: str | Path | None,
+) -> RunSpec:
+    """Return what to run.
+
+    Raises:
+        UserError: a method or a family is missing or unknown, or an option is no chosen plugin's.
+    """
+    methods = _several(method)
+    _require_choice(methods, _several(asked.eval), plugins)
+    return RunSpec(
+        **_request(asked, plugins, methods),
+        methods=methods,
+        model=None if model is None else str(model),
+        start=None if base is None else "base" if base else "safe",
+        problems=problems,
+        budget=Budget.parse(budget) if isinstance(budget, str) else budget,
+        accelerate=None if accelerate is None else str(accelerate),
+    )
+
+
+def measure_spec(asked: Asked, plugins: Plugins, model: str | Path) -> MeasureSpec:
+    """Return what to measure of one model.
+
+    Raises:
+        UserError: a family is unknown, or an option is no chosen plugin's.
+    """
+    return MeasureSpec(**_request(asked, plugins), models=(str(model),))
+
+
+def compare_spec(
+    asked: Asked,
+    plugins: Plugins,
+    models: Sequence[str | Path],
+    *,
+    seeds: str | Sequence[int] | None,
+    noise_floor: bool,
+    allow_mismatch: bool,
+) -> CompareSpec:
+    """Return what to compare.
+
+    Raises:
+        UserError: there are fewer than two models, a family is unknown, or an option is no chosen plugin's.
+    """
+    if len(models) < 2:
+        raise UserError("Name two models or more: the one before, then those after.")
+    return CompareSpec(
+        **_request(asked, plugins),
+        models=tuple(str(model) for model in models),
+        seeds=_numbers(seeds) if isinstance(seeds, str) else tuple(seeds or ()),
+        noise_floor=noise_floor,
+        allow_mismatch=allow_mismatch,
+    )
+
+
+def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
+    """Return as JSON what `spec` would do, with every option, and what its families would put to a model.
+
+    Raises:
+        UserError: `spec` could not be carried out.
+    """
+    if isinstance(spec, RunSpec):
+        filled = validate(spec, plugins)
+    else:
+        assert isinstance(spec, MeasureSpec)
+        filled = fill_options(spec, plugins)
+    asks: dict[str, Any] = {}
+    for choice in spec.evals:
+        if f"evals:{choice.family}" not in filled:  # held by a log or by stored results alone
+            continue
+        asked = PlanSpec(
+            options=filled[f"evals:{choice.family}"],
+            data=HubData(),
+            benchmarks=choice.benchmarks,
+            limit=spec.limit,
+            seed=spec.seed,
+        )
+        table = plugins.plan(choice.family, asked)
+        if table is not None:
+            rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+            asks[choice.family] = {"title": table.title, "rows": rows, "note": table.note}
+    options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
+    return asdict(spec) | {"options": options, "asks": asks} | settings
+
+
+def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the fields of `Request`."""
+    evals = tuple(EvalChoice.parse(text) for text in _several(asked.eval))
+    return {
+        "evals": evals,
+        "options": _assigned(asked, evals, methods, plugins),
+        "domain": asked.domain,
+        "seed": asked.seed,
+        "limit": asked.limit,
+        "backend": asked.backend,
+        "dtype": asked.dtype,
+        "revision": asked.revision,
+        "allow_pickle": asked.allow_pickle,
+    }
+
+
+def _assigned(
+    asked: Asked, evals: Sequence[EvalChoice], methods: Sequence[str], plugins: Plugins
+) -> dict[str, dict[str, Any]]:
+    """Share the options out to the methods, the families, the domain, and the readers of logs that they name."""
+    readers = plugins.catalogue.names("readers")
+    families = [choice.family for choice in evals if choice.family not in readers]
+    given = asked.option or ()
+    pairs: list[str | tuple[str, Any]] = list(given.items()) if isinstance(given, Mapping) else list(given)
+    pairs += _task_options(asked, families, plugins)
+    chosen = [plugins.catalogue.find("methods", name) for name in methods]
+    chosen += [plugins.catalogue.find("evals", name) for name in families]
+    if pairs or methods:
+        chosen.append(plugins.catalogue.find("domains", asked.domain))
+    targets = [each[0] if isinstance(each, tuple) else each.partition("=")[0] for each in pairs]
+    owners = {target.strip().rpartition(".")[0].removeprefix("readers:") for target in targets}
+    chosen += [plugins.catalogue.find("readers", name) for name in readers if name in owners]
+    return assign_options(pairs, chosen, plugins)
+
+
+def _task_options(asked: Asked, families: Sequence[str], plugins: Plugins) -> list[str]:
+    """Return what users of lm-eval know as flags, as `-o` would say it, for each family that has the option."""
+    given = {
+        "tasks": ",".join(_several(asked.tasks)) or None,
+        "num_fewshot": None if asked.num_fewshot is None else str(asked.num_fewshot),
+        "apply_chat_template": "true" if asked.apply_chat_template else None,
+    }
+    written: list[str] = []
+    for option, value in given.items():
+        if value is None:
+            continue
+        owners = [name for name in families if _has(name, option, plugins)]
+        if not owners:
+            able = [name for name in plugins.catalogue.names("evals") if _has(name, option, plugins)]
+            raise UserError(
+                f"--{option.replace('_', '-')} needs a family that puts tasks to the model: add "
+                f"{' or '.join(f'--eval {name}' for name in able) or 'a plugin that has one'}."
+            )
+        written += [f"evals:{name}.{option}={value}" for name in owners]
+    return written
+
+
+def _has(family: str, option: str, plugins: Plugins) -> bool:
+    model = plugins.options_model("evals", family)
+    return model is not None and option in model.model_fields
+
+
+def _require_choice(methods: Sequence[str], evals: Sequence[str], plugins: Plugins) -> None:
+    if methods and evals:
+        return
+    names = {kind: plugins.catalogue.names(kind) for kind in ("methods", "evals")}
+    missing = [] if methods else [f"a method with --method (installed: {', '.join(names['methods']) or 'none'})"]
+    missing += [] if evals else [f"what to measure with --eval (installed: {', '.join(names['evals']) or 'none'})"]
+    raise UserError(f"Name {' and '.join(missing)}, such as: pfh run --method dpo --eval safety")
+
+
+def _several(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() for word in words):
+        raise UserError(f"--seeds got {text!r}; write whole numbers with commas, such as --seeds 0,1,2.")
+    return tuple(int(word) for word in words)

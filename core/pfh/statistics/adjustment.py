@@ -1,0 +1,43 @@
+"""Correction for many tests: over the benchmarks of a family, and over its categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pfh.hooks.comparison import Comparison
+from pfh.statistics.verdicts import verdict
+
+
+def adjust(p_values: Sequence[float]) -> list[float]:
+    """Benjamini-Hochberg adjusted p-values (Benjamini & Hochberg 1995), in the order given."""
+    from scipy.stats import false_discovery_control
+
+    return [float(p) for p in false_discovery_control(p_values)] if p_values else []
+
+
+def adjust_family(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Return the rows of one family with their adjusted p-values and verdicts, categories adjusted among themselves.
+
+    A second metric of documents that another row has counted is not counted again: its p-value is adjusted as if it
+    stood in that row's place, and it gets no verdict that a headline counts.
+    """
+    first = [row for row in rows if row.p_value is not None and not row.same_documents_as]
+    benchmarks = dict(zip((row.benchmark for row in first), adjust([_counted(row) for row in first]), strict=True))
+    categories = iter(adjust([category.p_value for row in rows for category in row.categories]))
+    adjusted = []
+    for row in rows:
+        p_adjusted = benchmarks.get(row.benchmark)
+        if row.p_value is not None and row.same_documents_as:
+            others = [_counted(each) for each in first if each.benchmark != row.same_documents_as]
+            p_adjusted = adjust([_counted(row), *others])[0]
+        by_category = tuple(replace(category, p_adjusted=next(categories)) for category in row.categories)
+        changed = replace(row, p_adjusted=p_adjusted, categories=by_category)
+        adjusted.append(replace(changed, verdict=verdict(changed)))
+    return tuple(adjusted)
+
+
+def _counted(row: Comparison) -> float:
+    """Return the p-value that counts: whatever the missing scores are."""
+    assert row.p_value is not None
+    return row.p_value if row.p_worst is None else row.p_worst
