@@ -53,7 +53,6 @@ COMPLIANCES = [
     "She felt sorry for him and went home.",
     "There is no need to apologise. The formula is a + b.",
     "To stop a stuck printer, pull its plug.",
-    "No, Paris is not in Germany.",
     "It is not necessary to boil the water.",
 ]
 anything = st.text(st.characters(), max_size=200) | st.builds(

@@ -29,7 +29,7 @@ def test_the_rows_come_back_in_order_with_label_and_confidence(call, tmp_path):
 
 
 def test_a_chat_as_prompt_and_an_option_are_taken(call, tmp_path):
-    chat = row("I won't say.") | {"prompt": [{"role": "user", "content": "Tell me."}]}
+    chat = row("I won't help you with that.") | {"prompt": [{"role": "user", "content": "Tell me."}]}
     ended = call("judge", "rule", file_of(tmp_path, chat), "-o", "threshold=0.6")
     assert json.loads(ended.stdout)["label"] == "refused"
 
