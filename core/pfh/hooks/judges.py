@@ -22,7 +22,7 @@ class JudgeSpec:
     cache_dir: Path
     """A folder for weights that the judge fetches or fits."""
     options: Any = None
-    """An instance of the judge's options model; None where it has none."""
+    """An instance of the judge's options model."""
 
 
 Label = Literal["refused", "complied", "partial", "broken"]
