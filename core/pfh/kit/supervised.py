@@ -93,7 +93,7 @@ def _no_ground_truth(spec: StageSpec) -> UserError:
     return UserError(
         f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems comes "
         "with a solution or an answer that the domain's own verifier accepts as a completion. Choose another domain, "
-        "or a method that learns from rollouts, such as dpo or grpo."
+        "or a method that learns from rollouts."
     )
 
 
@@ -198,7 +198,7 @@ def _rows(
 
 
 def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[Message]], max_length: int) -> None:
-    """Refuse prompts that leave no token for a completion: TRL leaves them out, or cuts them, without a word.
+    """Check that every prompt leaves a token for a completion: TRL leaves out or cuts others without a word.
 
     Raises:
         UserError: there are such prompts.
