@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import replace
@@ -74,7 +75,7 @@ def faked(answers, *names, options=OPTIONS, **fields):
 
 def strict_json(found):
     shown = [table.rows for table in found.tables], [dict(plot.figure) for plot in found.plots], found.findings
-    return json.dumps(shown, allow_nan=False)
+    return json.dumps(shown, allow_nan=False, default=dataclasses.asdict)
 
 
 @pytest.fixture(scope="module")
