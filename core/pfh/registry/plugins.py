@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,13 @@ from pfh.hooks.methods import TrainingResult
 from pfh.hooks.readers import Log
 from pfh.hooks.tables import Table
 from pfh.registry.catalogue import Catalogue, Kind, Plugin
+from pfh.registry.moved import new_imports, undeclared
 from pfh.registry.options import fill
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pfh.hooks.backends import Engine, EngineSpec
+    from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.domains import Domain, DomainSpec, GenerationSpec
     from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
     from pfh.hooks.judges import Judge, JudgeSpec
@@ -108,6 +109,8 @@ class Plugins:
             raise PluginError(
                 f"{_named(plugin)} returned {model!r} from the hook 'options'; it needs a pydantic model."
             )
+        if model is not None and (declaration := undeclared(plugin, model)):
+            raise PluginError(f"{_named(plugin)} was written for an earlier pfh: {declaration}.")
         return model
 
     def options(self, kind: Kind, name: str, given: Mapping[str, Any]) -> BaseModel | None:
@@ -161,9 +164,9 @@ class Plugins:
         engine: Engine = self._need(object, "backends", name, "open_engine", spec)
         return engine
 
-    def answers_through(self, name: str) -> tuple[str, ...]:
+    def answers_through(self, name: str, spec: BackendSpec) -> tuple[str, ...]:
         """Return the backends that answer for the one called `name`: itself, and those that it names."""
-        others = self._call(self.load("backends", name), "answers_through", {}) or ()
+        others = self._may(Sequence, "backends", name, "answers_through", spec) or ()
         return (name, *(other for other in others if other in self.catalogue.names("backends")))
 
     def open_judge(self, name: str, spec: JudgeSpec) -> Judge:
@@ -198,6 +201,8 @@ class Plugins:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if moved := _moved(plugin, error):
+                raise PluginError(moved) from error
             raise PluginError(
                 f"{_named(plugin)} cannot be imported: {_cause(error)}. {_remedy(plugin, error)}"
             ) from error
@@ -238,6 +243,8 @@ class Plugins:
         except PfhError:
             raise
         except Exception as error:
+            if moved := _moved(plugin, error):
+                raise PluginError(moved) from error
             if line := out_of_resources(error):
                 raise StepFailedError(f"{plugin.key}: {line}") from error
             raise StepFailedError(f"{_named(plugin)} failed in {hook}: {_cause(error)}.") from error
@@ -276,6 +283,14 @@ def _named(plugin: Plugin) -> str:
 def _cause(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _moved(plugin: Plugin, error: BaseException) -> str:
+    """Say what to import, where a plugin failed for an import of pfh that no longer leads anywhere."""
+    if not isinstance(error, ImportError) or not (error.name or "").startswith("pfh"):
+        return ""
+    imports = new_imports(plugin)
+    return f"{_named(plugin)} was written for an earlier pfh ({_cause(error)}). Write: {imports}." if imports else ""
 
 
 def _remedy(plugin: Plugin, error: BaseException) -> str:
