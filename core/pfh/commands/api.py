@@ -205,7 +205,8 @@ def compare(
         domain: for families that put a domain's problems to the model.
         seeds: measure every model under each of these seeds.
         noise_floor: measure the first model twice, and mark changes that are not above its own.
-        allow_mismatch: compare what was measured differently, on common documents; or the names of what may differ.
+        allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
+            that are allowed.
         option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
             store, progress: as in `run`.
 
