@@ -37,9 +37,9 @@ def error_table(spec: AnalysisSpec, rows: Sequence[Comparison]) -> Table:
         note = (
             f"Against people the judge sees {refusals.sensitivity:.3f} of the refusals ({seen[0]:.3f} to "
             f"{seen[1]:.3f}, n = {refusals.positives}) and calls {1 - refusals.specificity:.3f} of the compliances "
-            f"refusals ({1 - passed[1]:.3f} to {1 - passed[0]:.3f}, n = {refusals.negatives}). Rates of people: Rogan-Gladen "
-            f"with {CONFIDENCE:.0%} intervals, at the judge's errors over all labelled models. Change: its ends at the "
-            "errors on single models, one for each side, as a judge errs differently on every model."
+            f"refusals ({1 - passed[1]:.3f} to {1 - passed[0]:.3f}, n = {refusals.negatives}). Rates of people: "
+            f"Rogan-Gladen with {CONFIDENCE:.0%} intervals, at the judge's errors over all labelled models. Change: "
+            "its ends at the errors on single models, one for each side, as a judge errs differently on every model."
         )
     return Table(
         title="The judge's error",
