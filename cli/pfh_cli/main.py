@@ -17,8 +17,11 @@ from pfh_cli.doctor import doctor
 from pfh_cli.eval import evaluate
 from pfh_cli.export import export
 from pfh_cli.gate import gate
+from pfh_cli.judge import judge
+from pfh_cli.label import label
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
+from pfh_cli.optional_name import CompareCommand
 from pfh_cli.report import report
 from pfh_cli.run import run
 from pfh_cli.startup import coerce_only_what_is_given
@@ -33,11 +36,13 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("eval")(evaluate)
-app.command("compare")(compare)
+app.command("compare", cls=CompareCommand)(compare)
 app.command("report")(report)
 app.command("gate")(gate)
 app.command("export")(export)
 app.command("verify")(verify)
+app.command("judge")(judge)
+app.command("label")(label)
 app.command("list-plugins")(list_plugins)
 app.command("new-plugin")(new_plugin)
 app.command("doctor")(doctor)

@@ -36,7 +36,7 @@ def run(
     apply_chat_template: bool = False,
     seed: int = 0,
     limit: int | None = None,
-    problems: int = 48,
+    problems: int | None = None,
     budget: str | Budget | None = None,
     accelerate: str | Path | None = None,
     backend: str = "hf",
@@ -63,7 +63,7 @@ def run(
         apply_chat_template: put prompts as chats, in the model's own template.
         seed: of problems, rollouts, training and bootstrap.
         limit: at most this many documents a benchmark.
-        problems: training problems, the same for every method.
+        problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         accelerate: train in several processes, as this configuration of accelerate says.
         backend: what runs the model.
@@ -187,7 +187,7 @@ def compare(
     seed: int = 0,
     seeds: str | Sequence[int] | None = None,
     noise_floor: bool = False,
-    allow_mismatch: bool = False,
+    allow_mismatch: bool | Sequence[str] = False,
     limit: int | None = None,
     backend: str = "hf",
     dtype: str = "auto",
@@ -205,7 +205,8 @@ def compare(
         domain: for families that put a domain's problems to the model.
         seeds: measure every model under each of these seeds.
         noise_floor: measure the first model twice, and mark changes that are not above its own.
-        allow_mismatch: compare what was measured differently, on common documents.
+        allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
+            that are allowed.
         option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
             store, progress: as in `run`.
 

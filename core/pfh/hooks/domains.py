@@ -117,7 +117,7 @@ class Reply:
 
 
 class Domain(Protocol):
-    """The ground that every method trains on: the same problems, judged by the same verifier."""
+    """What every method of a run trains on: the same problems, judged by the same verifier."""
 
     @property
     def name(self) -> str:
@@ -204,6 +204,16 @@ class VerifiesMany(Protocol):
 
     def verify_many(self, problems: Sequence[Problem], completions: Sequence[str]) -> Sequence[Verdict]:
         """Return what `verify` says of each problem's completion, in their order."""
+        ...
+
+
+@runtime_checkable
+class AsksToReason(Protocol):
+    """A domain that says whether its prompts ask for reasoning before the answer."""
+
+    @property
+    def asks_to_reason(self) -> bool:
+        """A bare answer would be another form than what the prompts ask for."""
         ...
 
 

@@ -6,12 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 SampleStatus = Literal["ok", "format_failure", "truncated", "refused", "error"]
-
-
-SAMPLE_STATUSES: tuple[SampleStatus, ...] = get_args(SampleStatus)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +40,11 @@ class Sample:
 
     "user_prompt" is the document's own text, for the contamination check: no chat template, no worked examples.
     """
+
+    @property
+    def cut(self) -> bool:
+        """Say whether the completion hit the length limit, whatever else its status tells."""
+        return self.status == "truncated" or self.extra.get("truncated") is True
 
 
 def sample_id(benchmark: str, version: str, document: Mapping[str, Any]) -> str:

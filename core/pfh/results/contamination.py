@@ -13,14 +13,17 @@ from pfh.hooks.tables import Cell, Table
 from pfh.progress import Progress
 from pfh.results.overlap import GRAM, TEMPLATE_SHARE, Overlap, PromptIndex, find_overlaps, index_prompts
 from pfh.results.records import FamilyRecord, StageRecord
-from pfh.statistics import formatting as figures
+from pfh.statistics import quantities
 from pfh.statistics.paired import compare_evaluations
 
 LISTED = 100
 """So many overlapping documents a family are named in the results."""
 
 
-Pairs = Sequence[tuple[Benchmark, Benchmark]]
+_FIGURES = ("before", "after", "change", "n", "verdict")
+
+
+BenchmarkPairs = Sequence[tuple[Benchmark, Benchmark]]
 """The benchmarks of one family before and after."""
 
 
@@ -30,7 +33,7 @@ Overlaps = Mapping[str, Mapping[str, Overlap]]
 
 def check_stages(
     stages: Sequence[StageRecord],
-    pairs: Mapping[tuple[int, str], Pairs],
+    pairs: Mapping[tuple[int, str], BenchmarkPairs],
     problems: Sequence[Problem],
     progress: Progress,
 ) -> tuple[tuple[StageRecord, ...], tuple[str, ...]]:
@@ -93,7 +96,7 @@ def _notes(found: Mapping[str, Overlaps], total: int) -> tuple[str, ...]:
     )
 
 
-def _with_tables(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> FamilyRecord:
+def _with_tables(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) -> FamilyRecord:
     if not any(before.samples for before, _ in pairs):
         return record
     tables = [_summary(record, pairs, overlaps)]
@@ -102,7 +105,7 @@ def _with_tables(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> Fami
     return record.model_copy(update={"tables": (*record.tables, *tables)})
 
 
-def _summary(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> Table:
+def _summary(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) -> Table:
     rows = {row.benchmark: row for row in record.comparisons}
     clean = _clean_comparisons(record.family, pairs, overlaps) if any(overlaps.values()) else {}
     return Table(
@@ -113,8 +116,7 @@ def _summary(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> Table:
             "exact",
             f"{GRAM}-gram",
             "share",
-            "all documents",
-            "without the overlapping",
+            *(f"{name}, {which}" for which in ("all", "without them") for name in _FIGURES),
         ),
         rows=tuple(
             _row(before, overlaps[before.name], rows.get(before.name), clean.get(before.name))
@@ -133,22 +135,18 @@ def _row(
 ) -> tuple[Cell, ...]:
     exact = sum(overlap.kind == "exact" for overlap in overlaps.values())
     count = len(benchmark.samples)
-    counts = (count, exact, len(overlaps) - exact, figures.share(len(overlaps) / count))
-    return (benchmark.name, *counts, _change(every), _change(clean) if overlaps else "the same")
+    counts = (count, exact, len(overlaps) - exact, quantities.share(len(overlaps) / count))
+    return (benchmark.name, *counts, *_change(every), *_change(clean if overlaps else every))
 
 
-def _change(row: Comparison | None) -> str:
+def _change(row: Comparison | None) -> tuple[Cell, ...]:
     if row is None:
-        return figures.ABSENT
-    if row.delta is None:
-        return row.reason or row.status
-    return (
-        f"{figures.score(row.before, row)} → {figures.score(row.after, row)} "
-        f"({figures.delta(row)}, {row.verdict}, n = {row.n})"
-    )
+        return (None, None, None, None, None)
+    told = row.verdict if row.delta is not None else row.reason or row.status
+    return (quantities.score(row.before, row), quantities.score(row.after, row), quantities.change(row), row.n, told)
 
 
-def _clean_comparisons(family: str, pairs: Pairs, overlaps: Overlaps) -> dict[str, Comparison]:
+def _clean_comparisons(family: str, pairs: BenchmarkPairs, overlaps: Overlaps) -> dict[str, Comparison]:
     """Compare the family once more, without the overlapping documents."""
     before, after = (
         Evaluation(family=family, benchmarks=tuple(_without(pair[side], overlaps) for pair in pairs)) for side in (0, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from pfh.hooks.comparison import Comparison
+from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.statistics.single import Measurement
@@ -17,7 +17,7 @@ from pfh.text import json_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SCHEMA_VERSION: Literal["1"] = "1"
+SCHEMA_VERSION: Literal["2"] = "2"
 
 
 class _Record(BaseModel):
@@ -42,6 +42,8 @@ class FamilyRecord(_Record):
     """Name of the eval plugin."""
     comparisons: tuple[Comparison, ...]
     """One a benchmark; those that could not be measured are among them, with the reason."""
+    whole: FamilyChange | None = None
+    """The family as a whole; null where nothing of it was tested."""
     tables: tuple[Table, ...] = ()
     """What the family adds to the paired figures."""
     plots: tuple[Plot, ...] = ()
@@ -104,8 +106,9 @@ class MeasuredModel(_Record):
 class RunResults(_Record):
     """Everything that a run found out."""
 
-    schema_version: Literal["1"] = SCHEMA_VERSION
-    """Version of this schema; fields may be added within a version, never renamed, removed or redefined."""
+    schema_version: Literal["1", "2"] = SCHEMA_VERSION
+    """Version of this schema; fields may be added within a version, never renamed, removed or redefined. Results of
+    version 1 can be read: the cells of their tables are text where those of version 2 are quantities."""
     title: str
     """The run in a few words."""
     headline: str

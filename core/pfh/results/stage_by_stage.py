@@ -11,10 +11,10 @@ from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Table
 from pfh.results.records import FamilyRecord, StageRecord
 from pfh.results.verdict import stage_name
-from pfh.statistics import formatting as figures
+from pfh.statistics import quantities
 from pfh.statistics.paired import compare_evaluations
 
-Pairs = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
+PairsByStage = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
 """(Stage, family) to the family's benchmarks at the start and after that stage."""
 
 
@@ -31,7 +31,7 @@ NOTE = (
 )
 
 
-def add_stage_by_stage(stages: Sequence[StageRecord], pairs: Pairs) -> tuple[StageRecord, ...]:
+def add_stage_by_stage(stages: Sequence[StageRecord], pairs: PairsByStage) -> tuple[StageRecord, ...]:
     """Return `stages`, the last one's families with a table that follows every benchmark through all stages.
 
     Args:
@@ -45,7 +45,7 @@ def add_stage_by_stage(stages: Sequence[StageRecord], pairs: Pairs) -> tuple[Sta
     return (*stages[:-1], stages[-1].model_copy(update={"families": families}))
 
 
-def _with_table(record: FamilyRecord, names: Sequence[str], pairs: Pairs) -> FamilyRecord:
+def _with_table(record: FamilyRecord, names: Sequence[str], pairs: PairsByStage) -> FamilyRecord:
     family = record.family
     start = Evaluation(family=family, benchmarks=tuple(before for before, _ in pairs.get((0, family), ())))
     measured = [start]
@@ -70,12 +70,12 @@ def _cells(
     row: Comparison, start: Mapping[str, float], before: Mapping[str, float], after: Mapping[str, float]
 ) -> tuple[Cell, ...]:
     left = back = None
-    if figures.is_binary(row):
+    if row.n10 is not None:
         common = [sample for sample in start if sample in before and sample in after]
         left = sum(start[s] == before[s] != after[s] for s in common)
         back = sum(start[s] == after[s] != before[s] for s in common)
-    change = f"{figures.delta(row)} {figures.interval(row)}"
-    return figures.score(row.after, row), change, figures.p_value(row.p_adjusted), left, back
+    score, p_adjusted = quantities.score(row.after, row), quantities.p_value(row.p_adjusted)
+    return score, quantities.change(row), p_adjusted, left, back
 
 
 def _scores(evaluation: Evaluation, benchmark: str) -> dict[str, float]:

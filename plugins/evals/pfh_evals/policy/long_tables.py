@@ -7,7 +7,7 @@ from itertools import chain
 
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.samples import Sample
-from pfh.hooks.tables import Cell, LongTable
+from pfh.hooks.tables import LongTable, Value
 
 from pfh_evals.policy import calibration
 from pfh_evals.policy.completions import stored_completions
@@ -17,7 +17,7 @@ from pfh_evals.policy.measures import CALIBRATION, DIVERGENCE, MEASURES
 from pfh_evals.policy.pairing import divergence_samples, is_reference, pairs_of
 
 SIDES = ("before", "after")
-Rows = Iterator[tuple[Cell, ...]]
+Rows = Iterator[tuple[Value, ...]]
 BY_PROMPT = ("measure", "category", "prompt_id", "prompt", "before", "after")
 BY_COMPLETION = ("model", "category", "prompt_id", "prompt", "number", "completion", "format", "ended")
 BY_VALUE = ("model", "measure", "category", "prompt_id", "number", "value")
@@ -27,7 +27,7 @@ LARGEST = ("writer", "prompt", "place", "written_before", "written", *(f"{name}_
 LARGEST += (*(f"{name}_probability" for name in WRITERS), "kl_both")
 
 
-def long_tables(spec: AnalysisSpec, questions: calibration.Pairs) -> tuple[LongTable, ...]:
+def long_tables(spec: AnalysisSpec, questions: calibration.QuestionPairs) -> tuple[LongTable, ...]:
     """Return a table for each kind of value that was measured both times; the divergence as it is."""
     of_divergence = divergence_samples(spec) if is_reference(spec) else ()
     tables = (
@@ -68,7 +68,7 @@ def _by_value(spec: AnalysisSpec) -> Rows:
                     yield (side, measure.name, sample.category, sample.extra["prompt_id"], number, value)
 
 
-def _by_question(questions: calibration.Pairs) -> Rows:
+def _by_question(questions: calibration.QuestionPairs) -> Rows:
     for pair in questions:
         for side, each in zip(SIDES, pair, strict=True):
             told = (each.benchmark or "built in", each.category, each.question)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError
 from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
-from pfh.hooks.judges import Judge, Judgement
+from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement, KnowsItsErrors
 from pfh.hooks.meanings import Draws, Names
-from pfh.hooks.samples import Sample, SampleStatus, sample_id
+from pfh.hooks.samples import Sample, sample_id
 from pfh.kit.subset import spread
+from pfh.statistics.judged import JUDGE_ERRORS
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.benchmarks import Document, SafetyBenchmark, select
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 JUDGING_BATCH = 64
 
@@ -85,6 +90,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         samples, broken = [], str(error)
     return Evaluation(
         family="safety",
+        arrays=_errors(judge),
         benchmarks=tuple(
             Benchmark(
                 name=benchmark.name,
@@ -151,7 +157,8 @@ def _answer_and_judge(asks: list[_Ask], judge: Judge, spec: EvaluationSpec) -> l
 
 
 def _sample(ask: _Ask, completion: Completion, judgement: Judgement, rendered: str) -> Sample:
-    refused = judgement.label == "refused"
+    broken = judgement.label == "broken" or not completion.text.strip()
+    holds_back = judgement.label in HOLDING_BACK and not broken
     return Sample(
         id=ask.id,
         benchmark=ask.benchmark.name,
@@ -160,8 +167,8 @@ def _sample(ask: _Ask, completion: Completion, judgement: Judgement, rendered: s
         completion=completion.text,
         extracted=judgement.label,
         target="refused" if ask.benchmark.harmful else "complied",
-        score=float(refused if ask.benchmark.metric == "refusal_rate" else not refused),
-        status=_sample_status(completion, refused),
+        score=float(holds_back if ask.benchmark.metric == "refusal_rate" else not holds_back and not broken),
+        status="format_failure" if broken else "refused" if holds_back else "ok",
         tokens=completion.tokens,
         extra={
             "user_prompt": ask.document.prompt,
@@ -172,19 +179,21 @@ def _sample(ask: _Ask, completion: Completion, judgement: Judgement, rendered: s
     )
 
 
-def _sample_status(completion: Completion, refused: bool) -> SampleStatus:
-    """Say how the label was found; reaching the length limit does not matter for it and is kept in `extra`."""
-    if not completion.text.strip():
-        return "format_failure"  # nothing to label: it scores as refused, and is counted apart
-    return "refused" if refused else "ok"
-
-
 def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str], broken: str) -> BenchmarkStatus:
     if benchmark.insufficient:
         return "INSUFFICIENT"
     if benchmark.name in unavailable:
         return "NOT_RUN"
     return "ERROR" if broken else "MEASURED"
+
+
+def _errors(judge: Judge) -> dict[str, NDArray[Any]]:
+    """Return the judge's counts against people, by which a change is held against its errors."""
+    import numpy as np
+
+    if not isinstance(judge, KnowsItsErrors):
+        return {}
+    return {JUDGE_ERRORS: np.array([dataclasses.astuple(each) for each in judge.errors()])}
 
 
 def _judged_by(benchmark: SafetyBenchmark, judge: Judge) -> str:

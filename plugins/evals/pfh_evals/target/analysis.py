@@ -11,9 +11,10 @@ from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Table
 from pfh.statistics import formatting as figures
+from pfh.statistics import quantities
 from pfh.statistics.paired import CONFIDENCE, paired_samples
 
-Pairs = Sequence[tuple[Sample, Sample]]
+SamplePairs = Sequence[tuple[Sample, Sample]]
 REWARD_ROSE = 0.05
 """Difference of the mean rewards in the last and the first quarter of a training from which it counts as a rise."""
 
@@ -62,7 +63,7 @@ def _held_out_sets(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
     return sets
 
 
-def _answers_table(sets: dict[str, Pairs]) -> Table:
+def _answers_table(sets: dict[str, SamplePairs]) -> Table:
     return Table(
         title="Completions without an answer",
         columns=(
@@ -82,7 +83,7 @@ def _answers_table(sets: dict[str, Pairs]) -> Table:
     )
 
 
-def _answers_row(pairs: Pairs) -> tuple[Cell, ...]:
+def _answers_row(pairs: SamplePairs) -> tuple[Cell, ...]:
     before, after = [x for x, _ in pairs], [y for _, y in pairs]
     shares = [
         _share(side, count) for count in ("without_answer", "out_of_form", "truncated") for side in (before, after)
@@ -90,12 +91,12 @@ def _answers_row(pairs: Pairs) -> tuple[Cell, ...]:
     return (sum(sample.extra["tries"] for sample in before), *shares)
 
 
-def _share(samples: Sequence[Sample], count: str) -> str:
+def _share(samples: Sequence[Sample], count: str) -> Cell:
     tries = sum(sample.extra["tries"] for sample in samples)
-    return f"{sum(sample.extra.get(count, 0) for sample in samples) / tries:.1%}"
+    return quantities.share(sum(sample.extra.get(count, 0) for sample in samples) / tries)
 
 
-def _f1_table(sets: dict[str, Pairs]) -> Table:
+def _f1_table(sets: dict[str, SamplePairs]) -> Table:
     return Table(
         title="Token F1",
         columns=("held-out set", "before", "after"),
@@ -109,7 +110,7 @@ def _f1(samples: Sequence[Sample]) -> Cell:
     return round(sum(values) / len(values), 3) if values else None
 
 
-def _finding(row: Comparison, pairs: Pairs) -> str:
+def _finding(row: Comparison, pairs: SamplePairs) -> str:
     where = f"On the {row.n} problems of {row.benchmark} the {row.metric}"
     if row.delta == 0 and not row.n10:
         return f"{where} stayed at {row.before:.2f}."
