@@ -13,6 +13,7 @@ from pfh.errors import UserError
 from pfh.hooks.budget import Budget
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Request, RunSpec
+from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
@@ -144,11 +145,15 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
         )
         table = plugins.plan(choice.family, asked)
         if table is not None:
-            rows = [_with_detectable(dict(zip(table.columns, row, strict=True))) for row in table.rows]
+            rows = [_with_detectable(dict(zip(table.columns, map(_as_json, row), strict=True))) for row in table.rows]
             asks[choice.family] = {"title": table.title, "rows": rows, "note": f"{table.note} {DETECTABLE}".strip()}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
     takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
     return asdict(spec) | takes | {"options": options, "asks": asks} | settings
+
+
+def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has
+    return asdict(cell) if isinstance(cell, Quantity) else cell
 
 
 def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.samples import Sample
-from pfh.hooks.tables import Cell, Table
+from pfh.hooks.tables import Cell, Quantity, Table
+from pfh.statistics import formatting as figures
 from pfh.statistics.paired import CONFIDENCE
 
 from pfh_evals.policy import calibration, plots
@@ -164,7 +165,7 @@ def _mean_row(
 ) -> tuple[Cell, ...]:
     count = int(inside.sum())
     if count < 2:
-        return (name, count, None, None, "too few")
+        return (name, count, None, None, None)
     difference = after[inside] - before[inside]
     low, high = mean_interval(difference)
     means = rounded([before[inside].mean(), after[inside].mean()])
@@ -188,8 +189,8 @@ def _divergence(spec: AnalysisSpec) -> Analysis:
             means = np.array(_by_prompt(own, key))
             low, high = mean_interval(means)
             first = np.mean([walk[0] for walk in walks])
-            told = f"{means.mean():.4f} ({low:.4f} to {high:.4f})"
-            cells.append((f"{writer}'s", name, len(means), sum(map(len, walks)), told, round(float(first), 4)))
+            mean = Quantity(value=float(means.mean()), unit="number", low=low, high=high)
+            cells.append((f"{writer}'s", name, len(means), sum(map(len, walks)), mean, round(float(first), 4)))
             curves[f"{name}, {writer}'s completions"] = _by_place(walks)
     if not cells:
         return Analysis()
@@ -205,7 +206,7 @@ def _divergence(spec: AnalysisSpec) -> Analysis:
     return Analysis(
         tables=(table, _places(samples)),
         plots=(plots.divergence(curves),),
-        findings=(f"{cells[-1][1]} along the tuned model's completions is {cells[-1][4]} nats a token.",)
+        findings=(f"{cells[-1][1]} along the tuned model's completions is {figures.cell(cells[-1][4])} nats a token.",)
         if cells[-1][0] == "tuned's"
         else (),
     )
@@ -229,15 +230,27 @@ def _places(samples: Sequence[Sample]) -> Table:
     found.sort(key=lambda each: -each[0]["both"])
     return Table(
         title="Where the two policies disagree most",
-        columns=("prompt", "written by", "token", "written so far", "then", "start expects", "tuned expects", "KL"),
+        columns=(
+            "prompt",
+            "written by",
+            "token",
+            "written so far",
+            "then",
+            *(f"{name}{what}" for name in WRITERS for what in (" expects", "'s probability")),
+            "KL",
+        ),
         rows=tuple(_place_row(place, sample) for place, sample in found[:LISTED]),
-        note="The most likely next token of each model, with its probability. KL: the sum of both directions. "
+        note="The most likely next token of each model, and how likely it is there. KL: the sum of both directions. "
         "Token 1 is the first of the completion.",
     )
 
 
 def _place_row(place: dict[str, Any], sample: Sample) -> tuple[Cell, ...]:
-    expected = (f"{place[name]!r} ({place[f'{name}_probability']:.2f})" for name in WRITERS)
+    expected = [
+        cell
+        for name in WRITERS
+        for cell in (repr(place[name]), Quantity(value=place[f"{name}_probability"], unit="number"))
+    ]
     so_far, then = repr(place["before"]), repr(place["written"]) if place["written"] else "end of the completion"
     prompt = sample.extra["user_prompt"]
     short = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
