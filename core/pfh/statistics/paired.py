@@ -16,6 +16,7 @@ from pfh.hooks.comparison import CategoryComparison, Comparison, IntervalMethod
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.adjustment import adjust, adjust_family
 from pfh.statistics.change import Change, is_binary, mean_change
+from pfh.statistics.judged import JUDGE_ERRORS, held_against_judge
 from pfh.statistics.matrices import Pair, PairedScores, paired_benchmarks, paired_samples, paired_scores
 from pfh.statistics.transitions import Transitions, transitions
 from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE, with_margin
@@ -82,7 +83,8 @@ def compare_seeds(
     for first in pairs[0][0].benchmarks:
         found = [(before.get(first.name), after.get(first.name)) for before, after in named]
         if not _is_told_elsewhere(first, found[0][1]):
-            rows.append(_compare(first, found, margin, one_model=_same_models(pairs)))
+            row = _compare(first, found, margin, one_model=_same_models(pairs))
+            rows.append(held_against_judge(row, pairs[0][0].arrays.get(JUDGE_ERRORS)))
     return adjust_family(rows)
 
 
