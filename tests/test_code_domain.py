@@ -10,6 +10,7 @@ import os
 import pickle
 import zlib
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import pytest
 from pfh.errors import DataUnavailableError, UserError
@@ -23,7 +24,10 @@ from pfh.testing import FakeEngine
 from pfh_domains import code
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import load_holdout
+from pfh_domains.code.parsing import finished_part
 from pfh_domains.code.settings import Options
+from pfh_domains.code.variants import Variants, same_output, variants_of
+from pfh_methods import privileged
 
 needs_sandbox = pytest.mark.skipif(available() != "", reason=available())
 
@@ -191,6 +195,12 @@ def test_missing_data_says_where_was_looked():
         ("```python\n```", None),
         ("```bash\nls\n```", None),
         ("```" * 300_000, None),
+        ("~~~python\na = 1\n~~~", "a = 1\n"),
+        ("1. So:\n   ```python\n   import sys\n   a = 1\n   ```", "import sys\na = 1\n"),
+        ("```python\na = 1\n```\nOutput:\n```\n5\n```", "a = 1\n"),
+        ("```\ndef f(): pass\n```\nOutput:\n```\n5\n```", "def f(): pass\n"),
+        ('```python title="x"\na = 1\n```', "a = 1\n"),
+        ("    import sys\n    print(1)", "import sys\nprint(1)"),
         ("?!.", None),
     ],
 )
@@ -204,6 +214,112 @@ def test_extracts_the_function_that_was_asked_for():
     prompt = 'def f(x):\n    """Return x."""\n'
     assert extract_program("    return x\n", prompt, "f") == prompt + "    return x\n"
     assert extract_program("```python\n    return x\n```", prompt, "f") == prompt + "    return x\n"
+
+
+def test_helpers_of_earlier_blocks_come_along_and_prose_behind_a_body_does_not():
+    helped = "```python\ndef g(x): return x\n```\nand\n```python\ndef f(x): return g(x)\n```"
+    assert extract_program(helped, entry_point="f") == "def g(x): return x\ndef f(x): return g(x)\n"
+    again = "```python\ndef f(x): return 1\n```\nbetter:\n```python\ndef f(x): return 2\n```"
+    assert extract_program(again, entry_point="f") == "def f(x): return 2\n"
+    assert extract_program("    return x\n\n\nThis returns x.\n", "def f(x):\n", "f") == "def f(x):\n    return x\n\n\n"
+
+
+def test_what_was_finished_before_the_cut_is_kept():
+    assert finished_part("def f(x):\n    return x\n\n\ndef g(y):\n    if y ==") == "def f(x):\n    return x\n\n\n"
+    assert finished_part("a = 1\nThen we are done.") == "a = 1\n"
+    assert finished_part("def f(:") == "def f(:"
+    assert finished_part("a = 1") == "a = 1"
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("Print YES or NO. You can print each letter in any case.", Variants(any_case=True)),
+        ('Output "yes" (case insensitive).', Variants(any_case=True)),
+        ("The absolute or relative error must not exceed $10^{-4}$.", Variants(tolerance=1e-4)),
+        ("Your answer is right if its error does not exceed 1e-9.", Variants(tolerance=1e-9)),
+        ("If there are multiple answers, print any of them.", Variants(any_answer=True)),
+        ("Print the numbers in any order.", Variants(any_answer=True, any_order=True)),
+        ("If there are multiple answers, print the lexicographically smallest one.", Variants()),
+        ("In one move he may choose two piles. Print the least number of moves.", Variants()),
+    ],
+)
+def test_what_a_statement_says_of_outputs_that_vary(statement, expected):
+    assert variants_of(statement) == expected
+
+
+def test_outputs_are_compared_as_the_statement_allows():
+    assert same_output(["Yes"], ["YES"], any_case=True, tolerance=0)
+    assert not same_output(["Yes"], ["YES"], any_case=False, tolerance=0)
+    assert same_output(["0.3333333 2"], ["0.33333334 2"], any_case=False, tolerance=1e-6)
+    for wrong in ("0.3334 2", "0.3333333", "nan 2", "inf 2", "0x1 2"):
+        assert not same_output([wrong], ["0.33333334 2"], any_case=False, tolerance=1e-6)
+
+
+def test_contests_with_several_right_outputs_are_left_out_and_others_get_a_checker():
+    told = "Print twice the number. If there are several answers, print any of them. Variant"
+    with pytest.raises(UserError, match="has 0 train problems"):
+        domain([row | {"problem": f"{told} {n}."} for n, row in enumerate(contests(30))]).problems("train", 1, seed=0)
+    rows = [row | {"problem": f"Print it in any case, variant {n}."} for n, row in enumerate(contests(30))]
+    assert json.loads(domain(rows).problems("train", 1, seed=0)[0].answer)["any_case"] is True
+
+
+def test_a_table_of_outputs_is_for_the_self_test_alone():
+    opened, problem = doubling()
+    assert opened.gold(problem) is None
+    aid = opened.test_aid(problem)
+    assert not isinstance(aid, str)
+    assert "22 " in aid.completion
+    with pytest.raises(UserError, match="none of the 1 problems"):
+        privileged._informed(
+            SimpleNamespace(options=SimpleNamespace(information="solution"), problems=[problem], domain=opened), "opsd"
+        )
+
+
+OWN = [
+    ('def half(x):\n    """Return half."""\n', "    return x/2\n\n\nThis halves it.\n", "assert half(4) == 2"),
+    ("def half(x): ...", "    return x/2\n\n\ndef other(y):\n    if y ==", "assert half(4) == 2"),
+    ("Halve.", "```python\ndef g(x): return x/2\n```\nand\n```python\ndef half(x): return g(x)\n```", "half(3) == 1.5"),
+    ("Twice.", fenced("class Solution:\n    def f(self, a: List[int]) -> List[int]:\n        return [2*x for x in a]"), "f([1]) == [2]"),
+    ("Twice.", fenced("class Solution:\n    def f(self, a):\n        return tuple(2*x for x in a)"), "assert Solution().f([1]) == [2]"),
+    ("Twice.", fenced("import numpy as np\ndef f(a): return 2*np.array(a)"), '{"fn_name": "f", "inputs": [[[1]]], "outputs": [[2]]}'),
+    ("Two.", fenced("import numpy as np\ndef f(): return np.int64(2)"), "assert f() == 2"),
+    ("Half.", fenced("from fractions import Fraction\ndef f(): return Fraction(1, 2)"), "assert f() == 0.5"),
+    ("In any order.", fenced("def f(): return [2, 1]"), "f() == [1, 2]"),
+    ("Say YES in any case.", fenced("print('yes')"), '{"inputs": ["1"], "outputs": ["YES"]}'),
+    ("Turn.", fenced("class Solution:\n    def f(self, head):\n        return head.next"),
+     "def check(candidate):\n    assert is_same_list(candidate(list_node([1, 2])), list_node([2]))\ncheck(Solution().f)"),
+]  # fmt: skip
+
+
+@needs_sandbox
+@pytest.mark.parametrize(("prompt", "completion", "answer"), OWN)
+def test_tests_of_a_users_own_are_run(prompt: str, completion: str, answer: str):
+    opened = code.Code(Options(), FakeData({}))
+    assert opened.verify(opened.own_problem(prompt, [answer]), completion).reward == 1
+    assert (
+        opened.verify(
+            opened.own_problem(prompt, [answer]),
+            fenced("class Solution:\n    def f(self, *a): return 7\nhalf = f = Solution().f"),
+        ).reward
+        == 0
+    )
+
+
+@pytest.mark.parametrize("answer", ["the result", "1 + 1", "[]", '{"inputs": [], "outputs": []}'])
+def test_an_answer_that_is_no_test_is_refused(answer: str):
+    with pytest.raises(ValueError, match=r"answer"):
+        code.Code(Options(), FakeData({})).own_problem("Do it.", [answer])
+
+
+@needs_sandbox
+@pytest.mark.skipif("PFH_DATA_MIRROR" not in os.environ, reason="PFH_DATA_MIRROR is not set")
+def test_reference_programs_of_a_functional_benchmark_pass():
+    opened = code.Code(Options(), FakeData({}))
+    rows = HubData().load("agentica-org/rllm-leetcode", "default", "train").rows[:100]
+    problems = [opened.own_problem(row["problem"], [row["tests"]]) for row in rows]
+    verdicts = opened.verify_many(problems, [fenced(row["solutions"]) for row in rows])
+    assert sum(verdict.reward for verdict in verdicts) >= 95
 
 
 @needs_sandbox

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.errors import StepFailedError
-from pfh.hooks.domains import FORMS, Domain, HasGold, Problem, verify_each
+from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each
 from pfh.progress import Progress
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
@@ -132,7 +132,7 @@ def _forms(domain: Domain, problem: Problem) -> Sequence[tuple[str, str]]:
     """Return what an answer may stand in: any form, or what the gold completion stands in where the domain has one."""
     if not isinstance(domain, HasGold):
         return FORMS
-    gold = domain.gold(problem) or ""
+    gold = next(iter(_golds(domain, problem)), "")
     return [(before, after) for before, after in FORMS if gold.startswith(before) and gold.endswith(after)]
 
 
@@ -171,6 +171,9 @@ def _golds(domain: Domain, problem: Problem) -> list[str]:
     """Return completions of which one must earn 1; none where the domain knows none."""
     if isinstance(domain, HasGold):
         gold = domain.gold(problem)
+        if gold is None and isinstance(domain, HasTestAid):
+            aid = domain.test_aid(problem)
+            gold = None if aid is None else aid.completion
         return [] if gold is None else [gold]
     solution = [problem.solution] if problem.solution else []
     return solution + [before + problem.answer + after for before, after in FORMS]

@@ -125,8 +125,9 @@ def informed_chat(problem: Problem, domain: Domain, information: Information) ->
 def _information(problem: Problem, domain: Domain, information: Information) -> str:
     if information == "solution" and problem.solution:
         return problem.solution
-    gold = domain.gold(problem) if isinstance(domain, HasGold) else None
-    return gold or problem.answer
+    if isinstance(domain, HasGold):  # the answer is what the verifier checks with, and nothing to be shown
+        return domain.gold(problem) or ""
+    return problem.answer
 
 
 def leaks(problem: Problem, completion: str) -> float:

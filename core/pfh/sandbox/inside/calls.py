@@ -1,8 +1,9 @@
 """Function calls between two processes that do not trust each other: the tests in one, the program in the other.
 
-Plain values (None, bool, int, float, complex, str, bytes and lists, tuples, sets and dicts of them) cross by value and
-arrive as the builtin types themselves: an object whose __eq__ always agrees cannot be sent. Anything else stays in the
-program's process, and the tests get a handle that can be called and looked into but equals nothing.
+Plain values (None, bool, int, float, complex, Fraction, Decimal, str, bytes, range, numpy's scalars, and lists, tuples,
+sets and dicts of them) cross by value and arrive as the standard library's own types: an object whose __eq__ always
+agrees cannot be sent. Anything else stays in the program's process, and the tests get a handle that can be called and
+looked into but equals nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -66,6 +69,16 @@ def encode(value: object, keep: Keep) -> Any:  # noqa: ANN401 - JSON
         return {"tuple": [encode(item, keep) for item in tuple.__iter__(value)]}
     if isinstance(value, set | frozenset):
         return {"set": [encode(item, keep) for item in value]}
+    if isinstance(value, Fraction):
+        return {"fraction": [hex(int(value.numerator)), hex(int(value.denominator))]}
+    if isinstance(value, Decimal):
+        return {"decimal": Decimal.__str__(value)}
+    if isinstance(value, range):
+        return {"range": [hex(value.start), hex(value.stop), hex(value.step)]}
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        number = value.item()  # type: ignore[attr-defined]  # a scalar of numpy
+        if type(number) in (bool, int, float, complex, str, bytes):
+            return encode(number, keep)
     return {"object": keep(value)}
 
 
@@ -95,6 +108,12 @@ def decode(data: Any, find: Find) -> Any:  # noqa: ANN401 - JSON
             return tuple(decode(item, find) for item in body)
         case "set":
             return {decode(item, find) for item in body}
+        case "fraction":
+            return Fraction(int(body[0], 16), int(body[1], 16))
+        case "decimal":
+            return Decimal(body)
+        case "range":
+            return range(*(int(bound, 16) for bound in body))
         case "object":
             return find(int(body))
     raise ValueError("not an encoded value")

@@ -12,18 +12,21 @@ from pfh import hookimpl
 from pfh.errors import UserError
 from pfh.hooks.backends import Sampling
 from pfh.hooks.datasets import Dataset, DataSource
-from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
+from pfh.hooks.domains import DomainSpec, Problem, Split, TestAid, Verdict
 from pfh.sandbox import Limits, in_parallel, run_python
+from pfh.text import behind_thought
 from pydantic import BaseModel
 
-from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, lookup_program, passes
+from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, lookup_program, passes, to_answer
 from pfh_domains.code.extraction import extract_program
 from pfh_domains.code.holdouts import HOLDOUTS, load_holdout
-from pfh_domains.code.prompts import fenced
+from pfh_domains.code.own import own_checks
+from pfh_domains.code.prompts import chat, fenced
 from pfh_domains.code.settings import TRAINING_SETS, Options
 from pfh_domains.code.training import load_training, training_problems
+from pfh_domains.workers import Workers
 
-VERSION = "1"
+VERSION = "2"
 
 
 @hookimpl
@@ -56,6 +59,8 @@ class Code:
         self.sampling = Sampling(max_new_tokens=limit, temperature=options.temperature, top_p=0.95)
         # The limit is on CPU time, which a busy machine hardly changes; the wall clock only stops those that sleep.
         self.limits = Limits(cpu_seconds=math.ceil(options.time_limit), seconds=3 * options.time_limit + 5)
+
+        self._parser = Workers("pfh_domains.code.parsing:finished_part", cpu_seconds=5)
 
     @cached_property
     def version(self) -> str:
@@ -93,6 +98,7 @@ class Code:
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Run the program of `completion`: reward 1 where every test passes, else 0."""
+        completion = behind_thought(completion)
         checks = from_answer(problem.answer)
         if isinstance(checks, CallTests):
             program = extract_program(completion, checks.prompt, checks.names[0])
@@ -100,6 +106,7 @@ class Code:
             program = extract_program(completion)
         if program is None:
             return Verdict(reward=0.0, extracted=None)
+        program = self._parser.call(program) or program
         return Verdict(reward=float(passes(program, checks, self.limits)), extracted=program)
 
     def verify_many(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
@@ -108,11 +115,29 @@ class Code:
         return in_parallel(lambda pair: self.verify(*pair), pairs)
 
     def gold(self, problem: Problem) -> str | None:
-        """Return the reference solution; without one, a program that looks its outputs up in the tests."""
+        """Return the reference solution; None where there is none."""
+        return problem.solution
+
+    def test_aid(self, problem: Problem) -> TestAid | None:
+        """Return a program that looks its outputs up in the tests, where a contest problem has no solution."""
         checks = from_answer(problem.answer)
         if problem.solution is not None or isinstance(checks, CallTests):
-            return problem.solution
-        return fenced(lookup_program(checks))
+            return None
+        return TestAid(fenced(lookup_program(checks)))
+
+    def own_problem(self, prompt: str, answers: Sequence[str]) -> Problem:
+        """Return the problem of a prompt and the tests in its answer.
+
+        Raises:
+            ValueError: the answer is no test; says which forms there are.
+        """
+        return Problem(
+            id="own", environment="code:own", messages=chat(prompt), answer=to_answer(own_checks(prompt, answers))
+        )
+
+    def close(self) -> None:
+        """End the processes that parse; the next program starts new ones."""
+        self._parser.close()
 
     @cached_property
     def _rows(self) -> Dataset:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pfh.sandbox import Limits, Outcome, Program, UnitTests, run_tests
+
+from pfh_domains.code.variants import same_output
 
 PACKAGES = ("numpy",)
 """Installed packages that a program may import beside the standard library."""
@@ -31,6 +33,10 @@ class StdinTests:
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    any_case: bool = False
+    """Letters may be of any case."""
+    tolerance: float = 0.0
+    """Error, absolute or relative, that numbers may have; 0 compares their text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,8 @@ class CallTests:
     """Python that runs before the program, such as the head of the function that it completes."""
     prompt: str = ""
     """What an indented completion goes on from."""
+    epilogue: str = ""
+    """Python that runs behind the program."""
 
 
 Checks = StdinTests | CallTests
@@ -55,15 +63,16 @@ Checks = StdinTests | CallTests
 def to_answer(checks: Checks) -> str:
     """Return `checks` as JSON."""
     kind = "stdin" if isinstance(checks, StdinTests) else "calls"
-    return json.dumps({"kind": kind, **asdict(checks)})
+    usual = {field.name: field.default for field in fields(checks)}
+    return json.dumps({"kind": kind, **{name: value for name, value in asdict(checks).items() if value != usual[name]}})
 
 
 def from_answer(answer: str) -> Checks:
     """Read what `to_answer` wrote."""
-    fields: dict[str, Any] = {
+    given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(answer).items()
     }
-    return StdinTests(**fields) if fields.pop("kind") == "stdin" else CallTests(**fields)
+    return StdinTests(**given) if given.pop("kind") == "stdin" else CallTests(**given)
 
 
 def lookup_program(checks: StdinTests) -> str:
@@ -80,6 +89,7 @@ def passes(program: str, checks: Checks, limits: Limits) -> bool:
     """
     if isinstance(checks, CallTests):
         tests = UnitTests(script=checks.script, names=checks.names, setup=checks.setup)
+        program = f"{program}\n{checks.epilogue}" if checks.epilogue else program
         return run_tests(program, tests, prelude=checks.prelude, limits=limits, packages=PACKAGES).status == "ok"
     failed = _first_failure(program, "", checks, limits)
     if failed is not None and "NameError" in failed.stderr:
@@ -91,7 +101,10 @@ def _first_failure(program: str, prelude: str, checks: StdinTests, limits: Limit
     with Program(program, prelude=prelude, limits=limits, packages=PACKAGES) as started:
         for given, wanted in zip(checks.inputs, checks.outputs, strict=True):
             outcome = started.run(given)
-            if outcome.status != "ok" or lines(outcome.stdout) != lines(wanted):
+            right = same_output(
+                lines(outcome.stdout), lines(wanted), any_case=checks.any_case, tolerance=checks.tolerance
+            )
+            if outcome.status != "ok" or not right:
                 return outcome
     return None
 

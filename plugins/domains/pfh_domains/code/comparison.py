@@ -31,6 +31,8 @@ def close(got, wanted):
     """Equal, or of the same shape with all floats within the tolerance."""
     if got == wanted:
         return True
+    if isinstance(got, float) and abs(got) == inf or isinstance(wanted, float) and abs(wanted) == inf:
+        return False
     if isinstance(wanted, float) or (TOLERANCE and isinstance(wanted, int)):
         return isinstance(got, (int, float)) and abs(got - wanted) <= (TOLERANCE or 1e-6) + 1e-7 * abs(wanted)
     if isinstance(wanted, (list, tuple)):

@@ -18,7 +18,9 @@ from pfh.hooks.domains import Problem
 
 from pfh_domains.code.checks import CallTests, Checks, StdinTests, to_answer
 from pfh_domains.code.comparison import comparison_script
+from pfh_domains.code.functional import JUDGE_IMPORTS, NODES, call, with_comparison
 from pfh_domains.code.prompts import chat, contest_prompt, fenced
+from pfh_domains.code.variants import variants_of
 
 EVALPLUS_FILES = "evalplus_package_format"
 """Configuration under which a mirror may keep EvalPlus's own files: inputs and a reference, where the hub has tests."""
@@ -84,7 +86,8 @@ def _mbppplus(data: DataSource) -> tuple[Problem, ...]:
 def _livecodebench(data: DataSource) -> tuple[Problem, ...]:
     """Jain et al. 2024, arXiv 2403.07974; with the hidden tests of the set."""
     rows = data.load("livecodebench/code_generation_lite", "release_latest", "test").rows
-    return tuple(_contest_problem("livecodebench", row) for row in rows)
+    problems = (_contest_problem("livecodebench", row) for row in rows)
+    return tuple(problem for problem in problems if problem is not None)
 
 
 HOLDOUTS: dict[str, Callable[[DataSource], tuple[Problem, ...]]] = {
@@ -157,16 +160,25 @@ def _names_under_test(code: str, script: str) -> tuple[str, ...]:
     return tuple(sorted(defined & used))
 
 
-def _contest_problem(environment: str, row: Row) -> Problem:
+def _contest_problem(environment: str, row: Row) -> Problem | None:
+    """Return a problem; None where its statement allows answers that no comparison can tell."""
     tests = json.loads(row["public_test_cases"]) + _hidden_tests(row["private_test_cases"])
     checks: Checks
     if tests[0]["testtype"] == "stdin":
         inputs, outputs = (tuple(test[side] for test in tests) for side in ("input", "output"))
-        checks = StdinTests(inputs=inputs, outputs=outputs)
+        variants = variants_of(row["question_content"])
+        if variants.any_answer or variants.any_order:
+            return None
+        checks = StdinTests(inputs=inputs, outputs=outputs, any_case=variants.any_case, tolerance=variants.tolerance)
         return _problem(environment, row["question_id"], contest_prompt(row["question_content"]), checks, solution=None)
     function = json.loads(row["metadata"])["func_name"]
     calls = [_call(function, test) for test in tests]
-    checks = CallTests(script="\n".join(calls), names=("Solution",))
+    any_order = variants_of(row["question_content"]).any_order
+    checks = CallTests(
+        script=with_comparison("\n".join(calls), any_order=any_order),
+        names=("Solution",),
+        prelude=JUDGE_IMPORTS + NODES,
+    )
     asked = (
         f"{row['question_content']}\n\nComplete this class. Reply with all of it in one Python code block.\n\n"
         f"{fenced(row['starter_code'])}"
@@ -175,8 +187,8 @@ def _contest_problem(environment: str, row: Row) -> Problem:
 
 
 def _call(function: str, test: dict[str, str]) -> str:
-    arguments = [repr(json.loads(line)) for line in test["input"].split("\n")]
-    return f"assert Solution().{function}({', '.join(arguments)}) == {json.loads(test['output'])!r}"
+    arguments = [json.loads(line) for line in test["input"].split("\n")]
+    return call(f"Solution().{function}", arguments, json.loads(test["output"]))
 
 
 def _hidden_tests(encoded: str) -> list[dict[str, str]]:

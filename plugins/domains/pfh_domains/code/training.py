@@ -20,6 +20,7 @@ from pfh_domains.code.checks import StdinTests, lines, to_answer
 from pfh_domains.code.holdouts import mbpp_problem
 from pfh_domains.code.prompts import chat, contest_prompt
 from pfh_domains.code.settings import TRAINING_SETS, Options
+from pfh_domains.code.variants import variants_of
 
 TEST_SHARE = 5
 """One problem in so many is a test problem."""
@@ -61,8 +62,10 @@ def _contest(row: Row, options: Options) -> tuple[Problem | None, str]:
     """Return a problem whose program reads standard input, if its tests can be used, and its statement."""
     statement, tests = row["problem"], row["tests"]
     checks = _chosen(json.loads(tests) if isinstance(tests, str) else tests, options)
-    if checks is None:
+    variants = variants_of(statement)
+    if checks is None or variants.any_answer or variants.any_order:
         return None, statement
+    checks = dataclasses.replace(checks, any_case=variants.any_case, tolerance=variants.tolerance)
     problem = Problem(
         id="",
         environment=TRAINING_SETS[options.dataset].environment,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import contextlib
-import secrets
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from pfh.sandbox import Limits, run_python
+from pfh.sandbox import Limits, UnitTests, run_tests
 
 LIMITS = Limits(seconds=10.0, cpu_seconds=5)
 
@@ -47,10 +49,27 @@ class SandboxedCodeEval:
 
 
 def _passes(candidate: str, test: str) -> bool:
-    """Run the tests behind the candidate; only a program that gets to its last line has passed."""
-    token = secrets.token_hex(16)
-    outcome = run_python(f"{candidate}\n{test}\nprint('\\n{token}')", limits=LIMITS)
-    return outcome.status == "ok" and outcome.stdout.rstrip().endswith(token)
+    """Let the tests call the candidate's functions from a process that it cannot look into."""
+    return run_tests(candidate, UnitTests(script=test, names=_names(candidate, test)), limits=LIMITS).status == "ok"
+
+
+def _names(candidate: str, test: str) -> tuple[str, ...]:
+    """Return what the tests use and do not define; a built-in name only where the candidate defines it."""
+    tree = ast.parse(test)
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    bound = {name.id for name in names if not isinstance(name.ctx, ast.Load)}
+    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    used = dict.fromkeys(name.id for name in names if name.id not in bound)
+    return tuple(name for name in used if not hasattr(builtins, name) or _defines(candidate, name))
+
+
+def _defines(candidate: str, name: str) -> bool:
+    return re.search(rf"^(?:async\s+)?(?:def|class)\s+{name}\b|^{name}\s*=", candidate, re.MULTILINE) is not None
 
 
 def _pass_at_k(n: int, correct: int, k: int) -> float:
