@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pfh.commands.outcomes import check_writable
 from pfh.errors import UserError, reading
 from pfh.sources.fingerprints import REMEMBERED_BYTES, file_hash
 from pfh.sources.models import resolve
@@ -157,3 +158,13 @@ def test_whatever_a_parser_raises_is_one_line_of_the_users(error: Exception) -> 
 
     with pytest.raises(UserError, match=r"^The file x cannot be read \(.*\): give another\.$"):
         parse()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for output in (tmp_path / "file", tmp_path / "file" / "deeper", Path("/dev/null")):
+        with pytest.raises(UserError, match=r"cannot be written: .* --output"):
+            check_writable(output)
+    check_writable(tmp_path / "new" / "folder")
+    check_writable(None)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 
@@ -253,7 +254,9 @@ def test_the_newest_log_of_a_task_counts_and_models_are_not_mixed(logs, tmp_path
     newer.write_bytes(b"".join(old.read_bytes().splitlines(keepends=True)[:4]))
     log = open_log(f"lm-eval:{logs['before']}")
     assert len(log.evaluations[0].benchmarks[2].samples) == 4
-    assert any(f"{old.name}: there is a newer log" in note for note in log.notes)
+    assert any(
+        f"{old.name} (20 lines): there is a newer log of sums, {newer.name} (4 lines)" in note for note in log.notes
+    )
     shutil.copytree(file_of(logs["after"], "results_*.json").parent, logs["before"] / "another")
     with pytest.raises(UserError, match="logs of 2 models"):
         open_log(f"lm-eval:{logs['before']}")
@@ -355,11 +358,21 @@ def test_one_log_is_measured_by_itself_and_reopened(made, tmp_path):
 # ---- Inspect ----
 
 
-def inspect_accuracy(name):
-    from pfh_readers.inspect.reading import _member
+def member(path, info):
+    """Return what a file of an .eval archive holds; Inspect packs with Zstandard."""
+    import pyarrow as pa
 
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name, extra = struct.unpack("<HH", file.read(30)[26:30])
+        file.seek(name + extra, 1)
+        packed = file.read(info.compress_size)
+    return json.loads(pa.input_stream(pa.py_buffer(packed), compression="zstd").read())
+
+
+def inspect_accuracy(name):
     with zipfile.ZipFile(INSPECT / name) as archive:
-        header = _member(INSPECT / name, archive.getinfo("header.json"))
+        header = member(INSPECT / name, archive.getinfo("header.json"))
     return header["results"]["scores"][0]["metrics"]["accuracy"]["value"]
 
 
@@ -385,12 +398,10 @@ def rewritten(target, source, change):
 
     A list is written as several members of one name, a string as it is.
     """
-    from pfh_readers.inspect.reading import _member
-
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for info in old.infolist():
             if info.filename == "header.json" or info.filename.startswith("samples/"):
-                content = change(info.filename, _member(source, info))
+                content = change(info.filename, member(source, info))
                 for row in content if isinstance(content, list) else [content]:
                     new.writestr(info.filename, row if isinstance(row, str) else json.dumps(row))
     return target

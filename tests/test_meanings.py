@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+from pfh.hooks.backends import BackendSpec
 from pfh.hooks.meanings import Draws, Learns, Names, Wants, declares, has_variable, name_of, values
 from pfh.registry.plugins import Plugins
 from pydantic import BaseModel, Field
@@ -50,7 +51,7 @@ BACKEND = """
 from pfh import hookimpl
 
 @hookimpl
-def answers_through():
+def answers_through(spec):
     return ("hf", "a-backend-that-is-not-installed")
 
 @hookimpl
@@ -62,6 +63,6 @@ def open_engine(spec):
 def test_a_backend_names_those_that_it_answers_through(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(install(tmp_path, "mixed", {"mixed": BACKEND}, {"pfh.backends": {"mix": "mixed"}}))
     plugins = Plugins()
-    assert plugins.answers_through("mix") == ("mix", "hf")
-    assert plugins.answers_through("hf") == ("hf",)
-    assert plugins.answers_through("auto") == ("auto", "hf", "vllm")
+    assert plugins.answers_through("mix", BackendSpec()) == ("mix", "hf")
+    assert plugins.answers_through("hf", BackendSpec()) == ("hf",)
+    assert plugins.answers_through("auto", BackendSpec()) == ("auto", "hf", "vllm")

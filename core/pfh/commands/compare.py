@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import Compared, by_stage, compare_subjects
 from pfh.commands.measuring import asked, measured, open_asked
-from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
+from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import CompareSpec, fill_options
 from pfh.commands.subjects import Subject
 from pfh.errors import UserError
@@ -41,8 +41,11 @@ def compare(
     """
     if len(spec.models) < 2:
         raise UserError("Name two models or more: the one before, then those after.")
+    check_writable(output)
     options = fill_options(spec, plugins)
-    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    session = Session(
+        plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
+    )
     try:
         opened = _opened(spec, session, options)
         questions = asked(spec, session, opened, options)
@@ -89,16 +92,26 @@ def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel
     stored = [subject.text for subject in subjects if subject.checkpoint is None]
     if len(_seeds(spec)) > 1 and stored:
         raise UserError(f"--seeds measures every model under every seed, so {stored[0]} must be a model.")
-    names = [subject.model.name for subject in subjects]
-    return [subject if names.count(subject.model.name) == 1 else _renamed(subject) for subject in subjects]
+    return [_named(subject, [other for other in subjects if other is not subject]) for subject in subjects]
 
 
-def _renamed(subject: Subject) -> Subject:
-    """Name a model that is not the only one of its name also by where it was found."""
-    place = Path(subject.text.partition(":")[2] or subject.text).stem
-    return dataclasses.replace(
-        subject, model=subject.model.model_copy(update={"name": f"{subject.model.name} ({place})"})
-    )
+def _named(subject: Subject, others: Sequence[Subject]) -> Subject:
+    """Name a model that is not the only one of its name also by the part of its path that tells it from the others."""
+    name = subject.model.name
+    paths = [_parts(other) for other in others if other.model.name == name]
+    if not paths:
+        return subject
+    parts = _parts(subject)
+    while len(parts) > 1 and all(path[-1:] == parts[-1:] for path in paths):
+        parts, paths = parts[:-1], [path[:-1] for path in paths]
+    width = next((width for width in range(1, len(parts)) if parts[-width:] not in [p[-width:] for p in paths]), 1)
+    place = "/".join(parts[-width:])
+    return dataclasses.replace(subject, model=subject.model.model_copy(update={"name": f"{name} ({place})"}))
+
+
+def _parts(subject: Subject) -> tuple[str, ...]:
+    path = Path(subject.text.partition(":")[2] or subject.text)
+    return (*path.parts[:-1], path.stem)
 
 
 def _under(seed: int, questions: Sequence[Question]) -> list[Question]:
@@ -135,6 +148,7 @@ def _measured_again(by_seed: Sequence[Sequence[Subject]], questions: Sequence[Qu
         backend=session.backend,
         dtype=session.dtype,
         batch_tokens=OTHER_BATCH_TOKENS,
+        options=session.options,
     )
     try:
         return measured(first, other, questions)

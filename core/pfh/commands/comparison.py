@@ -42,7 +42,7 @@ def compare_subjects(
     questions: Sequence[Question],
     *,
     again: Subject | None = None,
-    allow_mismatch: bool = False,
+    allow_mismatch: bool | tuple[str, ...] = False,
 ) -> Compared:
     """Compare a measured subject before with one after.
 
@@ -51,7 +51,8 @@ def compare_subjects(
         plugins: whose families may say more than the paired figures.
         questions: what both were asked.
         again: the one before, measured once more, for the noise floor.
-        allow_mismatch: compare the common documents of evaluations that were made differently.
+        allow_mismatch: compare the common documents of evaluations that were made differently; or the names of the
+            differences that are allowed.
 
     Raises:
         UserError: the two were measured differently, or share no benchmark.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pfh.commands.measuring import asked, measured, open_asked
-from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
+from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import MeasureSpec, fill_options
 from pfh.commands.subjects import Subject
 from pfh.progress import Progress
@@ -25,8 +25,11 @@ def evaluate(
         UserError: the input or the environment is at fault.
         StepFailedError: a step could not finish; what was stored is kept.
     """
+    check_writable(output)
     options = fill_options(spec, plugins)
-    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    session = Session(
+        plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
+    )
     try:
         subject = open_asked(spec.models[0], spec, session, options)
         questions = asked(spec, session, [subject], options)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from pfh.commands.aligning import aligned
 from pfh.commands.subjects import StoredFamily, Subject
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark
@@ -14,18 +15,30 @@ SHOWN = 6
 """Differences listed in an error; further ones are only counted."""
 
 
-REMEDY = "--allow-mismatch compares the documents that both have all the same."
+REMEDY = (
+    "--allow-mismatch NAME compares the documents that both have in spite of one such difference ({names}), "
+    "--allow-mismatch in spite of all."
+)
 
 
-def matched(before: Subject, after: Subject, *, allow_mismatch: bool) -> tuple[Subject, tuple[str, ...]]:
+def matched(
+    before: Subject, after: Subject, *, allow_mismatch: bool | Collection[str]
+) -> tuple[Subject, tuple[str, ...]]:
     """Return `after` as it may be compared with `before`, and what a reader must know about the match.
 
     Two models that were asked the same questions can only differ where a family answered them otherwise: no other
     command would help, and the benchmarks concerned become an ERROR in the comparison.
 
+    Args:
+        before: the one to compare with.
+        after: the other.
+        allow_mismatch: whether differences are allowed, or the names of those that are.
+
     Raises:
-        UserError: what is stored was measured differently and `allow_mismatch` is not set, or they share no benchmark.
+        UserError: what is stored was measured differently and that is not allowed, or they share no benchmark.
     """
+    if before.from_log and after.from_log:
+        after = aligned(before, after)
     shared = [name for name in before.families if name in after.families]
     pairs = [
         (family, x, y)
@@ -39,14 +52,20 @@ def matched(before: Subject, after: Subject, *, allow_mismatch: bool) -> tuple[S
             f"the second {_holds(after)}."
         )
     checks_prompts = before.from_log or after.from_log
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for family, x, y in pairs:
-        for what, name in _differences(before.families[family], after.families[family], x, y, checks_prompts):
-            found.setdefault(what, []).append(name)
-    differences = [f"{what} ({_listed(names, ', ')})" for what, names in found.items()]
-    if differences and not allow_mismatch and (before.checkpoint is None or after.checkpoint is None):
-        raise UserError(f"{before.text} and {after.text} were measured differently: {_listed(differences)}. {REMEDY}")
-    notes = [f"Measured differently: {_listed(differences)}."] if differences else []
+        for name, what, benchmark in _differences(
+            before.families[family], after.families[family], x, y, checks_prompts
+        ):
+            found.setdefault((name, what), []).append(benchmark)
+    refused = {key: names for key, names in found.items() if not _allowed(key[0], allow_mismatch)}
+    if refused and (before.checkpoint is None or after.checkpoint is None):
+        names = ", ".join(dict.fromkeys(f"{name!r}" for name, _ in refused))
+        raise UserError(
+            f"{before.text} and {after.text} were measured differently: {_told(refused)}. {REMEDY.format(names=names)}"
+        )
+    differences = _told(found)
+    notes = [f"Measured differently: {differences}."] if differences else []
     notes += _coverage(pairs, told=bool(differences))
     notes += _environments(before, after, shared)
     if not allow_mismatch or not differences:
@@ -55,35 +74,50 @@ def matched(before: Subject, after: Subject, *, allow_mismatch: bool) -> tuple[S
     return dataclasses.replace(after, families=families), tuple(notes)
 
 
+def _allowed(name: str, allow: bool | Collection[str]) -> bool:
+    """Say whether a difference is allowed; its name may be written with hyphens."""
+    if isinstance(allow, bool):
+        return allow
+    return _plain(name) in {_plain(each) for each in allow}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ")
+
+
+def _told(differences: Mapping[tuple[str, str], list[str]]) -> str:
+    return _listed([f"{what} ({_listed(names, ', ')})" for (_, what), names in differences.items()])
+
+
 def _pairs(before: StoredFamily, after: StoredFamily) -> list[tuple[Benchmark, Benchmark]]:
     return paired_benchmarks(before.evaluation, after.evaluation)
 
 
 def _differences(
     before: StoredFamily, after: StoredFamily, x: Benchmark, y: Benchmark, checks_prompts: bool
-) -> Iterator[tuple[str, str]]:
-    """Yield (what differs, benchmark)."""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (name of the difference, what differs, benchmark)."""
     for field, name in (("version", "task version"), ("metric", "metric"), ("judge", "judge")):
         old, new = getattr(x, field), getattr(y, field)
         if old != new:
-            yield f"{name} {old} before, {new} after", x.name
+            yield name, f"{name} {old} before, {new} after", x.name
     old_settings, new_settings = before.settings.get(x.name, {}), after.settings.get(y.name, {})
     for name in sorted(old_settings.keys() & new_settings.keys() - {"task version"}):
         if old_settings[name] != new_settings[name]:
-            yield f"{name} {old_settings[name]} before, {new_settings[name]} after", x.name
+            yield name, f"{name} {old_settings[name]} before, {new_settings[name]} after", x.name
     if checks_prompts:
         yield from _other_prompts(x, y)
 
 
-def _other_prompts(before: Benchmark, after: Benchmark) -> Iterator[tuple[str, str]]:
+def _other_prompts(before: Benchmark, after: Benchmark) -> Iterator[tuple[str, str, str]]:
     later = {sample.id: sample for sample in after.samples}
     common = [(sample, later[sample.id]) for sample in before.samples if sample.id in later]
     hashes = [(x.extra.get("prompt_hash"), y.extra.get("prompt_hash")) for x, y in common]
     other = sum(bool(x and y) and x != y for x, y in hashes)
     if other:
-        yield f"the prompts of {other} of {len(common)} common documents differ", before.name
+        yield "prompts", f"the prompts of {other} of {len(common)} common documents differ", before.name
     if before.samples and after.samples and not common:
-        yield "no document is in both", before.name
+        yield "documents", "no document is in both", before.name
 
 
 def _coverage(pairs: list[tuple[str, Benchmark, Benchmark]], *, told: bool) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,21 @@ def write_outcome(
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --output.") from error
     return RunOutcome(results=results, folder=folder, exit_code=_exit_code(spec, results))
+
+
+def check_writable(folder: Path | None) -> None:
+    """Refuse an output folder that could not be written, before anything is measured; nothing is made.
+
+    Raises:
+        UserError: it, or the nearest folder above it that there is, cannot be written.
+    """
+    if folder is None:
+        return
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"{folder} cannot be written: {there} is no folder; name another with --output.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{folder} cannot be written: {there} is read-only; name another folder with --output.")
 
 
 def default_folder(spec: Request, *words: str) -> Path:

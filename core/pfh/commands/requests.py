@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 from pfh.hooks.launchers import Request, RunSpec
-from pfh.hooks.meanings import Wants, declares
+from pfh.hooks.meanings import Names, Wants, declares, name_of
 from pfh.registry.plugins import Plugins
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 
@@ -33,8 +33,9 @@ class CompareSpec(MeasureSpec):
     """Measure every model under each of these seeds; empty is `seed` alone."""
     noise_floor: bool = False
     """Measure the first model once more, and say how much it differs from itself."""
-    allow_mismatch: bool = False
-    """Compare the common samples of evaluations that were made differently."""
+    allow_mismatch: bool | tuple[str, ...] = False
+    """Compare the common samples of evaluations that were made differently; or the names of the differences that are
+    allowed, such as "few-shot examples"."""
 
 
 def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
@@ -92,6 +93,10 @@ def _filled(
     for name in dict.fromkeys(families):
         key = f"evals:{name}"
         filled[key] = plugins.options("evals", name, spec.options.get(key, {}))
+    judges = {name_of(options, Names.JUDGE) for options in filled.values()}
+    for name in sorted(judges.intersection(plugins.catalogue.names("judges"))):
+        key = f"judges:{name}"
+        filled[key] = plugins.options("judges", name, spec.options.get(key, {}))
     if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):
         key = f"domains:{spec.domain}"
         filled[key] = plugins.options("domains", spec.domain, spec.options.get(key, {}))

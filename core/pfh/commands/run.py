@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import by_stage, compare_subjects
 from pfh.commands.measuring import asked, measured, open_asked, open_domain
-from pfh.commands.outcomes import RunOutcome, default_folder, provenance, write_outcome
+from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
@@ -49,9 +49,12 @@ def execute(
         UserError: the input or the environment is at fault.
         StepFailedError: a step could not finish; what was stored is kept.
     """
+    check_writable(output)
     options = validate(spec, plugins)
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
-    session = Session(plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype)
+    session = Session(
+        plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
+    )
     try:
         start, checkpoint = _start(spec, session, options)
         progress.say(f"start: {start.label}")

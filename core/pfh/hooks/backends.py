@@ -33,6 +33,14 @@ class EngineSpec:
     progress: Progress = field(default_factory=Silent)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackendSpec:
+    """How a run asks for a backend, before it is known for which model."""
+
+    dtype: str = "auto"
+    """As in `EngineSpec`."""
+
+
 class Message(TypedDict):
     """One turn of a chat."""
 

@@ -22,6 +22,9 @@ class Benchmark:
     name: str
     version: str
     """Changes whenever a prompt, a target or a score may."""
+    identity: str = ""
+    """What is measured, whatever else is measured beside it: set where the name depends on that, as where a task has
+    one filter in one log and two in another."""
     metric: str
     """Name of what a sample's score is, such as "refusal_rate" or "attack_success_rate"."""
     higher_is_better: bool | None

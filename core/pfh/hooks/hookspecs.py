@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from pfh.hooks.backends import Engine, EngineSpec
+    from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.domains import Domain, DomainSpec, Generation, GenerationSpec
     from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
     from pfh.hooks.evaluation import Evaluation
@@ -219,7 +219,7 @@ def open_engine(spec: EngineSpec) -> Engine | None:
 
 
 @hookspec(firstresult=True)
-def answers_through() -> Sequence[str] | None:
+def answers_through(spec: BackendSpec) -> Sequence[str] | None:
     """Name the backends whose engines this backend answers with: their code decides its figures (group `pfh.backends`).
 
     A backend that answers by itself needs none.
@@ -227,9 +227,9 @@ def answers_through() -> Sequence[str] | None:
     Example:
         >>> from pfh import hookimpl
         >>> @hookimpl
-        ... def answers_through():
+        ... def answers_through(spec):
         ...     return ("fast", "exact")
-        >>> answers_through()
+        >>> answers_through(None)
         ('fast', 'exact')
     """
 

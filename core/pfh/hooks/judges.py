@@ -21,6 +21,8 @@ class JudgeSpec:
     data: DataSource
     cache_dir: Path
     """A folder for weights that the judge fetches or fits."""
+    options: Any = None
+    """An instance of the judge's options model."""
 
 
 Label = Literal["refused", "complied"]

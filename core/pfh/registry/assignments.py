@@ -22,7 +22,7 @@ def assign_options(
             eval, without either: for whatever was chosen), "NAME.key=value" for the chosen plugin of that name, and
             "KIND:NAME.key=value" for one of two plugins of one name; or what is left and right of the "=", the value
             as a script has it.
-        chosen: the plugins of the run.
+        chosen: the plugins of the run; any installed judge may be named beside them.
         plugins: to ask the plugins for their options.
 
     Raises:
@@ -34,7 +34,7 @@ def assign_options(
         owner, _, key = target.strip().rpartition(".")
         if not key:
             raise UserError(f"-o {target!r} is no option; write key=value, or NAME.key=value for one plugin.")
-        owners = [_named(owner, key, chosen)] if owner else _methods_with(key, value, chosen, plugins)
+        owners = [_named(owner, key, chosen, plugins)] if owner else _methods_with(key, value, chosen, plugins)
         for plugin in owners:
             shared.setdefault(plugin.key, {})[key] = value
     return shared
@@ -47,8 +47,11 @@ def _split(text: str) -> tuple[str, str]:
     return target, value.strip()
 
 
-def _named(owner: str, key: str, chosen: Sequence[Plugin]) -> Plugin:
+def _named(owner: str, key: str, chosen: Sequence[Plugin], plugins: Plugins) -> Plugin:
     found = [plugin for plugin in chosen if owner in (plugin.name, plugin.key)]
+    if not found:  # A judge is chosen by an option of a family, which is not filled yet.
+        judges = [plugin for plugin in plugins.catalogue if plugin.kind == "judges"]
+        found = [plugin for plugin in judges if owner in (plugin.name, plugin.key)]
     if len(found) > 1:
         keys = " or ".join(f"{plugin.key}.{key}" for plugin in found)
         raise UserError(f"{owner}.{key} could mean {keys}; write one of these.")

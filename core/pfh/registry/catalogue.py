@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import inspect
 import re
 import tokenize
@@ -11,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, distributions
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
 from pfh.errors import PluginError, did_you_mean
+from pfh.registry.code import NO_CODE, Code, code_of, module_file
 
 Kind = Literal["methods", "evals", "domains", "backends", "judges", "readers", "launchers", "wrappers"]
 
@@ -64,25 +63,18 @@ class Plugin:
     @cached_property
     def summary(self) -> str:
         """First line of the module's docstring, read from its source."""
-        path = _module_file(self.module)
+        path = module_file(self.module)
         return _docstring_line(path) if path else ""
 
     @cached_property
-    def code_version(self) -> str:
-        """Distribution, version and a hash of the plugin's own files: what a step's key says of its code.
+    def code(self) -> Code:
+        """The plugin's code, and what it imports of pfh; read only when a key is made."""
+        return code_of(self.module) if self.module else NO_CODE
 
-        Its own are all files of a package, or a module and the modules beside it that it imports.
-        """
-        path = _module_file(self.module)
-        if path is None:
-            return self.source
-        files = sorted(
-            _package_files(path.parent) if path.name == "__init__.py" else _with_neighbours(path, self.module)
-        )
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-        return f"{self.source} {digest.hexdigest()[:12]}"
+    @property
+    def code_version(self) -> str:
+        """Distribution, version and a hash of the code that decides: what a step's key says of a plugin."""
+        return f"{self.source} {self.code.digest}".rstrip()
 
 
 class Catalogue:
@@ -145,23 +137,6 @@ def _installed() -> Iterator[Plugin]:
                 yield Plugin(kind, entry_point)
 
 
-def _module_file(module: str) -> Path | None:
-    """Find a module's source without importing its parents (importlib.util.find_spec would, beyond the first part)."""
-    top, *parts = module.split(".")
-    try:
-        spec = find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    files = [Path(spec.origin)] if spec.origin else []
-    if parts:
-        *parents, name = parts
-        folders = [Path(folder, *parents) for folder in spec.submodule_search_locations or ()]
-        files = [folder / file for folder in folders for file in (f"{name}/__init__.py", f"{name}.py")]
-    return next((file for file in files if file.suffix == ".py" and file.is_file()), None)
-
-
 def _docstring_line(path: Path) -> str:
     """Read the first line of a module's docstring, and of its source no more than that."""
     skipped = {tokenize.ENCODING, tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE}
@@ -174,39 +149,3 @@ def _docstring_line(path: Path) -> str:
     except (OSError, SyntaxError, ValueError, tokenize.TokenError):
         return ""
     return inspect.cleandoc(docstring).partition("\n")[0] if isinstance(docstring, str) else ""
-
-
-def _package_files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_file() and path.suffix not in {".pyc", ".pyo"}:
-            yield path
-
-
-def _with_neighbours(path: Path, module: str) -> set[Path]:
-    """Return a module's file and those of the modules beside it that it imports, and that they import."""
-    package = module.rpartition(".")[0]
-    files: set[Path] = set()
-    new = {path}
-    while new:
-        files |= new
-        beside = {path.parent / f"{name}.py" for file in new for name in _imported_from(package, file)}
-        new = {file for file in beside - files if file.is_file()}
-    return files
-
-
-def _imported_from(package: str, file: Path) -> Iterator[str]:
-    """Yield the names of the modules of `package` that the source in `file` imports."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            source = ".".join(part for part in (package if node.level == 1 else "", node.module or "") if part)
-            names = [source, *(f"{source}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if package and name.startswith(f"{package}."):
-                yield name.removeprefix(f"{package}.").partition(".")[0]

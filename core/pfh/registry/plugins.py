@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from pfh.registry.options import fill
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pfh.hooks.backends import Engine, EngineSpec
+    from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.domains import Domain, DomainSpec, GenerationSpec
     from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
     from pfh.hooks.judges import Judge, JudgeSpec
@@ -161,9 +161,9 @@ class Plugins:
         engine: Engine = self._need(object, "backends", name, "open_engine", spec)
         return engine
 
-    def answers_through(self, name: str) -> tuple[str, ...]:
+    def answers_through(self, name: str, spec: BackendSpec) -> tuple[str, ...]:
         """Return the backends that answer for the one called `name`: itself, and those that it names."""
-        others = self._call(self.load("backends", name), "answers_through", {}) or ()
+        others = self._may(Sequence, "backends", name, "answers_through", spec) or ()
         return (name, *(other for other in others if other in self.catalogue.names("backends")))
 
     def open_judge(self, name: str, spec: JudgeSpec) -> Judge:

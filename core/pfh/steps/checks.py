@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def check_stage(
     session: Session,
     checkpoint: Checkpoint,
-    ground: OpenDomain,
+    open_domain: OpenDomain,
     method: str,
     *,
     options: BaseModel | None,
@@ -37,7 +37,7 @@ def check_stage(
     Args:
         session: the run's.
         checkpoint: the start of the run; what earlier stages make of it has the same layers.
-        ground: what the method is trained on.
+        open_domain: what the method is trained on.
         method: its name.
         options: the method's.
         budget: what it may spend.
@@ -47,7 +47,7 @@ def check_stage(
     """
     from pfh.kit.training import TrainingOptions
 
-    check_no_conversations(ground.domain, method, options, session.plugins)
+    check_no_conversations(open_domain.domain, method, options, session.plugins)
     account = Account(budget)
     if isinstance(options, TrainingOptions):
         _check_budget(account, method, options)
@@ -56,8 +56,8 @@ def check_stage(
         method,
         StageSpec(
             checkpoint=checkpoint,
-            domain=ground.domain,
-            problems=ground.problems,
+            domain=open_domain.domain,
+            problems=open_domain.problems,
             options=options,
             account=account,
             progress=session.progress,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from pfh.hooks.domains import Domain, Problem, Split
+    from pfh.registry.catalogue import Kind
+    from pfh.registry.plugins import Plugins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +28,23 @@ class OpenDomain:
     """What the domain was opened with."""
 
     @property
-    def inputs(self) -> dict[str, Any]:
-        """What a step's key says of the domain."""
+    def plugins(self) -> list[tuple[Kind, str]]:
+        """The plugin whose code the domain is; none where there is no domain."""
+        return [("domains", self.name)] if self.name else []
+
+    def identity(self, plugins: Plugins) -> dict[str, Any]:
+        """Return what a step's key says of the domain where its training problems decide nothing."""
+        return {
+            "domain": self.name,
+            "version": self.domain.version,
+            "code": " ".join(plugins.load(kind, name).code_version for kind, name in self.plugins),
+            "options": self.options.model_dump(mode="json") if self.options else {},
+        }
+
+    def inputs(self, plugins: Plugins) -> dict[str, Any]:
+        """Return what a step's key says of the domain and its training problems."""
         ids = hashlib.sha256("\n".join(problem.id for problem in self.problems).encode()).hexdigest()
-        return {"domain": self.name, "version": self.domain.version, "problems": ids}
+        return {**self.identity(plugins), "problems": ids}
 
 
 class _NoDomain:

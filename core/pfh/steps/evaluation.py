@@ -20,6 +20,8 @@ from pfh.store.store import Artifact
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from pfh.registry.catalogue import Kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -50,16 +52,19 @@ def evaluate_family(
     domain = question.domain.domain if question.domain else None
     against = reference if declares(options, Wants.REFERENCE) else None
     judge = name_of(options, Names.JUDGE)
+    used: list[tuple[Kind, str]] = [("evals", family)]
+    used += [("judges", judge)] if judge else []
+    used += [("domains", question.domain.name)] if question.domain else []
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
         "options": chosen,
-        "judge": session.plugins.load("judges", judge).code_version if judge else "",
-        "domain": domain.version if domain else "",
+        "judge": session.judge_inputs(judge) if judge else {},
+        "domain": question.domain.identity(session.plugins) if question.domain else {},
         "limit": question.limit,
         "seed": question.seed,
         "model": checkpoint.fingerprint,
-        "environment": session.environment(checkpoint),
+        "environment": session.environment(checkpoint, plugins=used),
         **({"reference": against.artifact} if against else {}),
     }
 

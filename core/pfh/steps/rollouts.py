@@ -11,6 +11,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import GenerationSpec
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.kit.conversations import roll_out
+from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.journal import JournaledEngine
@@ -22,26 +23,27 @@ if TYPE_CHECKING:
 
 
 def draw_rollouts(
-    session: Session, checkpoint: Checkpoint, ground: OpenDomain, *, samples: int, sampling: Sampling, seed: int
+    session: Session, checkpoint: Checkpoint, open_domain: OpenDomain, *, samples: int, sampling: Sampling, seed: int
 ) -> tuple[tuple[Rollout, ...], Phase]:
     """Roll a model out on the training problems, `samples` times each."""
     sampling = dataclasses.replace(sampling, seed=seed)
     inputs = {
-        "ground": ground.inputs,
+        "domain": open_domain.inputs(session.plugins),
         "samples": samples,
         "sampling": dataclasses.asdict(sampling),
         "model": checkpoint.fingerprint,
-        "environment": session.environment(checkpoint),
+        "code": code_of("pfh.kit.conversations").digest,
+        "environment": session.environment(checkpoint, plugins=open_domain.plugins),
     }
 
-    label = f"rollouts on {ground.name}" if ground.name else "answers"
+    label = f"rollouts on {open_domain.name}" if open_domain.name else "answers"
 
     def build(work: Path, folder: Path) -> None:
         engine = JournaledEngine(session.engine(checkpoint), work / "journal.jsonl", session.progress, label)
         spec = GenerationSpec(
-            domain=ground.domain, engine=engine, problems=ground.problems, samples=samples, sampling=sampling
+            domain=open_domain.domain, engine=engine, problems=open_domain.problems, samples=samples, sampling=sampling
         )
-        own = session.plugins.generate(ground.name, spec) if ground.name else None
+        own = session.plugins.generate(open_domain.name, spec) if open_domain.name else None
         drawn = (own or roll_out(spec)).rollouts
         write_rollouts(folder / "rollouts.parquet", drawn)
         phase = Phase(
@@ -50,7 +52,7 @@ def draw_rollouts(
             tokens=sum(rollout.tokens for rollout in drawn),
             samples=len(drawn),
             notes={
-                **({"mean_reward": _mean_reward(drawn)} if ground.name else {}),
+                **({"mean_reward": _mean_reward(drawn)} if open_domain.name else {}),
                 "prompt_tokens": engine.prompt_tokens,
             },
         )

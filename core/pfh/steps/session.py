@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from pfh import __version__
-from pfh.hooks.backends import EngineSpec
+from pfh.hooks.backends import BackendSpec, EngineSpec
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.judges import JudgeSpec
 from pfh.progress import Progress
+from pfh.registry.libraries import library_versions
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from pfh.hooks.backends import Completion, Engine
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.hooks.judges import Judge
+    from pfh.registry.catalogue import Kind
 
 
 class Session:
@@ -33,6 +38,7 @@ class Session:
         dtype: str = "auto",
         batch_tokens: int = 0,
         data: DataSource | None = None,
+        options: Mapping[str, BaseModel | None] = MappingProxyType({}),
     ) -> None:
         self.plugins = plugins
         self.store = store
@@ -41,6 +47,8 @@ class Session:
         self.dtype = dtype
         self.batch_tokens = batch_tokens
         self.data = data or HubData()
+        self.options = options
+        """Plugin key, such as "judges:rule", to the options that were given; those of judges are looked for here."""
         self.completions: dict[str, Completion] = {}
         """What the families measured so far let the models write, for those that ask the same."""
         self._engine: Engine | None = None
@@ -73,32 +81,51 @@ class Session:
     def judge(self, name: str) -> Judge:
         """Open a judge, once."""
         if name not in self._judges:
-            self._judges[name] = self.plugins.open_judge(name, JudgeSpec(data=self.data, cache_dir=self.store.cache))
+            spec = JudgeSpec(data=self.data, cache_dir=self.store.cache, options=self._judge_options(name))
+            self._judges[name] = self.plugins.open_judge(name, spec)
         return self._judges[name]
 
-    def environment(self, checkpoint: Checkpoint | None = None) -> dict[str, str]:
-        """Return what beside a step's inputs decides what a model answers: backend, dtype, libraries, device."""
+    def judge_inputs(self, name: str) -> dict[str, Any]:
+        """Return what a step's key says of a judge."""
+        options = self._judge_options(name)
+        return {
+            "code": self.plugins.load("judges", name).code_version,
+            "options": options.model_dump(mode="json") if options else {},
+        }
+
+    def environment(
+        self,
+        checkpoint: Checkpoint | None = None,
+        *,
+        plugins: Sequence[tuple[Kind, str]] = (),
+        libraries: Iterable[str] = (),
+    ) -> dict[str, str]:
+        """Return what beside a step's inputs decides its result: backend, dtype, device and versions.
+
+        Args:
+            checkpoint: what answers; without one, any model that has weights.
+            plugins: those beside the backend whose code takes part; the libraries that they import count.
+            libraries: modules that count beside them.
+        """
         import torch
 
         backend = self.backend if checkpoint is None else self._backend_of(checkpoint)
-        backends = self.plugins.answers_through(backend)
+        answering = self.plugins.answers_through(backend, BackendSpec(dtype=self.dtype))
+        backends = [self.plugins.load("backends", name) for name in answering]
+        used = [*backends, *(self.plugins.load(kind, name) for kind, name in plugins)]
+        imported = {"torch", "transformers", *libraries}.union(*(plugin.code.libraries for plugin in used))
         return {
-            "backend": " ".join(self.plugins.load("backends", name).code_version for name in backends),
+            "backend": " ".join(plugin.code_version for plugin in backends),
             "dtype": self.dtype,
             "pfh": __version__,
-            "torch": version("torch"),
-            "transformers": version("transformers"),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            **({name: _installed_version(name) for name in ("vllm", "openai") if name in backends}),
+            **library_versions(imported),
             **({"batch_tokens": str(self.batch_tokens)} if self.batch_tokens else {}),
         }
 
+    def _judge_options(self, name: str) -> BaseModel | None:
+        chosen = self.options.get(f"judges:{name}")
+        return self.plugins.options("judges", name, {}) if chosen is None else chosen
+
     def _backend_of(self, checkpoint: Checkpoint) -> str:
         return self.backend if checkpoint.endpoint is None else checkpoint.endpoint.backend
-
-
-def _installed_version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"

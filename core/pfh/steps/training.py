@@ -18,6 +18,8 @@ from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.registry.code import code_of
+from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
@@ -50,7 +52,7 @@ class TrainedStage:
 def train_stage(
     session: Session,
     checkpoint: Checkpoint,
-    ground: OpenDomain,
+    open_domain: OpenDomain,
     method: str,
     *,
     options: BaseModel | None,
@@ -65,17 +67,19 @@ def train_stage(
     teacher = named_teacher(session, options)
     start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
+    learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
     inputs = {
         "method": plugin.code_version,
         "options": options.model_dump(mode="json") if options else {},
-        **({"teacher": teacher.fingerprint} if teacher else {}),
+        **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
-        **({} if declares(options, Learns.OWN_PROMPTS) else {"ground": ground.inputs}),
+        "domain": learned_from.inputs(session.plugins),
+        "code": code_of("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
         **({"files": files} if (files := _file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
-        "environment": session.environment(),
+        "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
     }
 
     def build(work: Path, folder: Path) -> None:
@@ -93,9 +97,9 @@ def train_stage(
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,
-                _asked(ground if judged else NO_DOMAIN, problems),
+                _asked(open_domain if judged else NO_DOMAIN, problems),
                 samples=samples,
-                sampling=sampling or ground.domain.sampling,
+                sampling=sampling or open_domain.domain.sampling,
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
@@ -107,8 +111,8 @@ def train_stage(
         session.release()
         spec = TrainingSpec(
             checkpoint=start,
-            domain=ground.domain,
-            problems=ground.problems,
+            domain=open_domain.domain,
+            problems=open_domain.problems,
             rollouts=draw,
             seed=seed,
             output_dir=work,
@@ -119,8 +123,8 @@ def train_stage(
         )
         began = time.monotonic()
         if ranks:
-            opened_with = ground.options.model_dump(mode="json") if ground.options else None
-            result = train_in_ranks(method, spec, ground.name, opened_with, ranks)
+            opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
+            result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
         else:
             result = session.plugins.train(method, spec)
         if not result.phases:
@@ -148,8 +152,8 @@ def _file_hashes(options: BaseModel | None) -> list[str]:
     return hashes
 
 
-def _asked(ground: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:
-    return ground if problems is None else dataclasses.replace(ground, problems=tuple(problems))
+def _asked(open_domain: OpenDomain, problems: Sequence[Problem] | None) -> OpenDomain:
+    return open_domain if problems is None else dataclasses.replace(open_domain, problems=tuple(problems))
 
 
 def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
@@ -212,5 +216,7 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    artifact = session.store.make("merged", {"model": checkpoint.fingerprint}, build)
+    code = code_of("pfh.kit.training.models")
+    inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
+    artifact = session.store.make("merged", inputs, build)
     return Checkpoint(name=checkpoint.name, path=artifact.path, fingerprint=checkpoint.fingerprint)

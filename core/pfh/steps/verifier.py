@@ -6,7 +6,6 @@ An online method finds every hole in a verifier, and every other one learns from
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from pfh.errors import StepFailedError
 from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each
 from pfh.progress import Progress
+from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 
@@ -208,16 +208,16 @@ def _unrewarded(domain: Domain, environment: str, ids: Sequence[str], tried: int
     )
 
 
-def self_test(session: Session, ground: OpenDomain) -> SelfTest:
+def self_test(session: Session, open_domain: OpenDomain) -> SelfTest:
     """Try the domain's verifier before anything is trained on what it rewards; one that passed is not tried again.
 
     Raises:
         StepFailedError: it rewards what says nothing, or does not reward what is right.
     """
-    inputs = {"ground": ground.inputs, "probes": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}
+    inputs = {"domain": open_domain.inputs(session.plugins), "probes": code_of(__name__).digest}
 
     def build(work: Path, folder: Path) -> None:
-        outcome = check_verifier(ground.domain, ground.problems, session.progress)
+        outcome = check_verifier(open_domain.domain, open_domain.problems, session.progress)
         write_self_test(folder / "outcome.json", outcome)
 
     return read_self_test(session.store.make("self-test", inputs, build).path / "outcome.json")

@@ -26,7 +26,7 @@ from pfh.kit.tokens.loading import pick_device, pick_dtype
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from pfh.hooks.backends import Engine, EngineSpec
+    from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.checkpoint import Checkpoint
 
 GENERATION_SHARE = 0.5
@@ -34,7 +34,7 @@ GENERATION_SHARE = 0.5
 
 
 @hookimpl
-def answers_through() -> tuple[str, ...]:
+def answers_through(spec: BackendSpec) -> tuple[str, ...]:
     """Name what generates, or answers the rest."""
     return ("hf", "vllm")
 

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def read_log(spec: LogSpec) -> Log | None:
-    """Read one log file."""
+    """Read one log, or every task of the one model whose logs lie in a folder."""
     from pfh_readers.inspect.reading import read_inspect
 
-    if spec.path.suffix not in (".eval", ".json"):
-        return None
-    return read_inspect(spec.path)
+    return read_inspect(spec.path, spec.files)

@@ -1,234 +1,198 @@
-"""Reads what `lm-eval run --log_samples --output_path FOLDER` leaves: samples_TASK_DATE.jsonl and results_DATE.json.
+"""One model's log of lm-eval as evaluations.
 
-Every (task, filter, metric) becomes a benchmark. The first of a task has the task's name, the others say what they
-are: "gsm8k [flexible-extract]", "arc_easy [acc_norm]".
+What is measured is (task, filter, metric), and its name says as much of that as tells it from the others of the task:
+the first of the results is called as the task, the others "gsm8k [flexible-extract]", "arc_easy [acc_norm]".
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.readers import Log
-from pfh.hooks.samples import Sample
+from pfh.text import printable
 
 from pfh_readers.lines import Skipped
-from pfh_readers.lm_eval.samples import Measure, TaskSamples, read_samples_file
+from pfh_readers.lm_eval.about import About
+from pfh_readers.lm_eval.figures import Scored, pooled_documents, scored_documents
+from pfh_readers.lm_eval.files import ModelFiles, TaskFile, find_files
+from pfh_readers.lm_eval.groups import group_benchmarks
+from pfh_readers.lm_eval.samples import Measure, TaskForm, TaskSamples, read_samples
+from pfh_readers.names import clean
 
 FAMILY = "lm-eval"
-_SAMPLES = re.compile(r"samples_(?P<task>.+?)(_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+))?\.jsonl")
-_RESULTS_DATE = re.compile(r"_(\d{4}-\d\d-\d\dT[\d.-]+)\.json$")
-_ROUNDING = 1e-9
+BYPASS = "bypass"
+"""The metric of answers that were logged and not scored."""
+
+UNSCORED = "it was made with --predict_only, which logs answers without scores; run lm-eval without it"
 
 
-def read_lm_eval(path: Path) -> Log:
-    """Read one model's folder, or one results file and the samples beside it. Of several runs of a task the newest.
+def read_lm_eval(path: Path, files: Sequence[Path], cluster: str = "") -> Log | None:
+    """Read one model's log, or return None where there is none. Of several runs of a task the newest counts.
 
     Raises:
-        UserError: there are no sample logs, or of several models, or nothing in them can be read.
+        UserError: there are logs of several models, or nothing in them can be read.
     """
     skipped = Skipped()
-    folder = path.parent if path.is_file() else _model_folder(path)
-    files = _newest(folder, _date(path) if path.is_file() else None, skipped)
-    dates = sorted({date for date, _ in files.values()})
-    results = {date: _results(folder, date, skipped) for date in dates}
+    found = find_files(path, files, skipped)
+    if found is None:
+        return None
     families: dict[str, list[Benchmark]] = {}
     settings: dict[str, Mapping[str, str]] = {}
-    for task, (date, file) in sorted(files.items()):
-        about = _about(results[date], task)
-        samples = read_samples_file(file, task, about["config"].get("output_type"), skipped)
-        for benchmark in _benchmarks(task, about, samples, skipped, complete=not skipped.count(file)):
-            families.setdefault(about["pfh"].get("family", FAMILY), []).append(benchmark)
-            settings[benchmark.name] = _settings(about)
-    for found in results.values():
-        for family, benchmark in _unmeasured(found):
+    for task in found.tasks:
+        about = About(task=task.task, run=found.results.get(task.date, {}))
+        family = about.mapping("pfh").get("family")
+        for benchmark in _task_benchmarks(task, about, cluster, skipped):
+            families.setdefault(family if isinstance(family, str) else FAMILY, []).append(benchmark)
+            settings[benchmark.name] = about.settings
+    for run in found.results.values():
+        for family, benchmark in _unmeasured(run):
             families.setdefault(family, []).append(benchmark)
-    if not families:
-        raise UserError(f"{folder} holds no sample that can be read. {' '.join(skipped.lines)}")
-    model = next((found["model_name"] for found in results.values() if found.get("model_name")), folder.name)
+        families.setdefault(FAMILY, []).extend(group_benchmarks(run, families.get(FAMILY, []), settings, skipped))
+    families = {name: benchmarks for name, benchmarks in families.items() if benchmarks}
+    if not any(benchmark.samples for benchmarks in families.values() for benchmark in benchmarks):
+        reasons = {each.reason for benchmarks in families.values() for each in benchmarks if each.reason}
+        if not families or reasons == {UNSCORED}:
+            raise UserError(f"{path} holds no sample with a score: {_why(found, reasons, skipped)}")
     return Log(
-        model=str(model),
+        model=_model(found),
         evaluations=tuple(Evaluation(family=name, benchmarks=tuple(rows)) for name, rows in families.items()),
         settings=settings,
-        notes=tuple(skipped.lines),
+        notes=tuple(printable(line, lines=False) for line in skipped.lines),
     )
 
 
-def files_of_a_model(path: Path) -> tuple[Path, ...]:
-    """Return every samples and results file that `read_lm_eval` may look at.
-
-    Raises:
-        UserError: there are no sample logs, or of several models.
-    """
-    folder = path.parent if path.is_file() else _model_folder(path)
-    date = _date(path) if path.is_file() else ""
-    return (*sorted(folder.glob(f"samples_*{date}.jsonl")), *sorted(folder.glob(f"*{date}.json")))
+def _why(found: ModelFiles, reasons: set[str], skipped: Skipped) -> str:
+    if reasons:
+        return f"{next(iter(reasons))}."
+    if all(task.rows is None and task.file.stat().st_size == 0 for task in found.tasks):
+        return "its files are empty; run lm-eval with --log_samples again."
+    return " ".join(skipped.lines) or "its files hold no line; run lm-eval with --log_samples again."
 
 
-def _model_folder(path: Path) -> Path:
-    if any(path.glob("samples_*.jsonl")):
-        return path
-    below = sorted({file.parent for file in path.glob("*/samples_*.jsonl")})
-    if not below:
-        raise UserError(f"{path} holds no samples_*.jsonl; lm-eval writes them with --log_samples --output_path.")
-    if len(below) > 1:
-        raise UserError(f"{path} holds logs of {len(below)} models: name one of {', '.join(map(str, below))}.")
-    return below[0]
+def _model(found: ModelFiles) -> str:
+    for run in found.results.values():
+        if isinstance(run.get("model_name"), str) and run["model_name"]:
+            return clean(run["model_name"])
+        config = run.get("config")
+        arguments = config.get("model_args") if isinstance(config, Mapping) else None
+        if isinstance(arguments, Mapping) and isinstance(arguments.get("pretrained"), str):
+            return clean(arguments["pretrained"])
+        if isinstance(arguments, str) and "pretrained=" in arguments:
+            return clean(arguments.partition("pretrained=")[2].partition(",")[0])
+    return clean(found.folder.resolve().name)
 
 
-def _date(results_file: Path) -> str:
-    found = _RESULTS_DATE.search(results_file.name)
-    if not found:
-        raise UserError(f"{results_file} is no results file of lm-eval; give the folder that holds it.")
-    return found[1]
+def _task_benchmarks(task: TaskFile, about: About, cluster: str, skipped: Skipped) -> Iterator[Benchmark]:
+    form = TaskForm(output_type=about.output_type, measures=about.measures, cluster=cluster)
+    before = skipped.count(task.file)
+    samples = read_samples(task.lines(skipped), task.file, task.task, form, skipped)
+    complete = skipped.count(task.file) == before
+    held = [*samples.scored, *samples.opaque]
+    counts = {len(rows) for rows in (*samples.scored.values(), *(rows for rows, _ in samples.opaque.values()))}
+    other = sorted(count for count in counts if about.effective not in (None, count))
+    if other and complete:
+        said = " and ".join(map(str, other))
+        skipped.say(f"{task.task}: the results speak of {about.effective} documents, the samples are {said}")
+    ordered = [measure for measure in about.measures if measure in held]
+    ordered += [measure for measure in dict.fromkeys(held) if measure not in ordered]
+    every = list(dict.fromkeys((*about.measures, *ordered)))
+    own = about.mapping("pfh").get("name")
+    name = clean(own if isinstance(own, str) else task.task)
+    first = ""
+    for measure in ordered:
+        label = _label(name, measure, every, known=bool(about.run))
+        scored = _scored(measure, samples, about, complete=complete)
+        missing = sum(sample.score is None for sample in scored.samples)
+        if missing and not scored.reason.startswith(UNSCORED):
+            skipped.say(f"{label}: {missing} of {len(scored.samples)} documents have no finite score")
+        yield _benchmark(label, first, name, measure, scored, about)
+        first = first or label
 
 
-def _newest(folder: Path, date: str | None, skipped: Skipped) -> dict[str, tuple[str, Path]]:
-    """Return task to (date, samples file): those of `date`, or the newest of each task."""
-    chosen: dict[str, tuple[str, Path]] = {}
-    for file in sorted(folder.glob("samples_*.jsonl")):
-        found = _SAMPLES.fullmatch(file.name)
-        if found is None or date not in (None, found["date"]):
-            continue
-        this, task = (found["date"] or "", file), found["task"]
-        if task in chosen:
-            older, this = sorted((chosen[task], this))
-            skipped.say(f"{older[1].name}: there is a newer log of {task}; skipped")
-        chosen[task] = this
-    if not chosen:
-        raise UserError(f"{folder} holds no samples_*.jsonl{f' of {date}' if date else ''}.")
-    return chosen
-
-
-def _results(folder: Path, date: str, skipped: Skipped) -> Mapping[str, Any]:
-    for file in sorted(folder.glob(f"*_{date}.json")) if date else ():
-        try:
-            found = json.loads(file.read_bytes())
-        except ValueError as error:
-            skipped.say(f"{file.name} is no JSON ({error}), so task versions and settings are not known; skipped")
-            return {}
-        if isinstance(found, dict):
-            return found
-    skipped.say(f"there is no results_{date or '*'}.json in {folder}, so task versions and settings are not known")
-    return {}
-
-
-def _about(results: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """Return what a results file says of one task, under names that do not depend on its version."""
-
-    def of(section: str, default: Any = None) -> Any:  # noqa: ANN401 - whatever JSON holds
-        found = results.get(section)
-        return found.get(task, default) if isinstance(found, Mapping) else default
-
-    return {
-        "results": of("results") or {},
-        "config": of("configs") or {},
-        "version": of("versions"),
-        "shots": of("n-shot"),
-        "higher_is_better": of("higher_is_better") or {},
-        "effective": (of("n-samples") or {}).get("effective"),
-        "pfh": of("pfh") or {},
-        "run": results,
-    }
-
-
-def _settings(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return what must be equal for two logs of a task to be comparable; the prompts themselves are in the samples."""
-    if "settings" in about["pfh"]:
-        return dict(about["pfh"]["settings"])
-    run, config = about["run"], about["config"]
-    overrides = run.get("config", {}).get("gen_kwargs") if isinstance(run.get("config"), Mapping) else None
-    named = {
-        "task version": about["version"],
-        "few-shot examples": about["shots"],
-        "generation settings": config.get("generation_kwargs"),
-        "generation overrides": overrides,
-        "chat template": run.get("chat_template_sha"),
-        "system instruction": run.get("system_instruction"),
-        "few-shot as turns": run.get("fewshot_as_multiturn") if run.get("chat_template_sha") else None,
-    }
-    return {name: _short(value) for name, value in named.items()} if run else {}
-
-
-def _benchmarks(
-    task: str, about: Mapping[str, Any], samples: TaskSamples, skipped: Skipped, *, complete: bool
-) -> Iterator[Benchmark]:
-    measures = list(samples.scored) + sorted(samples.opaque - samples.scored.keys())
-    name = str(about["pfh"].get("name", task))
-    for measure in measures:
-        filter_name, metric = measure
-        rows = samples.scored.get(measure, [])
-        if measure == measures[0] and complete and about["effective"] not in (None, len(rows)):
-            skipped.say(f"{task}: the results speak of {about['effective']} documents, the samples are {len(rows)}")
-            complete = False
-        label = _label(name, measure, measures)
-        yield Benchmark(
-            name=label,
-            version=str(about["pfh"].get("version", about["version"] if about["version"] is not None else "unknown")),
-            metric=metric,
-            higher_is_better=_direction(about, metric),
-            judge=about["pfh"].get("judge", ""),
-            sensitive=about["pfh"].get("sensitive", False),
-            source=about["pfh"].get("source", f"lm-eval log, filter {filter_name}"),
-            samples=tuple(_named(row, label) for row in rows),
-            **_state(measure, rows, samples, about, complete=complete),
-        )
-
-
-def _unmeasured(results: Mapping[str, Any]) -> Iterator[tuple[str, Benchmark]]:
-    """Yield (family, benchmark) for what an export of pfh lists without samples, with the reason."""
-    for task, about in (results.get("pfh") or {}).items():
-        if about.get("status", "MEASURED") != "MEASURED":
-            metric, direction = next(iter(results["higher_is_better"][task].items()))
-            fields = {name: about[name] for name in ("name", "version", "status", "reason", "judge", "source")}
-            yield about["family"], Benchmark(metric=metric, higher_is_better=direction, **fields)
-
-
-def _direction(about: Mapping[str, Any], metric: str) -> bool | None:
-    found = about["higher_is_better"].get(metric, True if not about["run"] else None)
-    return found if isinstance(found, bool) else None
-
-
-def _state(
-    measure: Measure, rows: list[Sample], samples: TaskSamples, about: Mapping[str, Any], *, complete: bool
-) -> dict[str, Any]:
-    """Return status and reason: figures that are no mean over samples cannot be compared sample by sample."""
-    filter_name, metric = measure
-    whole = "lm-eval computes it from all documents together, so it cannot be compared sample by sample"
+def _scored(measure: Measure, samples: TaskSamples, about: About, *, complete: bool) -> Scored:
+    if measure[1] == BYPASS:
+        return Scored(reason=UNSCORED)
     if measure in samples.opaque:
-        return {"status": "NOT_RUN", "reason": whole}
-    said = about["results"].get(f"{metric},{filter_name}")
-    scores = [row.score for row in rows if row.score is not None]
-    if not complete or not isinstance(said, (int, float)) or not scores:
-        return {}
-    mean = sum(scores) / len(scores)
-    if abs(mean - said) <= _ROUNDING * max(1.0, abs(said)):
-        return {}
-    return {"status": "NOT_RUN", "reason": f"{whole} (its figure is {said:.6g}, the mean over samples {mean:.6g})"}
+        rows, values = samples.opaque[measure]
+        whole = complete and measure not in samples.scored and about.effective in (None, len(rows))
+        return pooled_documents(measure, rows, values, about, complete=whole)
+    rows = samples.scored[measure]
+    return scored_documents(measure, rows, about, complete=complete and about.effective in (None, len(rows)))
 
 
-def _label(task: str, measure: Measure, measures: list[Measure]) -> str:
-    if measure == measures[0]:
-        return task
+def _benchmark(label: str, first: str, name: str, measure: Measure, scored: Scored, about: About) -> Benchmark:
     filter_name, metric = measure
-    said = [filter_name] if len({each for each, _ in measures}) > 1 else []
+    own = about.mapping("pfh")
+    source = _text(own.get("source"), f"lm-eval log, filter {filter_name}")
+    return Benchmark(
+        name=label,
+        identity=_identity(name, measure, own),
+        version=about.version,
+        metric=clean(metric),
+        higher_is_better=about.higher_is_better(metric),
+        judge=clean(_text(own.get("judge"), "")),
+        sensitive=own.get("sensitive") is True,
+        source=clean(f"{source}; {scored.remark}" if scored.remark else source),
+        same_documents_as=_text(own.get("same_documents_as"), first),
+        status="NOT_RUN" if scored.reason else "MEASURED",
+        reason=scored.reason,
+        samples=tuple(
+            sample if sample.benchmark == label else dataclasses.replace(sample, benchmark=label)
+            for sample in scored.samples
+        ),
+    )
+
+
+def _identity(name: str, measure: Measure, own: Mapping[str, Any]) -> str:
+    """Return what is measured; an export of pfh says itself what it was, or is known by its name."""
+    if "name" in own:
+        return clean(_text(own.get("identity"), ""))
+    return clean(f"{name} [{measure[0]}, {measure[1]}]")
+
+
+def _text(value: object, otherwise: str) -> str:
+    return value if isinstance(value, str) else otherwise
+
+
+def _label(name: str, measure: Measure, measures: Sequence[Measure], *, known: bool) -> str:
+    """Return the name of a measure; without results a filter that was chosen is told, as there may be others."""
+    filter_name, metric = measure
+    if measure == measures[0] and (known or filter_name == "none"):
+        return name
+    several = len({each for each, _ in measures}) > 1 or not known
+    said = [filter_name] if several and (filter_name != "none" or known) else []
     said += [metric] if len({each for _, each in measures}) > 1 else []
-    return f"{task} [{', '.join(said)}]"
+    return clean(f"{name} [{', '.join(said)}]") if said else name
 
 
-def _named(sample: Sample, benchmark: str) -> Sample:
-    return sample if sample.benchmark == benchmark else dataclasses.replace(sample, benchmark=benchmark)
-
-
-def _short(value: Any) -> str:  # noqa: ANN401
-    if value is None:
-        return "none"
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= 80 else f"{text[:60]}... ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+def _unmeasured(run: Mapping[str, Any]) -> Iterator[tuple[str, Benchmark]]:
+    """Yield (family, benchmark) for what an export of pfh lists without samples, with the reason."""
+    listed = run.get("pfh")
+    for task, told in listed.items() if isinstance(listed, Mapping) else ():
+        if not isinstance(told, Mapping) or told.get("status") not in ("NOT_RUN", "ERROR", "INSUFFICIENT"):
+            continue
+        fields = {name: told.get(name) for name in ("name", "version", "reason", "judge", "source", "family")}
+        directions = About(task=task, run=run).mapping("higher_is_better")
+        if not all(isinstance(value, str) for value in fields.values()) or len(directions) != 1:
+            continue
+        metric, direction = next(iter(directions.items()))
+        family = fields.pop("family")
+        name, version, reason, judge, source = (clean(str(value)) for value in fields.values())
+        yield (
+            str(family),
+            Benchmark(
+                name=name,
+                version=version,
+                metric=clean(metric),
+                higher_is_better=direction if isinstance(direction, bool) else None,
+                status=told["status"],
+                reason=reason,
+                judge=judge,
+                source=source,
+            ),
+        )

@@ -108,6 +108,8 @@ def _described(task: str, family: str, benchmark: Benchmark) -> dict[str, Any]:
         "pfh": {
             "family": family,
             "name": benchmark.name,
+            "identity": benchmark.identity,
+            "same_documents_as": benchmark.same_documents_as,
             "version": benchmark.version,
             "status": benchmark.status,
             "reason": benchmark.reason,
@@ -141,6 +143,7 @@ def _row(place: int, sample: Sample, metric: str) -> dict[str, Any]:
             "status": sample.status,
             "choices": sample.choices,
             "tokens": sample.tokens,
+            "cluster": sample.cluster,
             "extra": dict(sample.extra),
         },
     }

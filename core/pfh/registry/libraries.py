@@ -1,0 +1,31 @@
+"""Versions of the libraries that code imports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, distributions, version
+
+TRAINING = ("accelerate", "datasets", "peft", "torch", "transformers", "trl")
+"""What every training rests on, whether its method imports it itself or not."""
+
+
+DECIDE_NOTHING = frozenset({"pluggy", "pydantic"})
+"""They hand over options, which are in a key themselves."""
+
+
+def library_versions(modules: Iterable[str]) -> dict[str, str]:
+    """Return the distributions that provide top-level `modules`, with their versions."""
+    return dict(_version(module) for module in sorted({*modules} - DECIDE_NOTHING))
+
+
+def _version(module: str) -> tuple[str, str]:
+    name = module.replace("_", "-")
+    try:
+        return name, version(name)
+    except PackageNotFoundError:
+        pass
+    for distribution in distributions():
+        recorded = distribution.read_text("RECORD") or ""
+        if any(line.startswith((f"{module}/__init__.py,", f"{module}.py,")) for line in recorded.splitlines()):
+            return distribution.name, distribution.version
+    return name, "not installed"
