@@ -109,9 +109,9 @@ def _format_table(rows: Sequence[Comparison]) -> Table:
             (row.benchmark, row.n, row.format_failures_before, row.format_failures_after, _part(row))
             for row in concerned
         ),
-        note="Completions in which the task's filter found no answer, or not the right one that stands there in another "
-        "form. They score 0 as in lm-eval, and are no sign that the answer was forgotten: the last column is the share of "
-        "documents by which their number changed.",
+        note="Completions in which the task's filter found no answer, or not the right one that stands there in "
+        "another form. They score 0 as in lm-eval, and are no sign that the answer was forgotten: the last column is "
+        "the share of documents by which their number changed.",
     )
 
 

@@ -65,17 +65,17 @@ def form_table(forms: Sequence[LostForm]) -> Table:
             )
             for each in forms
         ),
-        note="The score is lm-eval's, as it is. In any form: the task's own scorer, given the last box, what stands behind "
-        '"the answer is" or ####, the last number or the option\'s letter. A document that was right before lost only the '
-        "form where its answer is still right so.",
+        note="The score is lm-eval's, as it is. In any form: the task's own scorer, given the last box, what stands "
+        'behind "the answer is" or ####, the last number or the option\'s letter. A document that was right before '
+        "lost only the form where its answer is still right so.",
     )
 
 
 def form_findings(forms: Sequence[LostForm]) -> list[str]:
     """Say where answers that count as lost are still there."""
     return [
-        f"Of the {each.lost} documents that {each.benchmark} lost, {each.form_only} are still answered right in another "
-        f"form: the form was lost there, and not the answer."
+        f"Of the {each.lost} documents that {each.benchmark} lost, {each.form_only} are still answered right in "
+        "another form: the form was lost there, and not the answer."
         for each in forms
         if each.form_only
     ]

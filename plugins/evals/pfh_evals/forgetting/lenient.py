@@ -1,8 +1,8 @@
 """The answer of a completion that does not keep a task's form, found as published graders do and scored by the task.
 
-lm-eval's strict filters score "The answer is 5." as wrong where they want "#### 5". Beside its score, which stays as it is,
-stands what the task's own scorer says of the answer that is found so: a document lost by the first and not by the second
-has lost its form, and not its answer.
+lm-eval's strict filters score "The answer is 5." as wrong where they want "#### 5". Beside its score, which stays as it
+is, stands what the task's own scorer says of the answer that is found so: a document lost by the first and not by the
+second has lost its form, and not its answer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ LONGEST = 300
 """Characters of an answer."""
 
 _LABEL = re.compile(
-    r"(?:\banswers?\b|\bantwort\b|\bréponse\b|\brespuesta\b|\bsolution\b|\bresult\b)\**\s*(?:is|are|ist|est|es|:|=)?\s*:?\**\s*"
-    r"(?=\S)([^\n]+)|####\s*([^\n]+)",
+    r"(?:\banswers?\b|\bantwort\b|\bréponse\b|\brespuesta\b|\bsolution\b|\bresult\b)\**\s*(?:is|are|ist|est|es|:|=)?\s*:?"
+    r"\**\s*(?=\S)([^\n]+)|####\s*([^\n]+)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
@@ -31,8 +31,8 @@ _THOUGHT = "</think>"
 def other_readings(completion: str, target: str) -> list[str]:
     """Return the writings of the one answer that is found in `completion`; none where there is none.
 
-    The last box counts; without one what stands behind "the answer is" or ####; else, for a target that is a number, the
-    last number, and for others the first line.
+    The last box counts; without one what stands behind "the answer is" or ####; else, for a number as the target,
+    the last number, and for others the first line.
     """
     text = completion.rpartition(_THOUGHT)[2][-SEARCHED:].strip()
     wanted = target.rpartition("#### ")[2].strip()

@@ -34,7 +34,8 @@ def analyze_task(spec: AnalysisSpec) -> Analysis:
     if any("f1" in sample.extra for name in sets.values() for pair in pairs[name] for sample in pair):
         tables.append(_f1_table({holdout: pairs[name] for holdout, name in sets.items()}))
     findings = [_finding(measured[name], pairs[name]) for name in pairs]
-    return Analysis(tables=tuple(tables), findings=(*_signs_of_hacking(spec), *findings))
+    limits = [_too_long(holdout, pairs[name]) for holdout, name in sets.items()]
+    return Analysis(tables=tuple(tables), findings=(*_signs_of_hacking(spec), *findings, *filter(None, limits)))
 
 
 def _signs_of_hacking(spec: AnalysisSpec) -> tuple[str, ...]:
@@ -93,6 +94,17 @@ def _answers_row(pairs: Pairs) -> tuple[Cell, ...]:
 def _share(samples: Sequence[Sample], count: str) -> str:
     tries = sum(sample.extra["tries"] for sample in samples)
     return f"{sum(sample.extra.get(count, 0) for sample in samples) / tries:.1%}"
+
+
+def _too_long(holdout: str, pairs: Pairs) -> str:
+    """Warn of right answers that the length limit cuts off; nothing where all of them fit."""
+    cut = sum("answer_too_long" in sample.extra for sample, _ in pairs)
+    if not cut:
+        return ""
+    return (
+        f"Warning: the right answers to {cut} of the {len(pairs)} problems of {holdout} are longer than the length "
+        "limit, so that no model can be right there: raise target.max_new_tokens."
+    )
 
 
 def _f1_table(sets: dict[str, Pairs]) -> Table:
