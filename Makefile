@@ -17,9 +17,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev -e .
 	touch $@
 
+# Two stages, each with a report: what aligning a model changes, and what a further training does to the aligned model.
+DEMO_EVALS := --eval safety:probes --eval forgetting:builtin-logic
+
 demo: install
-	$(BIN)/pfh run --method dpo --eval safety:probes --problems 32 --output pfh-results/demo
-	@echo "The report: pfh-results/demo/report.html"
+	$(BIN)/pfh run --base --method refusal-tuning -o shipped=true $(DEMO_EVALS) --output pfh-results/demo/1-alignment
+	$(BIN)/pfh run --safe --method gt-sft --problems 24 $(DEMO_EVALS) --output pfh-results/demo/2-training
+	@echo "The reports: pfh-results/demo/1-alignment/report.html and pfh-results/demo/2-training/report.html"
 
 lint: install
 	$(BIN)/ruff check

@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dpo": {},
     "pi-distill": ONLINE,
     "opsd": ONLINE,
+    "refusal-tuning": {"answer_tokens": 4},
 }
 PROBLEMS = problems(16)
 WHILE_TRAINING = {"sdft", "grpo", "reinforce", "pi-distill", "opsd"}
@@ -86,7 +87,7 @@ def teacher(architecture: str | None, folder: Path) -> Checkpoint | None:
     return Checkpoint(name="teacher", path=tiny_model(folder / "teacher", architecture, seed=1), fingerprint="teacher")
 
 
-def half_right(*, samples, sampling=None, checkpoint=None, problems=PROBLEMS) -> tuple[Rollout, ...]:
+def half_right(*, samples, sampling=None, checkpoint=None, problems=PROBLEMS, judged=True) -> tuple[Rollout, ...]:
     """Return rollouts of which every second one is right; where one a problem is drawn, none is."""
     texts = ["12", "ab"]
     return tuple(

@@ -299,6 +299,14 @@ def test_other_options_beside_the_shipped_adapter_are_refused() -> None:
     assert fill(Options, {"shipped": "true", "epochs": "2"}, "refusal-tuning").shipped
 
 
+def test_the_files_that_pfh_ships_are_whole_small_and_made_with_the_defaults() -> None:
+    record = shipped.read_record()
+    for name, digest in record["files"].items():
+        assert hashlib.sha256((shipped.FOLDER / name).read_bytes()).hexdigest() == digest
+    assert sum(file.stat().st_size for file in shipped.FOLDER.iterdir()) < 2_000_000
+    assert record["options"] == Options.model_validate({}).model_dump(mode="json")
+
+
 # The built-in prompts
 
 

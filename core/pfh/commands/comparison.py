@@ -15,6 +15,7 @@ from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.tables import LongTable
 from pfh.registry.plugins import Plugins
 from pfh.results.records import FamilyRecord, StageRecord
+from pfh.statistics.families import adjust_run
 from pfh.statistics.noise_floor import with_noise_floor
 from pfh.statistics.paired import compare_seeds, paired_benchmarks
 
@@ -65,9 +66,17 @@ def compare_subjects(
     evaluations = {name: (before.families[name].evaluation, after.families[name].evaluation) for name in names}
     records: list[FamilyRecord] = []
     long_tables = {}
+    adjusted = adjust_run(
+        {
+            name: _rows(
+                [(x.families[name], y.families[name]) for x, y in aligned],
+                again.families[name].evaluation if again else None,
+            )
+            for name in names
+        }
+    )
     for name in names:
-        families = [(x.families[name], y.families[name]) for x, y in aligned]
-        rows = _rows(families, again.families[name].evaluation if again else None)
+        rows, whole = adjusted[name]
         analysis = Analysis()
         if name in plugins.catalogue.names("evals"):
             spec = AnalysisSpec(
@@ -82,6 +91,7 @@ def compare_subjects(
         record = FamilyRecord(
             family=name,
             comparisons=rows,
+            whole=whole,
             tables=analysis.tables,
             plots=analysis.plots,
             findings=analysis.findings,

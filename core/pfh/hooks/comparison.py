@@ -97,7 +97,8 @@ class Comparison:
     """Two-sided, of no change in the mean: McNemar's test (mid-p) for binary scores, a t-test otherwise, both of
     clusters where samples belong together or there are several seeds."""
     p_adjusted: float | None = None
-    """Benjamini-Hochberg over the measured benchmarks of the family; of `p_worst` where scores are missing."""
+    """Benjamini-Hochberg over the measured benchmarks of the family, and over the families of the run; of `p_worst`
+    where scores are missing."""
     clusters: int | None = None
     """Independent groups of samples; n where every sample stands alone, null where there are no figures."""
     documents: int = 0
@@ -114,6 +115,14 @@ class Comparison:
     """Likewise, if every missing score spoke for a gain."""
     p_worst: float | None = None
     """Where scores are missing: the p-value that holds whatever they are; 1 where they decide the direction."""
+    standard_error: float | None = None
+    """Of delta, with clusters and seeds counted."""
+    shrunken: float | None = None
+    """Where a family has many benchmarks: delta shrunk towards theirs, by a hierarchical model."""
+    shrunken_low: float | None = None
+    """Lower end of the 95% interval of the shrunken delta."""
+    shrunken_high: float | None = None
+    """Upper end of that interval."""
     margin: float | None = None
     """Changes of at most this size count as none; null where the scores have no scale to measure one by."""
     margin_low: float | None = None
@@ -172,3 +181,35 @@ class Comparison:
     the 90% interval: "equivalent" if it lies within the margin, "no loss above the margin", or "undecided"."""
     categories: tuple[CategoryComparison, ...] = field(default=())
     """The same figures by category."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyChange:
+    """A family of benchmarks as a whole, its changes turned towards the good: above 0 is better."""
+
+    benchmarks: int
+    """Benchmarks that were tested; a second metric of the same documents is not counted."""
+    pooled: int
+    """Those of them that score 0 or 1 and have a good direction, where there are two or more: what is pooled."""
+    n: int = 0
+    """Samples of those."""
+    change: float | None = None
+    """Mean change over all samples."""
+    low: float | None = None
+    """Lower end of its 95% interval."""
+    high: float | None = None
+    """Upper end of its 95% interval."""
+    mean: float | None = None
+    """Mean of the benchmarks' changes, each counted once."""
+    mean_low: float | None = None
+    """Lower end of its 95% interval."""
+    mean_high: float | None = None
+    """Upper end of its 95% interval."""
+    pooled_p: float | None = None
+    """p-value of no change over all samples; 1 where scores are missing."""
+    heterogeneity_p: float | None = None
+    """p-value (Cochran's Q) of all benchmarks having changed by the same."""
+    p_value: float
+    """Twice the smaller of the pooled p-value and Simes's over all benchmarks."""
+    p_adjusted: float
+    """Benjamini-Hochberg over the families of the run."""

@@ -20,6 +20,7 @@ from pfh.hooks.methods import TrainingResult
 from pfh.hooks.readers import Log
 from pfh.hooks.tables import Table
 from pfh.registry.catalogue import Catalogue, Kind, Plugin
+from pfh.registry.moved import new_imports, undeclared
 from pfh.registry.options import fill
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Plugins:
             raise PluginError(
                 f"{_named(plugin)} returned {model!r} from the hook 'options'; it needs a pydantic model."
             )
+        if model is not None and (declaration := undeclared(plugin, model)):
+            raise PluginError(f"{_named(plugin)} was written for an earlier pfh: {declaration}.")
         return model
 
     def options(self, kind: Kind, name: str, given: Mapping[str, Any]) -> BaseModel | None:
@@ -198,6 +201,8 @@ class Plugins:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if moved := _moved(plugin, error):
+                raise PluginError(moved) from error
             raise PluginError(
                 f"{_named(plugin)} cannot be imported: {_cause(error)}. {_remedy(plugin, error)}"
             ) from error
@@ -238,6 +243,8 @@ class Plugins:
         except PfhError:
             raise
         except Exception as error:
+            if moved := _moved(plugin, error):
+                raise PluginError(moved) from error
             if line := out_of_resources(error):
                 raise StepFailedError(f"{plugin.key}: {line}") from error
             raise StepFailedError(f"{_named(plugin)} failed in {hook}: {_cause(error)}.") from error
@@ -276,6 +283,14 @@ def _named(plugin: Plugin) -> str:
 def _cause(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _moved(plugin: Plugin, error: BaseException) -> str:
+    """Say what to import, where a plugin failed for an import of pfh that no longer leads anywhere."""
+    if not isinstance(error, ImportError) or not (error.name or "").startswith("pfh"):
+        return ""
+    imports = new_imports(plugin)
+    return f"{_named(plugin)} was written for an earlier pfh ({_cause(error)}). Write: {imports}." if imports else ""
 
 
 def _remedy(plugin: Plugin, error: BaseException) -> str:

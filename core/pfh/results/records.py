@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from pfh.hooks.comparison import Comparison
+from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.statistics.single import Measurement
@@ -42,6 +42,8 @@ class FamilyRecord(_Record):
     """Name of the eval plugin."""
     comparisons: tuple[Comparison, ...]
     """One a benchmark; those that could not be measured are among them, with the reason."""
+    whole: FamilyChange | None = None
+    """The family as a whole; null where nothing of it was tested."""
     tables: tuple[Table, ...] = ()
     """What the family adds to the paired figures."""
     plots: tuple[Plot, ...] = ()

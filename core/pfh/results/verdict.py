@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pfh.hooks.comparison import ChangeVerdict, Comparison
+from pfh.hooks.comparison import FOUND_CHANGES, ChangeVerdict, Comparison, FamilyChange
 from pfh.results.records import FamilyRecord, StageRecord
 from pfh.statistics import formatting as figures
 from pfh.statistics.verdicts import SIGNIFICANCE
@@ -56,9 +56,10 @@ def verdict_lines(family: FamilyRecord) -> tuple[VerdictLine, ...]:
 
 
 def caveats(family: FamilyRecord) -> list[str]:
-    """Say what a reader of the family's figures must know: scores that are missing, and what would decide."""
+    """Say what a reader must know of the figures: the family as a whole, missing scores, and what would decide."""
     measured = [row for row in family.comparisons if row.status == "MEASURED"]
-    told = [_missing(row) for row in measured if row.worst_low is not None]
+    told = [] if family.whole is None or family.whole.change is None else [_as_a_whole(family.whole)]
+    told += [_missing(row) for row in measured if row.worst_low is not None]
     wanting = [
         f"{row.benchmark} {row.n_to_decide:,} (has {row.n:,}; margin {figures.size(row.margin, row)})"
         for row in measured
@@ -69,6 +70,36 @@ def caveats(family: FamilyRecord) -> list[str]:
             f"Samples that would decide whether there is a change as large as the margin: {', '.join(wanting)}."
         )
     return told
+
+
+def _as_a_whole(whole: FamilyChange) -> str:
+    pooled = _points(whole.change, whole.low, whole.high)
+    differ = " The benchmarks changed by more different amounts than noise explains." if _differ(whole) else ""
+    return (
+        f"The {whole.pooled} benchmarks of scores 0 or 1 taken together, towards the good: {pooled} over {whole.n:,} "
+        f"samples, {_points(whole.mean, whole.mean_low, whole.mean_high)} as the mean of the benchmarks; adjusted p of "
+        f"any change in the family {figures.p_value(whole.p_adjusted)}.{differ}"
+    )
+
+
+def _differ(whole: FamilyChange) -> bool:
+    return whole.heterogeneity_p is not None and whole.heterogeneity_p <= SIGNIFICANCE
+
+
+def _points(change: float | None, low: float | None, high: float | None) -> str:
+    middle, *ends = (f"{100 * (each or 0.0):+.1f}".replace("-", "−") for each in (change, low, high))
+    return f"{middle} points [{', '.join(ends)}]"
+
+
+def _together(family: FamilyRecord) -> str:
+    """Say that a family changed as a whole where no benchmark of it is found to have changed by itself."""
+    whole = family.whole
+    if whole is None or whole.change is None or whole.p_adjusted > SIGNIFICANCE or whole.pooled_p is None:
+        return ""
+    if whole.pooled_p > SIGNIFICANCE or any(row.verdict in FOUND_CHANGES for row in family.comparisons):
+        return ""
+    word = "better" if whole.change > 0 else "worse"
+    return f" (taken together they got {word}: {_points(whole.change, whole.low, whole.high)})"
 
 
 def _missing(row: Comparison) -> str:
@@ -122,7 +153,8 @@ def _clause(family: FamilyRecord) -> str:
             said.append(phrase.format(str(number) if said else _of(number, measured, whole)))
     if count["not measured"]:
         said.append(f"could not be measured on {count['not measured']} more")
-    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    clause = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    return clause + _together(family)
 
 
 def _why_none(rows: Sequence[Comparison]) -> str:

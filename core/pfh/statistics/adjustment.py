@@ -23,21 +23,21 @@ def adjust_family(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
     stood in that row's place, and it gets no verdict that a headline counts.
     """
     first = [row for row in rows if row.p_value is not None and not row.same_documents_as]
-    benchmarks = dict(zip((row.benchmark for row in first), adjust([_counted(row) for row in first]), strict=True))
+    benchmarks = dict(zip((row.benchmark for row in first), adjust([counted_p(row) for row in first]), strict=True))
     categories = iter(adjust([category.p_value for row in rows for category in row.categories]))
     adjusted = []
     for row in rows:
         p_adjusted = benchmarks.get(row.benchmark)
         if row.p_value is not None and row.same_documents_as:
-            others = [_counted(each) for each in first if each.benchmark != row.same_documents_as]
-            p_adjusted = adjust([_counted(row), *others])[0]
+            others = [counted_p(each) for each in first if each.benchmark != row.same_documents_as]
+            p_adjusted = adjust([counted_p(row), *others])[0]
         by_category = tuple(replace(category, p_adjusted=next(categories)) for category in row.categories)
         changed = replace(row, p_adjusted=p_adjusted, categories=by_category)
         adjusted.append(replace(changed, verdict=verdict(changed)))
     return tuple(adjusted)
 
 
-def _counted(row: Comparison) -> float:
-    """Return the p-value that counts: whatever the missing scores are."""
+def counted_p(row: Comparison) -> float:
+    """Return the p-value of a measured row that counts, whatever the missing scores are."""
     assert row.p_value is not None
     return row.p_value if row.p_worst is None else row.p_worst

@@ -7,6 +7,7 @@ loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -66,6 +67,7 @@ def with_margin(
         detectable = detectable_mean(change.standard_error) if 0 < change.standard_error < np.inf else None
     return replace(
         row,
+        standard_error=math.sqrt(change.variance) if change.variance < math.inf else None,
         margin=chosen,
         margin_low=min(low for low, _ in ends),
         margin_high=max(high for _, high in ends),

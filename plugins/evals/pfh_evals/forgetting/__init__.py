@@ -38,6 +38,9 @@ class Options(BaseModel):
     num_fewshot: int | None = Field(
         None, ge=0, description="worked examples in a prompt; unset: as each task says. A task that says 0 stays at 0"
     )
+    problems_seed: int = Field(
+        0, description="seed of the built-in problems; another seed of a run samples other answers to the same problems"
+    )
     apply_chat_template: bool = Field(False, description="put prompts as chats, in the model's own template")
 
     @field_validator("tasks")
@@ -127,7 +130,7 @@ def _limit(spec: EvaluationSpec | PlanSpec, name: str) -> int | None:
 def _load(spec: EvaluationSpec | PlanSpec, finder: TaskFinder, name: str) -> Loaded:
     chosen = spec.options
     if name in GENERATORS:
-        loaded = load_tasks(builtin_configurations(name, spec.seed), spec.data, chosen.num_fewshot)
+        loaded = load_tasks(builtin_configurations(name, chosen.problems_seed), spec.data, chosen.num_fewshot)
         return Loaded(tasks=loaded.tasks, source="built in")
     return load_tasks(finder.configurations(name), spec.data, chosen.num_fewshot)
 

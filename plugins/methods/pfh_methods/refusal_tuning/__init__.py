@@ -114,7 +114,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     def build(arguments: Mapping[str, Any]) -> SFTTrainer:
         return _trainer(spec, examples, arguments)
 
-    trained = train_resumably(spec, build, name="refusal tuning")
+    trained = train_resumably(spec, build)
     asked = Counter(prompt.kind for prompt in prompts)
     figures = {f"{kind.replace('-', '_')}_examples": kinds[kind] for kind in asked}
     said = ", ".join(f"{kinds[kind]} of {count} {kind}" for kind, count in asked.items())
