@@ -117,7 +117,7 @@ class Reply:
 
 
 class Domain(Protocol):
-    """The ground that every method trains on: the same problems, judged by the same verifier."""
+    """What every method of a run trains on: the same problems, judged by the same verifier."""
 
     @property
     def name(self) -> str:

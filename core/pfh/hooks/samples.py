@@ -6,12 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 SampleStatus = Literal["ok", "format_failure", "truncated", "refused", "error"]
-
-
-SAMPLE_STATUSES: tuple[SampleStatus, ...] = get_args(SampleStatus)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

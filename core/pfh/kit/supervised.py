@@ -31,6 +31,10 @@ class SupervisedOptions(ValidatedOptions):
     packing: bool = Field(False, description="fill sequences of max_length tokens with several examples each")
 
 
+NAMED = 5
+"""Problems that a note names."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """A problem and the completion to imitate."""
@@ -93,7 +97,7 @@ def _no_ground_truth(spec: StageSpec) -> UserError:
     return UserError(
         f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems comes "
         "with a solution or an answer that the domain's own verifier accepts as a completion. Choose another domain, "
-        "or a method that learns from rollouts, such as dpo or grpo."
+        "or a method that learns from rollouts."
     )
 
 
@@ -106,11 +110,15 @@ def verified_reference(domain: Domain, problem: Problem) -> str | None:
 
 
 def left_out(spec: TrainingSpec, examples: Sequence[Example]) -> tuple[str, ...]:
-    """Say how many of the run's problems `ground_truth` left out, if any."""
-    if len(examples) == len(spec.problems):
+    """Say how many of the run's problems `ground_truth` left out, if any, and name the first of them."""
+    kept = {example.problem.id for example in examples}
+    refused = [problem.id for problem in spec.problems if problem.id not in kept]
+    if not refused:
         return ()
+    named = ", ".join(refused[:NAMED]) + (", ..." if len(refused) > NAMED else "")
     return (
-        f"{len(examples)} of {len(spec.problems)} problems have a verified ground truth; the others were left out.",
+        f"{len(examples)} of {len(spec.problems)} problems have a ground truth that the verifier accepts; the others "
+        f"were left out: {named}.",
     )
 
 

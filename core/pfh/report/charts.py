@@ -46,7 +46,7 @@ class Forest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transitions:
+class TransitionCounts:
     """What became of a binary benchmark's samples: counts by score before and after."""
 
     row: Comparison
@@ -77,7 +77,7 @@ def forests(comparisons: Sequence[Comparison]) -> tuple[Forest, ...]:
     return tuple(_forest(unit, rows) for unit, rows in groups.items())
 
 
-def transitions(row: Comparison) -> Transitions | None:
+def transitions(row: Comparison) -> TransitionCounts | None:
     """Count the four transitions of a measured binary benchmark; None for any other."""
     if row.n10 is None or row.n01 is None or row.before is None:
         return None
@@ -91,7 +91,7 @@ def transitions(row: Comparison) -> Transitions | None:
         ("0→1", row.n01, up),
         ("0→0", row.n - kept - row.n10 - row.n01, "same"),
     )
-    return Transitions(row=row, counts=counts)
+    return TransitionCounts(row=row, counts=counts)
 
 
 def curves(rows: Sequence[Mapping[str, float | None]]) -> tuple[Curve, ...]:

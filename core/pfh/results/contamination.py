@@ -20,7 +20,7 @@ LISTED = 100
 """So many overlapping documents a family are named in the results."""
 
 
-Pairs = Sequence[tuple[Benchmark, Benchmark]]
+BenchmarkPairs = Sequence[tuple[Benchmark, Benchmark]]
 """The benchmarks of one family before and after."""
 
 
@@ -30,7 +30,7 @@ Overlaps = Mapping[str, Mapping[str, Overlap]]
 
 def check_stages(
     stages: Sequence[StageRecord],
-    pairs: Mapping[tuple[int, str], Pairs],
+    pairs: Mapping[tuple[int, str], BenchmarkPairs],
     problems: Sequence[Problem],
     progress: Progress,
 ) -> tuple[tuple[StageRecord, ...], tuple[str, ...]]:
@@ -93,7 +93,7 @@ def _notes(found: Mapping[str, Overlaps], total: int) -> tuple[str, ...]:
     )
 
 
-def _with_tables(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> FamilyRecord:
+def _with_tables(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) -> FamilyRecord:
     if not any(before.samples for before, _ in pairs):
         return record
     tables = [_summary(record, pairs, overlaps)]
@@ -102,7 +102,7 @@ def _with_tables(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> Fami
     return record.model_copy(update={"tables": (*record.tables, *tables)})
 
 
-def _summary(record: FamilyRecord, pairs: Pairs, overlaps: Overlaps) -> Table:
+def _summary(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) -> Table:
     rows = {row.benchmark: row for row in record.comparisons}
     clean = _clean_comparisons(record.family, pairs, overlaps) if any(overlaps.values()) else {}
     return Table(
@@ -148,7 +148,7 @@ def _change(row: Comparison | None) -> str:
     )
 
 
-def _clean_comparisons(family: str, pairs: Pairs, overlaps: Overlaps) -> dict[str, Comparison]:
+def _clean_comparisons(family: str, pairs: BenchmarkPairs, overlaps: Overlaps) -> dict[str, Comparison]:
     """Compare the family once more, without the overlapping documents."""
     before, after = (
         Evaluation(family=family, benchmarks=tuple(_without(pair[side], overlaps) for pair in pairs)) for side in (0, 1)

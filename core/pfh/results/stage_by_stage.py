@@ -14,7 +14,7 @@ from pfh.results.verdict import stage_name
 from pfh.statistics import formatting as figures
 from pfh.statistics.paired import compare_evaluations
 
-Pairs = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
+PairsByStage = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
 """(Stage, family) to the family's benchmarks at the start and after that stage."""
 
 
@@ -31,7 +31,7 @@ NOTE = (
 )
 
 
-def add_stage_by_stage(stages: Sequence[StageRecord], pairs: Pairs) -> tuple[StageRecord, ...]:
+def add_stage_by_stage(stages: Sequence[StageRecord], pairs: PairsByStage) -> tuple[StageRecord, ...]:
     """Return `stages`, the last one's families with a table that follows every benchmark through all stages.
 
     Args:
@@ -45,7 +45,7 @@ def add_stage_by_stage(stages: Sequence[StageRecord], pairs: Pairs) -> tuple[Sta
     return (*stages[:-1], stages[-1].model_copy(update={"families": families}))
 
 
-def _with_table(record: FamilyRecord, names: Sequence[str], pairs: Pairs) -> FamilyRecord:
+def _with_table(record: FamilyRecord, names: Sequence[str], pairs: PairsByStage) -> FamilyRecord:
     family = record.family
     start = Evaluation(family=family, benchmarks=tuple(before for before, _ in pairs.get((0, family), ())))
     measured = [start]

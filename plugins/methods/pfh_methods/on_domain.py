@@ -32,7 +32,7 @@ _BLIND_TO_STOPS = tuple(
 KL_EVERY = 10
 """Batches of rollouts between two measurements of the divergence from the start, where the loss needs none."""
 
-Measure = Callable[[Problem, str], float]
+CompletionFigure = Callable[[Problem, str], float]
 """A figure of one completion, whose mean goes into the curves."""
 
 
@@ -78,7 +78,9 @@ class OnlineSetup:
         )
 
 
-def reward_function(setup: OnlineSetup, measures: Mapping[str, Measure] | None = None) -> Callable[..., list[float]]:
+def reward_function(
+    setup: OnlineSetup, measures: Mapping[str, CompletionFigure] | None = None
+) -> Callable[..., list[float]]:
     """Return the reward as TRL calls it: the domain's verdict on each completion.
 
     Into the curves go the shares of completions without an answer, of those cut off at the length limit and of repeated

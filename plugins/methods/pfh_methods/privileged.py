@@ -171,7 +171,7 @@ def divergence(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class RoleLogits:
     """What one side makes of a batch of completions."""
 
     logits: torch.Tensor
@@ -184,8 +184,8 @@ class Side:
 class Reading:
     """A batch of completions as both sides read it."""
 
-    teacher: Side
-    student: Side
+    teacher: RoleLogits
+    student: RoleLogits
     sampled_logps: torch.Tensor
     """Log-probabilities of the tokens for the side that wrote them, when it wrote them."""
     advantages: torch.Tensor
@@ -231,7 +231,7 @@ def privileged_trainer(
             device = self.accelerator.device
             return {"other_prompt_ids": padded.to(device), "other_prompt_mask": mask.to(device)}
 
-        def read(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], role: Role) -> Side:
+        def read(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], role: Role) -> RoleLogits:
             """Return what a side makes of the completions; gradients flow where it is trained."""
             import torch
 
@@ -244,7 +244,7 @@ def privileged_trainer(
                     use_cache=False,
                 ).logits
                 logits = logits[:, :-1].float() / self.temperature
-            return Side(logits=logits, logps=selective_log_softmax(logits, ids))
+            return RoleLogits(logits=logits, logps=selective_log_softmax(logits, ids))
 
         def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
             import torch

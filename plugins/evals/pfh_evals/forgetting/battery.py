@@ -137,7 +137,6 @@ BATTERY = (
     Entry(name="builtin-language", category="reasoning", capability=REASONING, quick=0),
 )
 BY_NAME = {entry.name: entry for entry in BATTERY}
-FOLDERS = tuple(dict.fromkeys(entry.folder for entry in BATTERY if entry.folder))
 
 
 def preset_names(preset: Preset) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class FilterAndMetric:
     """Which of a task's figures is the score: as in lm-eval's tables, the first that is a number a document."""
 
     filter: str
@@ -92,10 +92,10 @@ def quiet_lm_eval() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _measure(rows: Sequence[Row]) -> Measure:
+def _measure(rows: Sequence[Row]) -> FilterAndMetric:
     for metric in rows[0]["metrics"]:
         if all(_number(row.get(metric)) is not None for row in rows):
-            return Measure(filter=rows[0]["filter"], metric=metric)
+            return FilterAndMetric(filter=rows[0]["filter"], metric=metric)
     raise CannotRunError(f"none of its metrics ({', '.join(rows[0]['metrics'])}) is a number for each document")
 
 
@@ -104,7 +104,7 @@ def _samples(
     task_name: str,
     task: Any,  # noqa: ANN401 - lm-eval's own
     rows: Sequence[Row],
-    measure: Measure,
+    measure: FilterAndMetric,
     lm: Any,  # noqa: ANN401 - an EngineLM, whose module imports lm-eval
     *,
     alone: bool,

@@ -91,7 +91,7 @@ def _formats(spec: AnalysisSpec) -> Analysis:
     return Analysis(tables=(table,), plots=(plots.formats(shares),))
 
 
-def _calibration(pairs: calibration.Pairs) -> Analysis:
+def _calibration(pairs: calibration.QuestionPairs) -> Analysis:
     if len(pairs) < 2:
         return Analysis()
     rows = [("all", *row) for row in _calibration_rows(pairs)]
@@ -113,7 +113,7 @@ def _calibration(pairs: calibration.Pairs) -> Analysis:
     return Analysis(tables=(table,), plots=(diagram,))
 
 
-def _calibration_rows(pairs: calibration.Pairs) -> list[tuple[Cell, ...]]:
+def _calibration_rows(pairs: calibration.QuestionPairs) -> list[tuple[Cell, ...]]:
     (sure_before, right_before), (sure_after, right_after) = _columns(pairs)
     brier = [np.array([pair[side].brier for pair in pairs]) for side in (0, 1)]
     every = np.ones(len(pairs), dtype=bool)
@@ -126,11 +126,11 @@ def _calibration_rows(pairs: calibration.Pairs) -> list[tuple[Cell, ...]]:
     ]
 
 
-def _columns(pairs: calibration.Pairs) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+def _columns(pairs: calibration.QuestionPairs) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
     return [calibration.columns([pair[side] for pair in pairs]) for side in (0, 1)]
 
 
-def _error_row(pairs: calibration.Pairs) -> tuple[Cell, ...]:
+def _error_row(pairs: calibration.QuestionPairs) -> tuple[Cell, ...]:
     sides = _columns(pairs)
     errors = [calibration.expected_error(*side) for side in sides]
     told = change(errors[1] - errors[0], *_error_interval(sides))

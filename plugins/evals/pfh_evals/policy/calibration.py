@@ -51,7 +51,7 @@ class Answered:
     """Of the family forgetting; empty for the family's own questions."""
 
 
-Pairs = list[tuple[Answered, Answered]]
+QuestionPairs = list[tuple[Answered, Answered]]
 """The same questions before and after."""
 
 
@@ -143,18 +143,18 @@ def _places(confidence: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
 
 
-def own(pairs: Sequence[tuple[Sample, Sample]]) -> Pairs:
+def own(pairs: Sequence[tuple[Sample, Sample]]) -> QuestionPairs:
     """Return the family's own questions, from samples of one of its benchmarks."""
     return [(_own(before), _own(after)) for before, after in pairs]
 
 
-def of_forgetting(before: Evaluation, after: Evaluation) -> Pairs:
+def of_forgetting(before: Evaluation, after: Evaluation) -> QuestionPairs:
     """Return the multiple-choice questions of the family forgetting that one option is right for.
 
     Its samples hold the options and their log-likelihoods; questions with several right options are left out.
     """
     later = {row.name: row for row in after.benchmarks}
-    found: Pairs = []
+    found: QuestionPairs = []
     for row in before.benchmarks:
         other = later.get(row.name)
         if other is not None and row.version == other.version:

@@ -27,7 +27,7 @@ LARGEST = ("writer", "prompt", "place", "written_before", "written", *(f"{name}_
 LARGEST += (*(f"{name}_probability" for name in WRITERS), "kl_both")
 
 
-def long_tables(spec: AnalysisSpec, questions: calibration.Pairs) -> tuple[LongTable, ...]:
+def long_tables(spec: AnalysisSpec, questions: calibration.QuestionPairs) -> tuple[LongTable, ...]:
     """Return a table for each kind of value that was measured both times; the divergence as it is."""
     of_divergence = divergence_samples(spec) if is_reference(spec) else ()
     tables = (
@@ -68,7 +68,7 @@ def _by_value(spec: AnalysisSpec) -> Rows:
                     yield (side, measure.name, sample.category, sample.extra["prompt_id"], number, value)
 
 
-def _by_question(questions: calibration.Pairs) -> Rows:
+def _by_question(questions: calibration.QuestionPairs) -> Rows:
     for pair in questions:
         for side, each in zip(SIDES, pair, strict=True):
             told = (each.benchmark or "built in", each.category, each.question)

@@ -13,10 +13,10 @@ from pfh_evals.policy import calibration
 from pfh_evals.policy.completions import stored_completions
 from pfh_evals.policy.measures import ACCURACY, BRIER, DIVERGENCE
 
-Pairs = list[tuple[Sample, Sample]]
+SamplePairs = list[tuple[Sample, Sample]]
 
 
-def pairs_of(spec: AnalysisSpec, name: str) -> Pairs:
+def pairs_of(spec: AnalysisSpec, name: str) -> SamplePairs:
     """Return the samples of a benchmark that was measured both times in the same way."""
     found: list[Benchmark | None] = [
         next((row for row in side.benchmarks if row.name == name), None) for side in (spec.before, spec.after)
@@ -37,7 +37,7 @@ def completions_of(spec: AnalysisSpec) -> list[tuple[str, list[str], list[str]]]
     ]
 
 
-def questions_of(spec: AnalysisSpec) -> calibration.Pairs:
+def questions_of(spec: AnalysisSpec) -> calibration.QuestionPairs:
     """Return the questions that calibration is read off: those of the family forgetting, else the family's own."""
     if "forgetting" in spec.others and (found := calibration.of_forgetting(*spec.others["forgetting"])):
         return found

@@ -13,7 +13,7 @@ from pfh.hooks.tables import Cell, Table
 from pfh.statistics import formatting as figures
 from pfh.statistics.paired import CONFIDENCE, paired_samples
 
-Pairs = Sequence[tuple[Sample, Sample]]
+SamplePairs = Sequence[tuple[Sample, Sample]]
 REWARD_ROSE = 0.05
 """Difference of the mean rewards in the last and the first quarter of a training from which it counts as a rise."""
 
@@ -63,7 +63,7 @@ def _held_out_sets(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
     return sets
 
 
-def _answers_table(sets: dict[str, Pairs]) -> Table:
+def _answers_table(sets: dict[str, SamplePairs]) -> Table:
     return Table(
         title="Completions without an answer",
         columns=(
@@ -83,7 +83,7 @@ def _answers_table(sets: dict[str, Pairs]) -> Table:
     )
 
 
-def _answers_row(pairs: Pairs) -> tuple[Cell, ...]:
+def _answers_row(pairs: SamplePairs) -> tuple[Cell, ...]:
     before, after = [x for x, _ in pairs], [y for _, y in pairs]
     shares = [
         _share(side, count) for count in ("without_answer", "out_of_form", "truncated") for side in (before, after)
@@ -96,6 +96,7 @@ def _share(samples: Sequence[Sample], count: str) -> str:
     return f"{sum(sample.extra.get(count, 0) for sample in samples) / tries:.1%}"
 
 
+<<<<<<< HEAD
 def _too_long(holdout: str, pairs: Pairs) -> str:
     """Warn of right answers that the length limit cuts off; nothing where all of them fit."""
     cut = sum("answer_too_long" in sample.extra for sample, _ in pairs)
@@ -108,6 +109,9 @@ def _too_long(holdout: str, pairs: Pairs) -> str:
 
 
 def _f1_table(sets: dict[str, Pairs]) -> Table:
+=======
+def _f1_table(sets: dict[str, SamplePairs]) -> Table:
+>>>>>>> verifiers
     return Table(
         title="Token F1",
         columns=("held-out set", "before", "after"),
@@ -121,7 +125,7 @@ def _f1(samples: Sequence[Sample]) -> Cell:
     return round(sum(values) / len(values), 3) if values else None
 
 
-def _finding(row: Comparison, pairs: Pairs) -> str:
+def _finding(row: Comparison, pairs: SamplePairs) -> str:
     where = f"On the {row.n} problems of {row.benchmark} the {row.metric}"
     if row.delta == 0 and not row.n10:
         return f"{where} stayed at {row.before:.2f}."

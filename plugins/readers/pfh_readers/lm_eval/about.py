@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pfh_readers.lm_eval.samples import Measure
+from pfh_readers.lm_eval.samples import FilterAndMetric
 from pfh_readers.scores import finite
 
 HIGHER_IS_BETTER = {
@@ -41,7 +41,7 @@ class About:
         return found if isinstance(found, Mapping) else {}
 
     @property
-    def measures(self) -> tuple[Measure, ...]:
+    def measures(self) -> tuple[FilterAndMetric, ...]:
         """Every (filter, metric) that has a figure, in the order of the results."""
         keys = [key for key in self.mapping("results") if key.count(",") == 1 and not key.startswith("alias")]
         pairs = [tuple(key.split(",")) for key in keys]
@@ -71,7 +71,7 @@ class About:
         found = self.mapping("n-samples").get("effective")
         return found if isinstance(found, int) else None
 
-    def figure(self, measure: Measure) -> object:
+    def figure(self, measure: FilterAndMetric) -> object:
         """Return what lm-eval says of a measure; None where it says nothing."""
         filter_name, metric = measure
         return self.mapping("results").get(f"{metric},{filter_name}")

@@ -10,7 +10,7 @@ from typing import Any
 from pfh.hooks.samples import Sample
 
 from pfh_readers.lm_eval.about import About
-from pfh_readers.lm_eval.samples import Measure
+from pfh_readers.lm_eval.samples import FilterAndMetric
 from pfh_readers.scores import finite, shares_of_ratio
 
 ROUNDING = 1e-6
@@ -31,7 +31,7 @@ class Scored:
     """How the scores came about where they are no metric of a document."""
 
 
-def scored_documents(measure: Measure, samples: list[Sample], about: About, *, complete: bool) -> Scored:
+def scored_documents(measure: FilterAndMetric, samples: list[Sample], about: About, *, complete: bool) -> Scored:
     """Return the samples of a measure of which every document has a number."""
     said = finite(about.figure(measure))
     scores = [sample.score for sample in samples if sample.score is not None]
@@ -47,7 +47,7 @@ def scored_documents(measure: Measure, samples: list[Sample], about: About, *, c
 
 
 def pooled_documents(
-    measure: Measure, samples: list[Sample], values: Sequence[Any], about: About, *, complete: bool
+    measure: FilterAndMetric, samples: list[Sample], values: Sequence[Any], about: About, *, complete: bool
 ) -> Scored:
     """Return the samples of a measure of which every document has a list, such as (log-likelihood, words)."""
     said = finite(about.figure(measure))

@@ -21,7 +21,7 @@ from pfh_readers.lm_eval.about import About
 from pfh_readers.lm_eval.figures import Scored, pooled_documents, scored_documents
 from pfh_readers.lm_eval.files import ModelFiles, TaskFile, find_files
 from pfh_readers.lm_eval.groups import group_benchmarks
-from pfh_readers.lm_eval.samples import Measure, TaskForm, TaskSamples, read_samples
+from pfh_readers.lm_eval.samples import FilterAndMetric, TaskForm, TaskSamples, read_samples
 from pfh_readers.names import clean
 
 FAMILY = "lm-eval"
@@ -114,7 +114,7 @@ def _task_benchmarks(task: TaskFile, about: About, cluster: str, skipped: Skippe
         first = first or label
 
 
-def _scored(measure: Measure, samples: TaskSamples, about: About, *, complete: bool) -> Scored:
+def _scored(measure: FilterAndMetric, samples: TaskSamples, about: About, *, complete: bool) -> Scored:
     if measure[1] == BYPASS:
         return Scored(reason=UNSCORED)
     if measure in samples.opaque:
@@ -125,7 +125,7 @@ def _scored(measure: Measure, samples: TaskSamples, about: About, *, complete: b
     return scored_documents(measure, rows, about, complete=complete and about.effective in (None, len(rows)))
 
 
-def _benchmark(label: str, first: str, name: str, measure: Measure, scored: Scored, about: About) -> Benchmark:
+def _benchmark(label: str, first: str, name: str, measure: FilterAndMetric, scored: Scored, about: About) -> Benchmark:
     filter_name, metric = measure
     own = about.mapping("pfh")
     source = _text(own.get("source"), f"lm-eval log, filter {filter_name}")
@@ -148,7 +148,7 @@ def _benchmark(label: str, first: str, name: str, measure: Measure, scored: Scor
     )
 
 
-def _identity(name: str, measure: Measure, own: Mapping[str, Any]) -> str:
+def _identity(name: str, measure: FilterAndMetric, own: Mapping[str, Any]) -> str:
     """Return what is measured; an export of pfh says itself what it was, or is known by its name."""
     if "name" in own:
         return clean(_text(own.get("identity"), ""))
@@ -159,7 +159,7 @@ def _text(value: object, otherwise: str) -> str:
     return value if isinstance(value, str) else otherwise
 
 
-def _label(name: str, measure: Measure, measures: Sequence[Measure], *, known: bool) -> str:
+def _label(name: str, measure: FilterAndMetric, measures: Sequence[FilterAndMetric], *, known: bool) -> str:
     """Return the name of a measure; without results a filter that was chosen is told, as there may be others."""
     filter_name, metric = measure
     if measure == measures[0] and (known or filter_name == "none"):

@@ -18,7 +18,7 @@ from pfh_readers.scores import finite, is_number
 INVALID = "[invalid]"
 """What lm-eval's filters return where they find nothing."""
 
-Measure = tuple[str, str]
+FilterAndMetric = tuple[str, str]
 """(Filter, metric)."""
 
 FIXED = frozenset(
@@ -31,8 +31,8 @@ FIXED = frozenset(
 class TaskSamples:
     """What the samples of a task hold."""
 
-    scored: dict[Measure, list[Sample]] = field(default_factory=dict)
-    opaque: dict[Measure, tuple[list[Sample], list[Any]]] = field(default_factory=dict)
+    scored: dict[FilterAndMetric, list[Sample]] = field(default_factory=dict)
+    opaque: dict[FilterAndMetric, tuple[list[Sample], list[Any]]] = field(default_factory=dict)
     """Those whose value a document is no number: the samples, and the values such as (log-likelihood, words)."""
 
 
@@ -41,7 +41,7 @@ class TaskForm:
     """What the results say of a task that its lines may leave out."""
 
     output_type: str | None = None
-    measures: tuple[Measure, ...] = ()
+    measures: tuple[FilterAndMetric, ...] = ()
     """In their order."""
     cluster: str = ""
     """Field of a document that documents have in common which belong together."""
@@ -66,7 +66,7 @@ def read_samples(
     """
     found = TaskSamples()
     lines: dict[tuple[str, str], int] = {}
-    places: dict[Measure, list[tuple[str, str]]] = {}
+    places: dict[FilterAndMetric, list[tuple[str, str]]] = {}
     seen: dict[str, int] = {}
     for number, row in rows:
         document = _document(row)
@@ -118,7 +118,7 @@ def _values(row: Mapping[str, Any], form: TaskForm) -> dict[str, Any]:
     return {name: value for name, value in rest.items() if name in known} or rest
 
 
-def _tell_apart(found: TaskSamples, places: Mapping[Measure, list[tuple[str, str]]]) -> None:
+def _tell_apart(found: TaskSamples, places: Mapping[FilterAndMetric, list[tuple[str, str]]]) -> None:
     """Give equal documents ids of their own, in the order of doc_id: the order of lines depends on the processes."""
     for measure, where in places.items():
         if len({document for _, document in where}) == len(where):
