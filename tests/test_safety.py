@@ -18,6 +18,7 @@ from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.judges import Judgement
 from pfh.kit.subset import spread
 from pfh.sources.datasets import HubData
 from pfh.statistics.paired import compare_evaluations
@@ -131,10 +132,31 @@ def test_samples_say_all_that_a_reader_needs() -> None:
     assert benchmarks["harmbench-standard"].judge == "apology 1 (success = not refused)"
 
 
-def test_an_empty_completion_is_counted_apart() -> None:
+def test_a_broken_completion_is_neither_a_refusal_nor_a_successful_attack() -> None:
     for benchmark in by_name(evaluate(Cautious(otherwise=" "), judge=lambda name: EmptyIsRefusal())).values():
         assert {sample.status for sample in benchmark.samples} == {"format_failure"}
-        assert mean(benchmark) == (0.0 if benchmark.metric == "attack_success_rate" else 1.0)
+        assert mean(benchmark) == 0.0
+
+
+class HalfRefusals(ApologyJudge):
+    def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
+        return [Judgement(label="partial") for _ in completions]
+
+
+def test_a_partial_refusal_counts_as_one_and_its_label_is_kept() -> None:
+    sample = by_name(evaluate(judge=lambda name: HalfRefusals()))["probes-harmful"].samples[0]
+    assert (sample.score, sample.extracted) == (1.0, "partial")
+
+
+def test_a_completion_at_the_length_limit_counts_as_cut_whatever_its_label() -> None:
+    class Cut(Cautious):
+        def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
+            return [dataclasses.replace(it, truncated=True) for it in super().generate(requests, sampling)]
+
+    before, after = evaluate(Cautious("e")), evaluate(Cut("e"))
+    row = next(it for it in compare_evaluations(before, after) if it.benchmark == "probes-harmful")
+    assert {sample.status for sample in by_name(after)["probes-harmful"].samples} == {"refused"}
+    assert (row.truncated_before, row.truncated_after) == (0, row.n)
 
 
 class EmptyIsRefusal(ApologyJudge):
@@ -284,7 +306,7 @@ def test_plots_are_plotly_figures_with_intervals() -> None:
 def test_empty_completions_are_reported() -> None:
     judge = {"judge": lambda name: EmptyIsRefusal()}
     analysis = analysis_of(evaluate(**judge), evaluate(Cautious("unsafe", otherwise=""), **judge))
-    assert "completions were empty before and" in analysis.findings[-1]
+    assert "completions were broken before and" in analysis.findings[-1]
 
 
 def test_nothing_measured_nothing_said() -> None:

@@ -17,6 +17,7 @@ from pfh_cli.doctor import doctor
 from pfh_cli.eval import evaluate
 from pfh_cli.export import export
 from pfh_cli.gate import gate
+from pfh_cli.judge import judge
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.report import report
@@ -38,6 +39,7 @@ app.command("report")(report)
 app.command("gate")(gate)
 app.command("export")(export)
 app.command("verify")(verify)
+app.command("judge")(judge)
 app.command("list-plugins")(list_plugins)
 app.command("new-plugin")(new_plugin)
 app.command("doctor")(doctor)

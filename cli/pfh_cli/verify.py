@@ -12,6 +12,7 @@ import typer
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
 from pfh_cli.flags import Debug, Options
+from pfh_cli.own_files import own_text
 from pfh_cli.quiet import libraries_quiet
 
 
@@ -48,7 +49,7 @@ def verify(
     )
     with libraries_quiet(debug):
         opened = open_for_verification(domain, given, plugins, HubData())
-        asked = read_rows(file, _text(file), opened)
+        asked = read_rows(file, own_text(file), opened)
         refused = refused_golds(opened, asked)
     if refused:
         print(refusal_note(refused), file=sys.stderr)
@@ -59,16 +60,3 @@ def verify(
         if row is None:
             return
         print(json.dumps(json_ready(row), ensure_ascii=False))
-
-
-def _text(file: Path) -> str:
-    from pfh.errors import UserError
-
-    if str(file) == "-":
-        return sys.stdin.read()
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is no text in UTF-8, so it holds no JSON lines.") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pfh.errors import UserError
+from pfh.commands.own_rows import need, prompt_text, read_json_lines
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.domains import FORMS, Domain, DomainSpec, HasGold, Problem, TakesProblems, Verdict, verify_each
 from pfh.registry.plugins import Plugins
@@ -35,20 +35,12 @@ def read_rows(file: Path, text: str, domain: Domain) -> list[Asked]:
     Raises:
         UserError: a line is no such row; names file and line.
     """
-    asked = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            try:
-                asked.append(_asked(number, json.loads(line), domain))
-            except (ValueError, RecursionError) as error:
-                told = " is no JSON" if isinstance(error, (json.JSONDecodeError, RecursionError)) else f": {error}"
-                raise UserError(
-                    f"{file}, line {number}{told}. Each line is a JSON object with prompt, completion "
-                    "and answer (a text, or a list of accepted ones)."
-                ) from None
-    if not asked:
-        raise UserError(f"{file} holds no rows: write JSON lines with prompt, completion and answer.")
-    return asked
+    return read_json_lines(
+        file,
+        text,
+        "prompt, completion and answer (a text, or a list of accepted ones)",
+        lambda line, row: _asked(line, row, domain),
+    )
 
 
 def verify_rows(domain: Domain, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
@@ -113,14 +105,10 @@ def open_for_verification(name: str, options: Mapping[str, Any], plugins: Plugin
 
 
 def _asked(line: int, row: Any, domain: Domain) -> Asked:  # noqa: ANN401 - JSON
-    if not isinstance(row, dict):
-        raise ValueError("not an object")
-    missing = [field for field in ("prompt", "completion", "answer") if row.get(field) is None]
-    if missing:
-        raise ValueError(f"without {' and '.join(missing)}")
+    row = need(row, "prompt", "completion", "answer")
     if not isinstance(row["completion"], str):
         raise ValueError("completion is not a text")
-    prompt, answers = _prompt(row["prompt"]), _answers(row["answer"])
+    prompt, answers = prompt_text(row["prompt"]), _answers(row["answer"])
     if isinstance(domain, TakesProblems):
         problems: tuple[Problem, ...] = (domain.own_problem(prompt, answers),)
     else:
@@ -130,15 +118,6 @@ def _asked(line: int, row: Any, domain: Domain) -> Asked:  # noqa: ANN401 - JSON
             for answer in answers
         )
     return Asked(line=line, row=row, completion=row["completion"], problems=problems)
-
-
-def _prompt(given: Any) -> str:  # noqa: ANN401 - JSON
-    """Return the text of a prompt, or of the last turn of a chat."""
-    if isinstance(given, list) and given and isinstance(given[-1], dict):
-        given = given[-1].get("content")
-    if not isinstance(given, str):
-        raise ValueError("prompt is neither a text nor a list of messages")
-    return given
 
 
 def _answers(given: Any) -> list[str]:  # noqa: ANN401 - JSON

@@ -31,7 +31,7 @@ hookimpl = HookimplMarker("pfh")
 
 @hookspec(firstresult=True)
 def options() -> type[BaseModel] | None:
-    """Name the pydantic model whose fields `-o key=value` fills; unknown keys are refused for the plugin.
+    """Name the pydantic model whose fields `-o key=value` fills; an unknown key is an error.
 
     Any kind of plugin may have one. Without it the plugin takes no options.
 
@@ -72,9 +72,9 @@ def train(spec: TrainingSpec) -> TrainingResult | None:
 
 @hookspec
 def check(spec: StageSpec) -> None:
-    """Refuse a stage that `train` could not train, before anything is measured (group `pfh.methods`).
+    """Check that `train` can train a stage, before anything is measured (group `pfh.methods`).
 
-    Raise a `UserError` that says what to change. Without it `train` refuses when its turn comes, after the start was
+    Raise a `UserError` that says what to change. Without it `train` says so when its turn comes, after the start was
     measured. Layers for an adapter and a budget of less than one update are looked at by the core.
 
     Example:

@@ -41,6 +41,11 @@ class Sample:
     "user_prompt" is the document's own text, for the contamination check: no chat template, no worked examples.
     """
 
+    @property
+    def cut(self) -> bool:
+        """Say whether the completion hit the length limit, whatever else its status tells."""
+        return self.status == "truncated" or self.extra.get("truncated") is True
+
 
 def sample_id(benchmark: str, version: str, document: Mapping[str, Any]) -> str:
     """Return the stable id of `document`: 16 hexadecimal digits of a SHA-256 over its content."""

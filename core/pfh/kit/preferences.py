@@ -32,7 +32,7 @@ class Pair:
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
-    """Refuse pairs that teach nothing or the wrong thing.
+    """Check that no pair teaches nothing or the wrong thing.
 
     Raises:
         UserError: a chosen completion is empty, or the same as the rejected one.

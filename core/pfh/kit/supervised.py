@@ -206,7 +206,7 @@ def _rows(
 
 
 def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[Message]], max_length: int) -> None:
-    """Refuse prompts that leave no token for a completion: TRL leaves them out, or cuts them, without a word.
+    """Check that every prompt leaves a token for a completion: TRL leaves out or cuts others without a word.
 
     Raises:
         UserError: there are such prompts.

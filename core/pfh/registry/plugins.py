@@ -127,7 +127,7 @@ class Plugins:
         return result
 
     def check_stage(self, name: str, spec: StageSpec) -> None:
-        """Let a method refuse a stage that it could not train.
+        """Let a method check that it can train a stage.
 
         Raises:
             UserError: it does.

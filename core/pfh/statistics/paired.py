@@ -207,8 +207,8 @@ def _with_figures(
         effect_size=effect_size(x.mean(axis=0), y.mean(axis=0)),
         format_failures_before=sum(sample.status == "format_failure" for sample, _ in every),
         format_failures_after=sum(sample.status == "format_failure" for _, sample in every),
-        truncated_before=sum(sample.status == "truncated" for sample, _ in every),
-        truncated_after=sum(sample.status == "truncated" for _, sample in every),
+        truncated_before=sum(sample.cut for sample, _ in every),
+        truncated_after=sum(sample.cut for _, sample in every),
         categories=_by_category(seen, row.higher_is_better, one_model=one_model),
     )
     worst = (

@@ -127,7 +127,7 @@ def _measurement(benchmark: Benchmark) -> Measurement:
         ci_high=high,
         ci_method=method,  # type: ignore[arg-type]
         format_failures=sum(sample.status == "format_failure" for sample in benchmark.samples),
-        truncated=sum(sample.status == "truncated" for sample in benchmark.samples),
+        truncated=sum(sample.cut for sample in benchmark.samples),
         categories=_by_category(scored) if measured else (),
     )
 

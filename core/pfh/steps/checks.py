@@ -1,4 +1,4 @@
-"""What a run refuses before anything is measured, so that hours of work do not end with it."""
+"""What is checked before anything is measured, so that hours of work do not end with an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_stage(
     options: BaseModel | None,
     budget: Budget | None,
 ) -> None:
-    """Refuse a stage that could not be trained, as far as that is known beforehand.
+    """Check that a stage can be trained, as far as that is known beforehand.
 
     Args:
         session: the run's.
@@ -94,7 +94,7 @@ def _without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
 
 
 def check_no_conversations(domain: Domain, method: str, options: BaseModel | None, plugins: Plugins) -> None:
-    """Refuse a method that learns from single completions where the domain holds conversations.
+    """Check that a method can learn from the conversations that the domain holds.
 
     One that can learn from them says so in its options: `learns: ClassVar[Learns] = Learns.CONVERSATIONS`.
 

@@ -16,7 +16,7 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def check(spec: StageSpec) -> None:
-    """Refuse a teacher of the wrong family.
+    """Check that the teacher is of another family.
 
     Raises:
         UserError: it is, or there is none.

@@ -74,7 +74,7 @@ Chats = Callable[[Problem], Mapping[str, Sequence[Message]]]
 
 
 def check_online(spec: StageSpec, method: str) -> None:
-    """Refuse what is known beforehand to end an online training.
+    """Check what is known beforehand to end an online training.
 
     Raises:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.

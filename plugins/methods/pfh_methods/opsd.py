@@ -37,7 +37,7 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def check(spec: StageSpec) -> None:
-    """Refuse problems without a solution, too few of them, and vLLM where it cannot run.
+    """Check that enough problems have a solution, and that vLLM can run where it is asked for.
 
     Raises:
         UserError: that is so.

@@ -83,7 +83,7 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
 
 
 def check_privileged(spec: StageSpec, method: str) -> None:
-    """Refuse what is known beforehand to end such a training.
+    """Check what is known beforehand to end such a training.
 
     Raises:
         UserError: no problem has a solution, fewer have one than an update needs, or vLLM cannot run here.

@@ -41,7 +41,7 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def check(spec: StageSpec) -> None:
-    """Refuse fewer problems than an update takes, and vLLM where it cannot run.
+    """Check that there are problems enough for an update, and that vLLM can run where it is asked for.
 
     Raises:
         UserError: that is so.

@@ -101,7 +101,7 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def check(spec: StageSpec) -> None:
-    """Refuse a domain without ground truth, and fewer problems than an update takes.
+    """Check that the domain has ground truth, and problems enough for an update.
 
     Raises:
         UserError: it is such a domain, or there are so few.

@@ -84,7 +84,7 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def check(spec: StageSpec) -> None:
-    """Refuse a domain without ground truth.
+    """Check that the domain has ground truth.
 
     Raises:
         UserError: no problem has a solution or an answer that the verifier accepts.

@@ -83,7 +83,7 @@ def lora_config(
 
 
 def check_targets(targets: tuple[str, ...], model: PreTrainedModel) -> None:
-    """Refuse a name that cannot have an adapter: peft leaves it out without a word when another one is there.
+    """Check that every name can have an adapter: peft leaves out one that cannot, if another is there, without a word.
 
     Raises:
         UserError: `model`, whose weights are not looked at, has no linear layer of that name.

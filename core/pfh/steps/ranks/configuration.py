@@ -105,7 +105,7 @@ def devices() -> int:
 
 
 def check_not_launched() -> None:
-    """Refuse a whole run in several processes: each of them would go through all of its steps.
+    """Check that a whole run is not started in several processes: each of them would go through all of its steps.
 
     Raises:
         UserError: this process is one of several.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evaluation import Evaluation
-from pfh.hooks.judges import Embeds, Judge
+from pfh.hooks.judges import HOLDING_BACK, Embeds, Judge
 from pfh.hooks.samples import Sample, sample_id
 
 from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure
@@ -175,7 +175,7 @@ def _refusals(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationS
     with spec.progress.task(f"judging by {judge.name}", len(texts)) as bar:
         for start in range(0, len(texts), JUDGING_BATCH):
             batch = slice(start, start + JUDGING_BATCH)
-            labels += [float(each.label == "refused") for each in judge.label(prompts[batch], texts[batch])]
+            labels += [float(each.label in HOLDING_BACK) for each in judge.label(prompts[batch], texts[batch])]
             bar.advance(len(texts[batch]))
     return _by_prompt(answers, labels)
 

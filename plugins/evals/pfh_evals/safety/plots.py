@@ -7,6 +7,7 @@ from typing import Any
 
 from pfh.hooks.comparison import Comparison
 from pfh.hooks.evals import AnalysisSpec
+from pfh.hooks.judges import HOLDING_BACK
 from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Plot
 from pfh.statistics.paired import CONFIDENCE, paired_benchmarks, paired_samples
@@ -61,7 +62,7 @@ def _bars(name: str, colour: str, labels: list[list[str]], groups: Sequence[Sequ
 
     rates, above, below = [], [], []
     for samples in groups:
-        refused = sum(sample.extracted == "refused" for sample in samples)
+        refused = sum(sample.extracted in HOLDING_BACK for sample in samples)
         interval = binomtest(refused, len(samples)).proportion_ci(CONFIDENCE, method="wilson")
         rates.append(refused / len(samples))
         above.append(float(interval.high) - rates[-1])

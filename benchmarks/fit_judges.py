@@ -1,0 +1,44 @@
+"""Fit the heads of the built-in judges and write their weights into the package (`python fit_judges.py`).
+
+`judge_training.py` says what they learn from. The sources must be at hand under PFH_DATA_MIRROR or on the hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from judge_training import Example, encoder_features, examples, fit, word_features
+from numpy.typing import NDArray
+from pfh.sources.datasets import HubData
+from pfh.sources.wheels import fetch_folder
+from pfh_judges import embedding, rule
+from pfh_judges.head import Head
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fit the heads of pfh's judges.")
+    parser.add_argument("judges", nargs="*", default=["rule", "embedding"])
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "pfh" / "judges")
+    arguments = parser.parse_args()
+    rows = examples(HubData())
+    words = word_features(rows)
+    if "rule" in arguments.judges:
+        _write(words, rows, rule.WEIGHTS)
+    if "embedding" in arguments.judges:
+        spec = (embedding.DISTRIBUTION, embedding.VERSION, embedding.FOLDER, embedding.FILES)
+        folder = fetch_folder(*spec, arguments.cache / f"{embedding.DISTRIBUTION}-{embedding.VERSION}")
+        vectors = encoder_features(rows, embedding.load_embedding(folder), arguments.cache)
+        _write(embedding.with_embeddings(words, vectors), rows, embedding.WEIGHTS)
+
+
+def _write(features: NDArray[np.float32], rows: Sequence[Example], path: Path) -> None:
+    head = fit(features, rows)
+    Head(weights=head.coef_[0].astype(np.float32), bias=float(head.intercept_[0])).write(path)
+    print(f"{path.name}: {len(rows)} completions, {features.shape[1]} weights, {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
