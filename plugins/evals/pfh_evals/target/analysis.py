@@ -96,8 +96,7 @@ def _share(samples: Sequence[Sample], count: str) -> str:
     return f"{sum(sample.extra.get(count, 0) for sample in samples) / tries:.1%}"
 
 
-<<<<<<< HEAD
-def _too_long(holdout: str, pairs: Pairs) -> str:
+def _too_long(holdout: str, pairs: SamplePairs) -> str:
     """Warn of right answers that the length limit cuts off; nothing where all of them fit."""
     cut = sum("answer_too_long" in sample.extra for sample, _ in pairs)
     if not cut:
@@ -108,10 +107,7 @@ def _too_long(holdout: str, pairs: Pairs) -> str:
     )
 
 
-def _f1_table(sets: dict[str, Pairs]) -> Table:
-=======
 def _f1_table(sets: dict[str, SamplePairs]) -> Table:
->>>>>>> verifiers
     return Table(
         title="Token F1",
         columns=("held-out set", "before", "after"),
