@@ -28,6 +28,7 @@ from pfh_cli.flags import (
     StoreFolder,
     Tasks,
 )
+from pfh_cli.optional_name import AllowMismatch, allowed
 from pfh_cli.output import show_outcome
 from pfh_cli.plans import print_plan
 from pfh_cli.progress import open_progress
@@ -51,9 +52,7 @@ def compare(
     noise_floor: Annotated[
         bool, typer.Option("--noise-floor", help="Measure BEFORE twice, and mark changes not above its own.")
     ] = False,
-    allow_mismatch: Annotated[
-        bool, typer.Option("--allow-mismatch", help="Compare what was measured differently, on common documents.")
-    ] = False,
+    allow_mismatch: AllowMismatch = None,
     limit: Limit = None,
     backend: Backend = "hf",
     dtype: Precision = "auto",
@@ -92,7 +91,9 @@ def compare(
         revision=revision,
         allow_pickle=allow_pickle,
     )
-    spec = compare_spec(asked, plugins, models, seeds=seeds, noise_floor=noise_floor, allow_mismatch=allow_mismatch)
+    spec = compare_spec(
+        asked, plugins, models, seeds=seeds, noise_floor=noise_floor, allow_mismatch=allowed(allow_mismatch)
+    )
     if dry_run:
         print_plan(spec, plugins, store, as_json=as_json, debug=debug)
         return

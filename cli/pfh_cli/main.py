@@ -20,6 +20,7 @@ from pfh_cli.gate import gate
 from pfh_cli.judge import judge
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
+from pfh_cli.optional_name import CompareCommand
 from pfh_cli.report import report
 from pfh_cli.run import run
 from pfh_cli.startup import coerce_only_what_is_given
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("eval")(evaluate)
-app.command("compare")(compare)
+app.command("compare", cls=CompareCommand)(compare)
 app.command("report")(report)
 app.command("gate")(gate)
 app.command("export")(export)

@@ -109,7 +109,7 @@ def read_log(
     for name in readers or plugins.catalogue.names("readers"):
         chosen = options[name] if options and name in options else plugins.options("readers", name, {})
         try:
-            log = plugins.read_log(name, LogSpec(path=path, files=files, options=chosen))
+            log = plugins.read_log(name, LogSpec(path=path, files=files, options=chosen, named=len(readers) == 1))
         except StepFailedError as error:
             if not isinstance(error.__cause__, OSError):
                 raise

@@ -187,7 +187,7 @@ def compare(
     seed: int = 0,
     seeds: str | Sequence[int] | None = None,
     noise_floor: bool = False,
-    allow_mismatch: bool = False,
+    allow_mismatch: bool | Sequence[str] = False,
     limit: int | None = None,
     backend: str = "hf",
     dtype: str = "auto",
@@ -205,7 +205,8 @@ def compare(
         domain: for families that put a domain's problems to the model.
         seeds: measure every model under each of these seeds.
         noise_floor: measure the first model twice, and mark changes that are not above its own.
-        allow_mismatch: compare what was measured differently, on common documents.
+        allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
+            that are allowed.
         option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
             store, progress: as in `run`.
 

@@ -83,7 +83,7 @@ def compare_spec(
     *,
     seeds: str | Sequence[int] | None,
     noise_floor: bool,
-    allow_mismatch: bool,
+    allow_mismatch: bool | Sequence[str],
 ) -> CompareSpec:
     """Return what to compare.
 
@@ -97,7 +97,7 @@ def compare_spec(
         models=tuple(str(model) for model in models),
         seeds=_numbers(seeds) if isinstance(seeds, str) else tuple(seeds or ()),
         noise_floor=noise_floor,
-        allow_mismatch=allow_mismatch,
+        allow_mismatch=allow_mismatch if isinstance(allow_mismatch, bool) else tuple(allow_mismatch),
     )
 
 

@@ -24,6 +24,8 @@ class LogSpec:
     until one of them changes."""
     options: BaseModel | None = None
     """The reader's own options."""
+    named: bool = False
+    """The user says that it is of this reader's form, as in "READER:PATH": then say what it lacks for that."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,7 @@ def _open_json(file: Path) -> InspectFile | None:
         if not stream.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
             return None
     found = read_json(file)
-    if not (isinstance(found, Mapping) and isinstance(found.get("eval"), Mapping)):
+    if not (isinstance(found, Mapping) and isinstance(found.get("eval"), Mapping) and "task" in found["eval"]):
         return None
     samples = found.get("samples")
     rows = samples if isinstance(samples, list) else []
