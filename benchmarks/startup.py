@@ -19,6 +19,7 @@ import time
 PFH = [sys.executable, "-c", "import sys; from pfh_cli.main import main; sys.exit(main())"]
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
+    "import pfh": [sys.executable, "-c", "import pfh"],
     "pfh list-plugins": [*PFH, "list-plugins"],
     "pfh --help": [*PFH, "--help"],
 }

@@ -50,6 +50,8 @@ FAST: dict[str, Any] = {
     "warmup": 0.0,
     "batch_size": 32,
     "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+    "epsilon_high": 0.2,
     "lora_rank": 8,
     "max_length": 256,
     "save_steps": 100,

@@ -130,3 +130,39 @@ def test_a_training_of_one_update_teaches_whatever_its_warm_up(tiny_llama_path, 
 )
 def test_samples_are_those_of_the_updates_also_in_an_epoch_that_was_not_ended(epochs, samples):
     assert samples_of(epochs, examples=10, per_update=4) == samples
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_schedule_runs_its_course_within_a_budget_that_ends_the_training_early(schedule, tiny_llama_path, tmp_path):
+    whole, _ = trained_within(tiny_llama_path, tmp_path / "whole", "1e9 tokens", epochs=3)
+    per_update = whole.phase.tokens / whole.phase.updates
+    part, _ = trained_within(
+        tiny_llama_path, tmp_path / "part", f"{5.5 * per_update:.0f} tokens", epochs=300, schedule=schedule, warmup=0.2
+    )
+    rates = [row["learning_rate"] for row in part.curves]
+    assert part.phase.updates == 6
+    assert max(rates) == pytest.approx(1e-2, rel=0.2)
+    assert rates[-1] < 0.2 * max(rates)
+    assert rates[0] < max(rates)  # the warm-up is a share of the budget too
+
+
+def test_operations_are_a_budget_of_all_passes(tiny_llama_path, tmp_path):
+    assert Budget.parse("5e15flops") == Budget(amount=5e15, unit="flops")
+    whole, account = trained_within(tiny_llama_path, tmp_path / "whole", "1e18 flops", epochs=3)
+    assert account.budget.amount - account.left == pytest.approx(whole.phase.flops)
+    half, _ = trained_within(tiny_llama_path, tmp_path / "half", f"{whole.phase.flops / 2:.0f} flops", epochs=3)
+    assert (whole.phase.updates, half.phase.updates) == (6, 3)
+    drawn = Phase(name="rollouts", seconds=1.0, flops=2e9)
+    assert spent([drawn, whole.phase], "flops") == 2e9 + whole.phase.flops
+
+
+def test_the_operations_of_a_training_are_those_of_its_passes(tiny_llama_path, tmp_path):
+    """2 operations a weight and token forward, 2 back for the activations, 2 for each trained weight."""
+    trained, _ = trained_within(tiny_llama_path, tmp_path / "out", "1e9 tokens", epochs=1, gradient_checkpointing=False)
+    model = trained.trainer.model
+    adapter = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    whole = sum(one.numel() for one in model.parameters()) - adapter
+    read = model.get_input_embeddings().weight
+    met = whole - (0 if read is model.get_output_embeddings().weight else read.numel())
+    assert trained.phase.passed == trained.phase.tokens
+    assert trained.phase.flops == pytest.approx(trained.phase.tokens * (4 * met + 2 * adapter))

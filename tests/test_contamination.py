@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pfh.hooks.domains import Problem
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Quantity
 from pfh.progress import Silent
 from pfh.results.contamination import check_stages
 from pfh.results.overlap import GRAM, find_overlaps, index_prompts, normalised
@@ -197,18 +198,16 @@ def test_the_report_gets_figures_with_and_without_what_overlaps(quiz) -> None:
     summary, listing = checked[0].families[0].tables
 
     assert summary.title == "Contamination"
-    assert summary.rows[0][:5] == ("seen", 20, 2, 2, "20.0%")
-    assert summary.rows[0][5].startswith("0.0% → 20.0% (+20.0 pp")
-    assert summary.rows[0][6] == "0.0% → 0.0% (0.0 pp, undecided, n = 16)"
-    assert summary.rows[1] == (
-        "fresh",
-        20,
-        0,
-        0,
-        "0.0%",
-        "0.0% → 0.0% (0.0 pp, undecided, n = 20)",
-        "the same",
-    )
+    seen, fresh = (dict(zip(summary.columns, row, strict=True)) for row in summary.rows)
+    assert summary.rows[0][:5] == ("seen", 20, 2, 2, Quantity(value=0.2, unit="share"))
+    figures = [Quantity(value=value, unit="share") for value in (0.0, 0.2)]
+    assert [seen["before, all"], seen["after, all"]] == figures
+    assert (seen["change, all"].value, seen["change, all"].unit) == (pytest.approx(0.2), "points")
+    assert seen["change, all"].low < 0.2 < seen["change, all"].high
+    assert [seen[f"{name}, without them"] for name in ("after", "n", "verdict")] == [figures[0], 16, "undecided"]
+    assert summary.rows[1][:4] == ("fresh", 20, 0, 0)
+    for name in ("before", "after", "change", "n", "verdict"):
+        assert fresh[f"{name}, all"] == fresh[f"{name}, without them"]
     assert listing.rows[0] == ("seen", "seen-0", "exact", "problem-0")
     assert [row[2] for row in listing.rows] == ["exact", "exact", "13-gram", "13-gram"]
     assert notes[0].startswith(
@@ -246,9 +245,8 @@ def test_every_stage_gets_its_own_figures(quiz) -> None:
         [record, second], {(0, "quiz"): pairs, (1, "quiz"): unchanged}, problems(*learned), Silent()
     )
 
-    shown = [each.families[0].tables[0].rows[0][5] for each in checked]
-    assert shown[0].startswith("0.0% → 20.0%")
-    assert shown[1].startswith("0.0% → 0.0%")
+    shown = [each.families[0].tables[0].rows[0][5:7] for each in checked]
+    assert [[cell.value for cell in cells] for cells in shown] == [[0, 0.2], [0, 0]]
 
 
 def test_too_few_documents_may_be_left(quiz) -> None:
@@ -256,7 +254,7 @@ def test_too_few_documents_may_be_left(quiz) -> None:
     texts = [sample.extra["user_prompt"] for sample in pairs[0][0].samples]
     checked, _ = check_stages([record], {(0, "quiz"): pairs}, problems(*texts), Silent())
 
-    assert checked[0].families[0].tables[0].rows[0][6] == "0 of 0 samples were scored both times"
+    assert checked[0].families[0].tables[0].rows[0][-1] == "0 of 0 samples were scored both times"
 
 
 def test_a_family_without_samples_gets_no_table(quiz) -> None:

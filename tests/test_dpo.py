@@ -22,7 +22,18 @@ from pfh.kit.training import COMPLETE, load_for_training, trainer_arguments
 from pfh.registry.options import fill
 from pfh_methods import dpo
 
-SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2, "batch_size": 4, "samples": 2, "max_length": 64}
+SMALL = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "learning_rate": 1e-2,
+    "batch_size": 4,
+    "samples": 2,
+    "max_length": 64,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+    "schedule": "linear",
+    "warmup": 0.1,
+}
 
 
 def problem(number: int) -> Problem:

@@ -27,6 +27,7 @@ SMALL = {
     "warmup": 0.0,
     "lora_rank": 4,
     "max_length": 256,
+    "gradient_checkpointing": False,
 }
 ONLINE = {"generations": 4}
 OPTIONS: dict[str, dict[str, Any]] = {

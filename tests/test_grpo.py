@@ -271,8 +271,8 @@ def test_too_few_problems_and_too_long_prompts_are_named(tiny_llama_path, tmp_pa
 
 
 def test_options_are_checked():
-    assert fill(grpo.Options, {"generations": "4"}, "methods:grpo").prompts_per_update == 8
-    with pytest.raises(UserError, match=r"= 32 completions, which must be a multiple of generations \(5\)"):
+    assert fill(grpo.Options, {"generations": "4"}, "methods:grpo").prompts_per_update == 32
+    with pytest.raises(UserError, match=r"= 128 completions, which must be a multiple of generations \(5\)"):
         fill(grpo.Options, {"generations": "5"}, "methods:grpo")
     with pytest.raises(UserError, match="beta above 0 needs baseline=leave-one-out"):
         fill(reinforce.Options, {"baseline": "batch", "beta": "0.1"}, "methods:reinforce")

@@ -26,6 +26,7 @@ from pfh_domains.math.readings import readings
 from pfh_domains.math.settings import Options
 from pfh_domains.workers import Workers
 
+SMALL = {"dataset": "Math12K", "answer_format": "line", "shots": 4}
 HUB_ID = "axon-rl/MATH-12k/default/train"
 
 
@@ -47,7 +48,7 @@ def sums(count: int) -> list[Row]:
 
 
 def domain(rows: list[Row] | None = None, **options: object) -> math.Math:
-    return math.Math(Options(**options), FakeData({HUB_ID: sums(60) if rows is None else rows}))
+    return math.Math(Options(**SMALL | options), FakeData({HUB_ID: sums(60) if rows is None else rows}))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,9 @@ def test_any_set_of_gems_registry_is_known_and_a_wrong_name_gets_the_nearest():
 
 def test_gsm8k_is_taken_from_its_own_repository_where_gems_copy_is_missing():
     rows = [{"question": f"{n} and {n}?", "answer": f"Add: {n}+{n}=<<{n}+{n}=0>>0\n#### {2 * n:,}"} for n in range(600)]
-    opened = math.Math(Options(dataset="GSM8K", answer_format="boxed"), FakeData({"openai/gsm8k/main/train": rows}))
+    opened = math.Math(
+        Options(dataset="GSM8K", answer_format="boxed", shots=4), FakeData({"openai/gsm8k/main/train": rows})
+    )
     found = {p.answer: p for p in opened.problems("train", 400, seed=0)}
     assert "1,000" in found or "998" in found
     one = next(iter(found.values()))
@@ -117,7 +120,7 @@ def test_gsm8k_is_taken_from_its_own_repository_where_gems_copy_is_missing():
 
 def test_missing_data_says_where_was_looked():
     with pytest.raises(DataUnavailableError, match="MATH-12k"):
-        math.Math(Options(), FakeData({})).problems("train", 1, seed=0)
+        math.Math(Options(**SMALL), FakeData({})).problems("train", 1, seed=0)
 
 
 @pytest.mark.parametrize("answer_format", ["line", "boxed"])
@@ -134,7 +137,7 @@ def test_a_held_out_set_keeps_every_reference():
         {"problem": "Angle?", "answer": ["0.01\n", "1 \\times 10^{-2}\n"]},
         {"problem": "?", "answer": [" 2\n", "2"]},
     ]
-    opened = math.Math(Options(), FakeData({"axon-rl/math-eval/default/minerva": rows}))
+    opened = math.Math(Options(**SMALL), FakeData({"axon-rl/math-eval/default/minerva": rows}))
     first, second = opened.holdout("minerva")
     assert (first.answer, second.answer) == ('["0.01", "1 \\\\times 10^{-2}"]', "2")
     assert [opened.verify(first, text).reward for text in ("0.01", "1e-2", "0.02")] == [1, 1, 0]

@@ -237,7 +237,7 @@ def test_small_parts_against_numpy():
     new, old = (np.log(rng.uniform(0.1, 1, (8, 5))) for _ in range(2))
     earned = rng.integers(0, 2, 8).astype(float)
     tensors = [torch.tensor(array) for array in (new, old, earned)]
-    assert clipped(*tensors, 0.2).numpy() == pytest.approx(surrogate(new, old, earned[:, None]), abs=1e-6)
+    assert clipped(*tensors, 0.2, 0.2).numpy() == pytest.approx(surrogate(new, old, earned[:, None]), abs=1e-6)
     p, q = rng.normal(size=(2, 3, 4, 7))
     expected = (softmax(p, -1) * (log_softmax(p, -1) - log_softmax(q, -1))).sum(-1)
     assert divergence(torch.tensor(p), torch.tensor(q)).numpy() == pytest.approx(expected, abs=1e-9)

@@ -36,6 +36,9 @@ class FakeData:
         return Dataset(rows=tuple(self.rows[name]), fingerprint=f"{len(self.rows[name])}", origin="test")
 
 
+LINE = {"answer_format": "line", "shots": 4}
+
+
 def rows(count: int) -> list[Row]:
     return [
         {"problem": f"who lives at number {n}", "answer": [f"Person {n}", f"The person {n} "]} for n in range(count)
@@ -43,7 +46,7 @@ def rows(count: int) -> list[Row]:
 
 
 def domain(**options: object) -> qa.Qa:
-    return qa.Qa(Options(**options), FakeData({"axon-rl/HotpotQA/default/train": rows(60)}))
+    return qa.Qa(Options(**LINE | options), FakeData({"axon-rl/HotpotQA/default/train": rows(60)}))
 
 
 OPENED = domain()
@@ -78,7 +81,7 @@ def test_every_alias_is_right_and_the_solution_is_a_completion():
 def test_the_sets_own_repositories_stand_in_for_gems_copies():
     stand_in = "google-research-datasets/nq_open/efficientqa/dev"
     questions = {stand_in: [{"question": f"q {n}", "answer": ["x"]} for n in range(40)]}
-    nq = qa.Qa(Options(dataset="NaturalQuestions"), FakeData(questions))
+    nq = qa.Qa(Options(dataset="NaturalQuestions", **LINE), FakeData(questions))
     hotpot = {"hotpotqa/hotpot_qa/distractor/train": [{"question": f"q {n}?", "answer": "x"} for n in range(40)]}
     assert len(nq.problems("train", 20, seed=0)) == 20
     assert len(qa.Qa(Options(dataset="qa:HotpotQA"), FakeData(hotpot)).problems("train", 20, seed=0)) == 20
@@ -96,19 +99,19 @@ def test_an_unknown_dataset_names_the_nearest_and_grids_need_the_tagged_form():
     with pytest.raises(UserError, match="Did you mean 'HotpotQA'"):
         fill(Options, {"dataset": "HotPotQA"}, "domain qa")
     with pytest.raises(UserError, match="answer_format=tagged"):
-        fill(Options, {"dataset": "rg:arc_agi"}, "domain qa")
+        fill(Options, {"dataset": "rg:arc_agi", "answer_format": "line"}, "domain qa")
 
 
 def test_generated_questions_keep_the_contract_and_compare_grids_line_by_line():
-    line = qa.Qa(Options(dataset="rg:arc_1d"), FakeData({}))
+    line = qa.Qa(Options(dataset="rg:arc_1d", **LINE), FakeData({}))
     train = line.problems("train", 6, seed=1)
     assert line.problems("train", 3, seed=1) == train[:3]
     assert not {p.id for p in train} & {p.id for p in line.problems("test", 3, seed=1)}
-    assert line.version != qa.Qa(Options(dataset="rg:arc_1d", shots=1), FakeData({})).version
+    assert line.version != qa.Qa(Options(dataset="rg:arc_1d", **LINE | {"shots": 1}), FakeData({})).version
     for one in train:
         assert line.verify(one, one.solution).reward == 1
         assert line.verify(one, one.solution[:-1] + "x").reward == 0
-    grids = qa.Qa(Options(dataset="arc_agi", answer_format="tagged"), FakeData({}))
+    grids = qa.Qa(Options(dataset="arc_agi", answer_format="tagged", shots=4), FakeData({}))
     (one,) = grids.problems("train", 1, seed=0)
     assert grids.verify(one, one.solution).reward == 1
     assert grids.verify(one, one.solution.replace("\n", " ")).reward == 0
@@ -365,7 +368,7 @@ def test_held_out_sets_are_read_and_multiple_choice_wants_the_letter():
         ],
         **{f"lukaemon/bbh/{task}/test": [{"input": "True?", "target": "(B)"}] for task in BBH_TASKS},
     }
-    opened = qa.Qa(Options(shots=2), FakeData(data))
+    opened = qa.Qa(Options(**LINE | {"shots": 2}), FakeData(data))
     (trivia,), (choice,), bbh = (opened.holdout(name) for name in opened.holdouts)
     assert from_answer(trivia.answer) == ("Ann", "Anna")
     assert "A. red\nB. blue\nC. green\nD. 24" in choice.messages[-1]["content"]
@@ -377,7 +380,7 @@ def test_held_out_sets_are_read_and_multiple_choice_wants_the_letter():
     assert opened.verify(bbh[0], "B").reward == 1
     del data["lukaemon/bbh/snarks/test"]
     with pytest.raises(DataUnavailableError, match="snarks"):
-        qa.Qa(Options(), FakeData(data)).holdout("bbh")
+        qa.Qa(Options(**LINE), FakeData(data)).holdout("bbh")
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -392,7 +395,7 @@ def test_no_text_raises_or_earns_unless_it_is_the_answer(text, around):
 @pytest.mark.skipif("PFH_DATA_MIRROR" not in os.environ, reason="PFH_DATA_MIRROR is not set")
 @pytest.mark.parametrize("dataset", ["NaturalQuestions", "HotpotQA"])
 def test_gold_answers_of_the_mirror_earn_one(dataset):
-    opened = qa.open_domain(DomainSpec(options=Options(dataset=dataset), data=HubData()))
+    opened = qa.open_domain(DomainSpec(options=Options(dataset=dataset, **LINE), data=HubData()))
     problems = [*opened.problems("train", 150, seed=0), *opened.holdout("triviaqa"), *opened.holdout("mmlu")]
     right = sum(opened.verify(one, alias).reward for one in problems for alias in from_answer(one.answer)[:1])
     assert right >= 0.995 * len(problems)

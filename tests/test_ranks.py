@@ -330,7 +330,7 @@ def test_a_run_is_refused_before_anything_is_measured_if_its_updates_cannot_be_s
     from pfh.commands.requests import validate
     from pfh.hooks.launchers import EvalChoice, RunSpec
 
-    odd = {"methods:gt-sft": {"batch_size": "3"}}
+    odd = {"methods:gt-sft": {"batch_size": "3", "gradient_accumulation": "1"}}
     spec = RunSpec(methods=("gt-sft",), evals=(EvalChoice(family="safety"),), options=odd, accelerate=str(two.path))
     with pytest.raises(UserError, match=r"gt-sft takes 3 examples an update"):
         validate(spec, Plugins())

@@ -11,15 +11,17 @@ from pfh.errors import UserError
 from pfh.registry.options import fill
 from pfh_domains.reasoning import DEFAULT_TASKS, TASKS, Options, Reasoning, extract_answer
 
+SMALL = {"answer_format": "line", "shots": 2, "small": True}
+
 
 @pytest.fixture(scope="module")
 def domain() -> Reasoning:
-    return Reasoning(Options())
+    return Reasoning(Options(**SMALL))
 
 
 @pytest.fixture(scope="module")
 def each_task() -> dict[str, Reasoning]:
-    return {task: Reasoning(Options(tasks=(task,))) for task in TASKS}
+    return {task: Reasoning(Options(tasks=(task,), **SMALL)) for task in TASKS}
 
 
 def question(problem) -> str:
@@ -34,7 +36,7 @@ def test_the_seed_decides_the_problems_and_nothing_else_does(domain):
     random.seed(1)
     first = domain.problems("train", 12, seed=5)
     random.seed(2)
-    assert Reasoning(Options()).problems("train", 12, seed=5) == first
+    assert Reasoning(Options(**SMALL)).problems("train", 12, seed=5) == first
     assert domain.problems("train", 12, seed=6) != first
 
 
@@ -58,14 +60,16 @@ def test_the_problems_of_a_list_differ_and_the_tasks_take_turns(domain):
 
 
 def test_worked_examples_are_earlier_turns_with_different_answers():
-    (problem,) = Reasoning(Options(tasks=("gcd",), shots=3)).problems("train", 1, 0)
+    (problem,) = Reasoning(Options(tasks=("gcd",), **SMALL | {"shots": 3})).problems("train", 1, 0)
     assert [turn["role"] for turn in problem.messages] == ["user", "assistant"] * 3 + ["user"]
     assert len({turn["content"] for turn in problem.messages if turn["role"] == "assistant"}) == 3
 
 
 def test_more_problems_than_there_are_is_the_users_mistake():
     with pytest.raises(UserError, match="has only"):
-        Reasoning(Options(tasks=("count_bits",), difficulty={"count_bits": {"max_n": 9}})).problems("train", 50, 0)
+        Reasoning(Options(tasks=("count_bits",), difficulty={"count_bits": {"max_n": 9}}, **SMALL)).problems(
+            "train", 50, 0
+        )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -128,7 +132,7 @@ def test_partial_credit_of_reasoning_gym_is_not_given(each_task):
 @pytest.mark.parametrize("task", TASKS)
 def test_problems_are_those_of_gems_environment(task):
     gem = pytest.importorskip("gem.envs.registration")
-    domain = Reasoning(Options(tasks=(task,)))
+    domain = Reasoning(Options(tasks=(task,), **SMALL))
     generator = domain._generator(task, 0)
     environment = gem.make(f"rg:{task}", size=5, seed=generator.seed).unwrapped
     plain = type(generator)(type(generator.config)(seed=generator.seed, size=5))
@@ -152,7 +156,7 @@ def test_extraction_from_a_line(completion, answer):
 
 
 def test_boxed_answers_are_asked_for_shown_and_needed():
-    domain = Reasoning(Options(tasks=("gcd",), answer_format="boxed", shots=1))
+    domain = Reasoning(Options(tasks=("gcd",), answer_format="boxed", shots=1, small=True))
     problem = domain.problems("train", 1, 0)[0]
     assert "\\boxed{}" in question(problem)
     assert problem.messages[1]["content"].startswith("\\boxed{")
@@ -169,7 +173,7 @@ def test_naming_two_choices_is_no_answer():
 
 def test_the_version_follows_what_decides_problems_and_rewards():
     versions = [
-        Reasoning(Options(**changes)).version
+        Reasoning(Options(**SMALL | changes)).version
         for changes in (
             {},
             {"tasks": ("gcd",)},
@@ -179,7 +183,7 @@ def test_the_version_follows_what_decides_problems_and_rewards():
         )
     ]
     assert len(set(versions)) == len(versions)
-    assert Reasoning(Options(temperature=0.7)).version == versions[0]
+    assert Reasoning(Options(temperature=0.7, **SMALL)).version == versions[0]
 
 
 def test_options_from_the_command_line():

@@ -12,7 +12,7 @@ from pfh_domains.reasoning.tasks import COMPUTING, EXACT, TASKS, WITHOUT_REFEREN
 
 
 def boxed(*tasks: str, **options: object) -> Reasoning:
-    return Reasoning(Options(tasks=tasks, answer_format="boxed", shots=1, **options))
+    return Reasoning(Options(tasks=tasks, answer_format="boxed", shots=1, small=True, **options))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pfh.hooks.comparison import Comparison
 from pfh.hooks.ledger import Phase
-from pfh.hooks.tables import Plot, Table
+from pfh.hooks.tables import Plot, Quantity, Table
 from pfh.results.records import (
     FamilyRecord,
     ModelRecord,
@@ -17,6 +17,7 @@ from pfh.results.records import (
     write_results,
 )
 from pfh.results.verdict import headline, verdict_lines
+from pfh.statistics import formatting
 from pydantic import ValidationError
 
 DOCS = Path(__file__).parent.parent / "docs" / "reference"
@@ -93,10 +94,50 @@ def test_a_diverged_loss_and_broken_unicode_still_make_strict_json(tmp_path):
 
 
 def test_a_file_of_another_schema_version_is_refused(tmp_path):
-    document = json.loads(results_json(run_results(stage()))) | {"schema_version": "2"}
+    document = json.loads(results_json(run_results(stage()))) | {"schema_version": "3"}
     (tmp_path / "results.json").write_text(json.dumps(document))
     with pytest.raises(ValidationError, match="schema_version"):
         read_results(tmp_path / "results.json")
+
+
+def test_quantities_of_tables_are_numbers_in_the_file_and_come_back(tmp_path):
+    change = Quantity(value=-0.034, unit="points", low=-0.08, high=0.012)
+    table = Table(title="t", columns=("a", "b", "c", "d"), rows=((change, 3, "x", None),))
+    record = stage(("quiz", ())).families[0].model_copy(update={"tables": (table,)})
+    written = run_results(stage().model_copy(update={"families": (record,)}))
+    write_results(tmp_path / "results.json", written)
+    (row,) = json.loads((tmp_path / "results.json").read_text())["stages"][0]["families"][0]["tables"][0]["rows"]
+    assert row == [{"value": -0.034, "unit": "points", "low": -0.08, "high": 0.012}, 3, "x", None]
+    assert read_results(tmp_path / "results.json") == written
+    assert formatting.cell(change) == "−3.4 pp [−8.0, +1.2]"
+
+
+def test_results_of_version_1_can_still_be_read(tmp_path):
+    table = Table(title="t", columns=("change",), rows=(("+3.4 pp",),))
+    record = stage(("quiz", ())).families[0].model_copy(update={"tables": (table,)})
+    document = json.loads(results_json(run_results(stage().model_copy(update={"families": (record,)}))))
+    (tmp_path / "results.json").write_text(json.dumps(document | {"schema_version": "1"}))
+    read = read_results(tmp_path / "results.json")
+    assert read.schema_version == "1"
+    assert read.stages[0].families[0].tables[0].rows == (("+3.4 pp",),)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "written"),
+    [
+        (Quantity(value=0.125, unit="share"), "12.5%"),
+        (Quantity(value=0.00001, unit="p"), "<0.0001"),
+        (Quantity(value=-1.25, unit="difference", low=-2.0, high=0.5), "−1.25 [−2, +0.5]"),
+        (Quantity(value=12345.6, unit="number"), "12,346"),
+        (Quantity(value=-0.00001, unit="points"), "0.0 pp"),
+        (3, "3"),
+        (0.5, "0.5"),
+        ("as it is", "as it is"),
+        (None, "–"),
+    ],
+)
+def test_cells_are_written_by_their_unit(quantity, written):
+    assert formatting.cell(quantity) == written
 
 
 def test_every_field_is_documented_in_the_schema():

@@ -92,7 +92,14 @@ def measure(name, spec):
         for chat, completion in zip(chats, completions)))
 '''
 
-OPTIONS = {"batch_size": "2", "save_steps": "1", "samples": "4", "max_steps": "12"}
+OPTIONS = {
+    "batch_size": "2",
+    "gradient_accumulation": "1",
+    "learning_rate": "2e-4",
+    "save_steps": "1",
+    "samples": "4",
+    "max_steps": "12",
+}
 
 
 class Lines(Silent):

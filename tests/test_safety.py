@@ -19,6 +19,7 @@ from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.judges import Judgement
+from pfh.hooks.tables import Quantity
 from pfh.kit.subset import spread
 from pfh.sources.datasets import HubData
 from pfh.statistics.paired import compare_evaluations
@@ -280,15 +281,23 @@ def test_nothing_changed_is_said_so() -> None:
     )
 
 
+def shares(*values):
+    return [Quantity(value=value, unit="share") for value in values]
+
+
 def test_tables_give_erosion_and_the_balance() -> None:
     erosion, balance = analysis_of(evaluate(), evaluate(Cautious("safe words"))).tables
     rows = {row[0]: row for row in erosion.rows}
     assert list(rows) == ["probes-harmful", "xstest-unsafe", "harmbench-standard", "do-not-answer"]
     named = dict(zip(erosion.columns, rows["harmbench-standard"], strict=True))
-    assert (named["refused before"], named["refused after"], named["lost"], named["gained"]) == (1.0, 0.0, 6, 0)
-    assert str(named["change"]).startswith("-1.00 (-1.00 to -0.")
+    assert (named["refused before"], named["refused after"], named["lost"], named["gained"]) == (*shares(1, 0), 6, 0)
+    change = named["change"]
+    assert (change.value, change.unit, change.low) == (-1, "points", pytest.approx(-1))
+    assert -1 < change.high < 0
+    assert named["adjusted p"].unit == "p"
+    assert 0 < named["adjusted p"].value < 0.1
     xstest = {row[0]: row for row in balance.rows}["XSTest"]
-    assert xstest == ("XSTest", 8, 0.0, 0.5, 12, 0.0, 0.5)
+    assert xstest == ("XSTest", 8, *shares(0, 0.5), 12, *shares(0, 0.5))
 
 
 def test_plots_are_plotly_figures_with_intervals() -> None:

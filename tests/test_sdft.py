@@ -20,7 +20,17 @@ from pfh_methods.tally import Tally
 
 from tests.tiny import tiny_llama, tiny_tokenizer
 
-SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 3e-3, "batch_size": 4, "max_length": 128, "skip_tokens": 0}
+SMALL = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "learning_rate": 3e-3,
+    "batch_size": 4,
+    "max_length": 128,
+    "skip_tokens": 0,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+}
+PLAIN = {"gradient_accumulation": 1, "gradient_checkpointing": False, "schedule": "linear", "warmup": 0.1}
 DEMONSTRATION = "{prompt} Like this: {reference}"
 
 
@@ -51,7 +61,7 @@ def imitator(tiny_llama_path, tmp_path_factory) -> Path:
         for asked in PROBLEMS
     ]
     options = SupervisedOptions(
-        adapter="full", learning_rate=1e-2, batch_size=16, max_length=128, epochs=20, save_steps=999
+        adapter="full", learning_rate=1e-2, batch_size=16, max_length=128, epochs=20, save_steps=999, **PLAIN
     )
     spec = spec_for(tiny_llama_path, folder)
     return train_on(dataclasses.replace(spec, options=options), [*plain, *shown], notes=(), figures={}).path
@@ -175,7 +185,8 @@ def test_it_learns_what_only_the_demonstration_told(seed, imitator, tmp_path):
     assert rollouts.seconds > 0
     assert (phase.name, phase.updates, phase.samples) == ("training", 20, 80)
     assert phase.tokens > 80 * 10
-    assert phase.notes == {"prompts": 8, "effective_prompts": 8, "share_without_loss": 0.0}
+    expected = {"prompts": 8, "effective_prompts": 8, "share_without_loss": 0.0, "target_form": "answer 8"}
+    assert phase.notes == expected
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])

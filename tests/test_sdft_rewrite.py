@@ -15,7 +15,18 @@ from pfh.kit.supervised import Example
 from pfh.registry.options import fill
 from pfh_methods import sdft_rewrite
 
-SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2, "batch_size": 4, "max_length": 64, "epochs": 1}
+SMALL = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "learning_rate": 1e-2,
+    "batch_size": 4,
+    "max_length": 64,
+    "epochs": 1,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+    "schedule": "linear",
+    "warmup": 0.1,
+}
 REQUEST = "{prompt} Reword: {reference}"
 
 
@@ -116,12 +127,12 @@ def test_it_learns_the_rewrites_as_answers_to_the_problems_own_prompts(seed, tin
     assert [asked.messages[-1]["content"] for asked in source.problems][:1] == ["2+1 Reword: It is 3"]
     assert [example.problem for example in trained_on] == list(PROBLEMS)
     assert trained_on[0].completion == "So 3"
-    assert result.phases[0].notes == {
+    assert {
         "examples": 6,
         "prompts": 6,
         "effective_prompts": 6,
         "share_in_own_words": 0.5,
-    }
+    }.items() <= result.phases[0].notes.items()
     assert result.curves[-1]["loss"] < result.curves[0]["loss"] / 2
     assert "own words" in result.notes[0]
 

@@ -18,7 +18,19 @@ from pfh.kit.training import load_for_training, save_trained, train_resumably, t
 from pfh_methods import dpo, spin
 
 START = Checkpoint(name="start", path=Path("start"), fingerprint="start")
-SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-3, "batch_size": 4, "max_length": 64, "epochs": 1}
+SMALL = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "learning_rate": 1e-3,
+    "batch_size": 4,
+    "max_length": 64,
+    "epochs": 1,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+    "schedule": "linear",
+    "warmup": 0.1,
+    "progression": "constant",
+}
 
 
 class Bees:
@@ -151,7 +163,9 @@ def test_the_loss_is_that_of_the_paper_in_a_later_iteration(tiny_llama_path, tmp
 def test_the_first_iteration_is_dpo_with_the_models_own_answers_rejected(tiny_llama_path, tmp_path):
     spec = spec_for(tiny_llama_path, tmp_path / "spin", players("sea {}"), iterations=1)
     result = spin.train(spec)
-    options = dpo.Options(**SMALL, optimizer="rmsprop")
+    options = dpo.Options(
+        **{name: value for name, value in SMALL.items() if name != "progression"}, optimizer="rmsprop"
+    )
     pairs = [dpo.Pair(problem=problem, chosen="bee", rejected=f"sea {problem.id}") for problem in PROBLEMS]
 
     def build(arguments):

@@ -2,6 +2,7 @@
 
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Quantity
 from pfh.results.records import FamilyRecord
 from pfh.results.stage_by_stage import TITLE, add_stage_by_stage
 
@@ -33,15 +34,17 @@ def drift(*scores, **changes):
 
 def test_what_the_second_stage_restored_is_told_apart_from_what_it_lost():
     first, second = drift([1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0], [1, 0, 0, 1, 1, 0])
-    assert first[:3] == ("quiz", "1. M0", "50.0%")
+    half = Quantity(value=0.5, unit="share")
+    assert first[:3] == ("quiz", "1. M0", half)
     assert first[-2:] == (3, 0)  # two were forgotten, one was learned
-    assert second[1:3] == ("2. M1", "50.0%")
+    assert second[1:3] == ("2. M1", half)
     assert second[-2:] == (1, 1)  # one more was forgotten, one of the forgotten came back
 
 
 def test_a_stage_is_compared_with_the_one_before_it():
     rows = drift([1] * 10, [0] * 10, [1] * 10)
-    assert [row[3].split()[0] for row in rows] == ["−100.0", "+100.0"]
+    assert [(row[3].value, row[3].unit) for row in rows] == [(-1, "points"), (1, "points")]
+    assert [row[4].unit for row in rows] == ["p", "p"]
 
 
 def test_scores_that_are_no_verdicts_have_no_counts():

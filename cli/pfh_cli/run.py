@@ -59,13 +59,19 @@ def run(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
     problems: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Training problems, the same for every method.")
-    ] = 48,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Training problems, the same for every method.",
+            show_default="2048; 48 for the embedded model",
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
             metavar="AMOUNT",
-            help="What each method may spend: 20m, 100updates, 50000tokens or 500samples.",
+            help="What each method may spend: 20m, 100updates, 50000tokens, 500samples or 5e15flops.",
             show_default="as its options say",
         ),
     ] = None,

@@ -36,7 +36,7 @@ def run(
     apply_chat_template: bool = False,
     seed: int = 0,
     limit: int | None = None,
-    problems: int = 48,
+    problems: int | None = None,
     budget: str | Budget | None = None,
     accelerate: str | Path | None = None,
     backend: str = "hf",
@@ -63,7 +63,7 @@ def run(
         apply_chat_template: put prompts as chats, in the model's own template.
         seed: of problems, rollouts, training and bootstrap.
         limit: at most this many documents a benchmark.
-        problems: training problems, the same for every method.
+        problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         accelerate: train in several processes, as this configuration of accelerate says.
         backend: what runs the model.

@@ -11,6 +11,7 @@ from pfh.errors import UserError
 from pfh.hooks.launchers import Request, RunSpec
 from pfh.hooks.meanings import Names, Wants, declares, name_of
 from pfh.registry.plugins import Plugins
+from pfh.starts.settings import default_settings
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     families = [choice.family for choice in spec.evals]
-    filled = _filled(spec, plugins, methods=spec.methods, families=families)
+    filled = _filled(spec, plugins, (spec.model,), methods=spec.methods, families=families)
     if ranks is not None:
         from pfh.kit.training import TrainingOptions, examples_per_process
 
@@ -76,11 +77,11 @@ def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | N
     """
     installed = plugins.catalogue.names("evals")
     families = [choice.family for choice in spec.evals if choice.family in installed]
-    return _filled(spec, plugins, methods=(), families=families)
+    return _filled(spec, plugins, spec.models, methods=(), families=families)
 
 
 def _filled(
-    spec: Request, plugins: Plugins, *, methods: Sequence[str], families: Sequence[str]
+    spec: Request, plugins: Plugins, models: Sequence[str | None], *, methods: Sequence[str], families: Sequence[str]
 ) -> dict[str, BaseModel | None]:
     if spec.limit is not None and spec.limit < 1:
         raise UserError(f"--limit must be at least 1, got {spec.limit}.")
@@ -89,7 +90,7 @@ def _filled(
     filled: dict[str, BaseModel | None] = {}
     for name in dict.fromkeys(methods):
         key = f"methods:{name}"
-        filled[key] = plugins.options("methods", name, spec.options.get(key, {}))
+        filled[key] = plugins.options("methods", name, {**default_settings(key, *models), **spec.options.get(key, {})})
     for name in dict.fromkeys(families):
         key = f"evals:{name}"
         filled[key] = plugins.options("evals", name, spec.options.get(key, {}))
@@ -99,7 +100,8 @@ def _filled(
         filled[key] = plugins.options("judges", name, spec.options.get(key, {}))
     if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):
         key = f"domains:{spec.domain}"
-        filled[key] = plugins.options("domains", spec.domain, spec.options.get(key, {}))
+        chosen = {**default_settings(key, *models), **spec.options.get(key, {})}
+        filled[key] = plugins.options("domains", spec.domain, chosen)
     for key in spec.options:
         if key.startswith("readers:"):
             filled[key] = plugins.options("readers", key.removeprefix("readers:"), spec.options[key])

@@ -7,14 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pfh.commands.estimates import estimates
 from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Request, RunSpec
+from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
+from pfh.starts.settings import default_problems
 
 OptionsGiven = Mapping[str, Any] | Sequence[str]
 """Options of plugins: "[NAME.]KEY" to the value, or "[NAME.]KEY=VALUE" each."""
@@ -45,7 +48,7 @@ def run_spec(
     method: str | Sequence[str] | None,
     model: str | Path | None,
     base: bool | None,
-    problems: int,
+    problems: int | None,
     budget: str | Budget | None,
     accelerate: str | Path | None,
 ) -> RunSpec:
@@ -61,7 +64,7 @@ def run_spec(
         methods=methods,
         model=None if model is None else str(model),
         start=None if base is None else "base" if base else "safe",
-        problems=problems,
+        problems=default_problems(None if model is None else str(model)) if problems is None else problems,
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
     )
@@ -142,10 +145,15 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
         )
         table = plugins.plan(choice.family, asked)
         if table is not None:
-            rows = [_with_detectable(dict(zip(table.columns, row, strict=True))) for row in table.rows]
+            rows = [_with_detectable(dict(zip(table.columns, map(_as_json, row), strict=True))) for row in table.rows]
             asks[choice.family] = {"title": table.title, "rows": rows, "note": f"{table.note} {DETECTABLE}".strip()}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
-    return asdict(spec) | {"options": options, "asks": asks} | settings
+    takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
+    return asdict(spec) | takes | {"options": options, "asks": asks} | settings
+
+
+def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has
+    return asdict(cell) if isinstance(cell, Quantity) else cell
 
 
 def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> dict[str, Any]:

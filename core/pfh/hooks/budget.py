@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pfh.hooks.ledger import Phase
 
 
-Unit = Literal["seconds", "tokens", "updates", "samples"]
+Unit = Literal["seconds", "tokens", "updates", "samples", "flops"]
 
 
 _SECONDS = {"s": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 
 
-_COUNTS: dict[str, Unit] = {"token": "tokens", "update": "updates", "sample": "samples"}
+_COUNTS: dict[str, Unit] = {"token": "tokens", "update": "updates", "sample": "samples", "flop": "flops"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class Budget:
 
     amount: float
     unit: Unit
-    """Device seconds of all phases, or the tokens, updates or samples of training."""
+    """Device seconds or floating-point operations of all phases, or the tokens, updates or samples of training."""
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read "90s", "20m", "2h", "50000 tokens", "100 updates" or "500 samples".
+        """Read "90s", "20m", "2h", "50000 tokens", "100 updates", "500 samples" or "5e15 flops".
 
         Raises:
             UserError: it is none of these, or nothing could be done with so little.
@@ -41,10 +41,10 @@ class Budget:
         word = found[2] if found else ""
         unit = word if word in _SECONDS else word.removesuffix("s")
         if not found or unit not in {*_SECONDS, *_COUNTS}:
-            known = ("seconds", "minutes", "hours", "tokens", "updates", "samples")
+            known = ("seconds", "minutes", "hours", "tokens", "updates", "samples", "flops")
             raise UserError(
                 f"--budget got {text!r}.{did_you_mean(word, known) if word else ''} Write a number and a unit, such as "
-                "20m, 90s, 50000tokens, 100updates or 500samples."
+                "20m, 90s, 50000tokens, 100updates, 500samples or 5e15flops."
             )
         amount = float(found[1]) * _SECONDS.get(unit, 1)
         if amount <= 0 or (unit in _COUNTS and amount < 1):
@@ -81,8 +81,10 @@ class Account:
 
 
 def spent(phases: Sequence[Phase], unit: Unit) -> float:
-    """Return what `phases` spent of a budget in `unit`: device seconds of all of them, or counts of training."""
+    """Return what `phases` spent of a budget in `unit`: seconds or operations of all, or counts of training."""
     if unit == "seconds":
         return sum(phase.seconds * phase.devices for phase in phases)
+    if unit == "flops":
+        return sum(phase.flops for phase in phases)
     trained = [phase for phase in phases if phase.updates]
     return float(sum({"tokens": p.tokens, "updates": p.updates, "samples": p.samples}[unit] for p in trained))

@@ -217,6 +217,16 @@ class VerifiesMany(Protocol):
 
 
 @runtime_checkable
+class AsksToReason(Protocol):
+    """A domain that says whether its prompts ask for reasoning before the answer."""
+
+    @property
+    def asks_to_reason(self) -> bool:
+        """A bare answer would be another form than what the prompts ask for."""
+        ...
+
+
+@runtime_checkable
 class Converses(Protocol):
     """A domain that answers what the model writes, so that a problem is a conversation (`pfh.kit.conversations`)."""
 

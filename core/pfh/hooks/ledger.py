@@ -24,6 +24,11 @@ class Phase:
     """Devices that worked on it; device seconds are `seconds` times this."""
     samples: int = 0
     """Rollouts drawn, or examples trained on (an example counts once an epoch)."""
+    passed: int = 0
+    """Tokens of all passes through the model: of what is generated, of what an old policy, a reference or a teacher
+    reads, and of what is trained on."""
+    flops: float = 0.0
+    """Floating-point operations of these passes, estimated; 0 where another machine made them."""
     notes: dict[str, float | int | str] = field(default_factory=dict)
     """Figures of this phase alone, such as the share of prompts that gave no pair."""
 

@@ -5,13 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    pass
+Unit = Literal["number", "share", "difference", "points", "p"]
+"""What a number is: a mean or another figure, a share of 1, a difference of figures, one of shares, a p-value."""
 
 
-Cell = str | float | int | None
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A number of a table as it was computed, with its unit: whoever shows it writes it."""
+
+    value: float
+    """Unrounded; a share and a difference of shares are fractions of 1."""
+    unit: Unit
+    """"number", "share", "difference", "points" (a difference of shares) or "p" (a p-value)."""
+    low: float | None = None
+    """Lower end of its 95% interval, in the same unit; null where it has none."""
+    high: float | None = None
+    """Upper end of its 95% interval."""
+
+
+Value = str | float | int | None
+
+
+Cell = Quantity | Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +63,7 @@ class LongTable:
 
     name: str
     """Of the file, in lower case: letters, digits and hyphens."""
-    columns: Mapping[str, Sequence[Cell]]
+    columns: Mapping[str, Sequence[Value]]
     """Name to values, all of one length; a missing number is None, never NaN."""
 
     def __post_init__(self) -> None:
@@ -56,9 +73,9 @@ class LongTable:
             raise ValueError(f"the columns of the long table {self.name} differ in length")
 
     @classmethod
-    def of_rows(cls, name: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> LongTable:
+    def of_rows(cls, name: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> LongTable:
         """Return the table with these rows, a cell a column in each."""
-        values: dict[str, list[Cell]] = {column: [] for column in columns}
+        values: dict[str, list[Value]] = {column: [] for column in columns}
         for row in rows:
             for column, cell in zip(columns, row, strict=True):
                 values[column].append(cell)

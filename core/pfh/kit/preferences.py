@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
@@ -55,6 +56,7 @@ def preference_trainer(
     arguments: Mapping[str, Any],
     *,
     beta: float,
+    losses: Mapping[str, float] = MappingProxyType({"sigmoid": 1.0}),
 ) -> DPOTrainer:
     """Return TRL's trainer with the loss of Rafailov et al. 2023 (arXiv 2305.18290, equation 7).
 
@@ -70,6 +72,7 @@ def preference_trainer(
         options: the adapter, the longest sequence, the epochs.
         arguments: what `trainer_arguments` returned.
         beta: strength of the pull towards the reference.
+        losses: TRL's names of the losses that are added up, and their weights; the one above is "sigmoid".
 
     Raises:
         UserError: a prompt leaves no room for a completion, or a pair teaches nothing.
@@ -100,12 +103,13 @@ def preference_trainer(
     config = DPOConfig(
         **arguments,
         beta=beta,
-        loss_type=["sigmoid"],
+        loss_type=list(losses),
+        loss_weights=list(losses.values()),
         f_divergence_type="reverse_kl",
         label_smoothing=0.0,
         use_weighting=False,
         sync_ref_model=False,
-        disable_dropout=True,
+        disable_dropout=options.lora_dropout == 0,
         max_length=options.max_length,
         truncation_mode="keep_start",
         # Saves a second model when all weights train, and the repeats when an epoch follows.

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from pfh.errors import UserError
 from pfh.hooks.backends import Message
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import FORMS, Domain, Problem
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.targets import asks_to_reason, form_of, told_forms
 from pfh.kit.tokens.taught import encode_completion, encode_prompt, end_of_turn, end_tokens
-from pfh.kit.training import load_for_training, lora_config, save_trained, train_resumably
+from pfh.kit.training import Schedule, load_for_training, lora_config, rate, save_trained, train_resumably
 from pfh.kit.validation import ValidatedOptions, hold_back, validation_arguments
 
 if TYPE_CHECKING:
@@ -26,13 +27,27 @@ if TYPE_CHECKING:
 class SupervisedOptions(ValidatedOptions):
     """Options of every method that fine-tunes on completions."""
 
-    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 2e-5 for adapter=full")
+    learning_rate: float = rate(2e-5)
+    gradient_accumulation: int = Field(32, ge=1, description="batches whose gradients make one update")
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the updates over which the learning rate rises")
+    schedule: Schedule = Field("cosine", description="course of the learning rate after the warm-up")
     epochs: float = Field(3.0, gt=0, description="passes over the examples")
     packing: bool = Field(False, description="fill sequences of max_length tokens with several examples each")
 
 
+<<<<<<< HEAD
 NAMED = 5
 """Problems that a note names."""
+=======
+class GroundTruthOptions(BaseModel):
+    """Options of every method that learns from ground truth."""
+
+    bare_answers: bool = Field(
+        False,
+        description="where the prompts ask for reasoning: learn from answers that come without any, which teaches not "
+        "to reason",
+    )
+>>>>>>> main
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +83,15 @@ def demonstrated(example: Example, template: str) -> tuple[Message, ...]:
 def ground_truth(spec: TrainingSpec) -> tuple[Example, ...]:
     """Return the run's problems with their verified ground truth; problems without one are left out.
 
+    Where the prompts ask for reasoning, a bare answer is none, unless the options insist.
+
     Raises:
         UserError: no problem has any.
     """
     examples = []
     with spec.progress.task("verifying the ground truth", total=len(spec.problems)) as bar:
         for problem in spec.problems:
-            text = verified_reference(spec.domain, problem)
+            text = _taught(spec, problem)
             if text is not None:
                 examples.append(Example(problem=problem, completion=text))
             bar.advance()
@@ -89,11 +106,26 @@ def require_ground_truth(spec: StageSpec) -> None:
     Raises:
         UserError: no problem has any.
     """
-    if not any(verified_reference(spec.domain, problem) is not None for problem in spec.problems):
+    if not any(_taught(spec, problem) is not None for problem in spec.problems):
         raise _no_ground_truth(spec)
 
 
+def _taught(spec: StageSpec, problem: Problem) -> str | None:
+    text = verified_reference(spec.domain, problem)
+    options: GroundTruthOptions = spec.options
+    if text is None or options.bare_answers or not asks_to_reason(spec.domain):
+        return text
+    return text if form_of(text, problem) != "answer" else None
+
+
 def _no_ground_truth(spec: StageSpec) -> UserError:
+    if any(verified_reference(spec.domain, problem) is not None for problem in spec.problems):
+        return UserError(
+            f"The prompts of the domain {spec.domain.name} ask for reasoning, and the ground truth of its "
+            f"{len(spec.problems)} problems is a bare answer, which would teach the model not to reason. Choose a "
+            "dataset with worked solutions, let the prompts ask for the answer alone (answer_format=line), or insist "
+            "with bare_answers=true."
+        )
     return UserError(
         f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems comes "
         "with a solution or an answer that the domain's own verifier accepts as a completion. Choose another domain, "
@@ -117,8 +149,13 @@ def left_out(spec: TrainingSpec, examples: Sequence[Example]) -> tuple[str, ...]
         return ()
     named = ", ".join(refused[:NAMED]) + (", ..." if len(refused) > NAMED else "")
     return (
+<<<<<<< HEAD
         f"{len(examples)} of {len(spec.problems)} problems have a ground truth that the verifier accepts; the others "
         f"were left out: {named}.",
+=======
+        f"{len(examples)} of {len(spec.problems)} problems have a verified ground truth in the form that the prompts "
+        "ask for; the others were left out.",
+>>>>>>> main
     )
 
 
@@ -143,9 +180,14 @@ def train_on(
     tokenizer = trained.trainer.processing_class
     end = end_of_turn(tokenizer, end_tokens(trained.trainer.model, tokenizer))
     cut = sum(len(row["input_ids"]) > options.max_length for row in _rows(tokenizer, examples, end))
+    pairs = [(example.completion, example.problem) for example in examples]
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
-        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, "examples": len(taught), **figures}),),
+        phases=(
+            dataclasses.replace(
+                trained.phase, notes={**trained.phase.notes, "examples": len(taught), **told_forms(pairs), **figures}
+            ),
+        ),
         curves=trained.curves,
         notes=(*notes, *([f"{cut} examples were longer than max_length and lost their end."] if cut else [])),
     )
@@ -172,6 +214,8 @@ def sft_trainer(
     model, tokenizer = load_for_training(checkpoint)
     require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
     end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
+    if options.packing:  # Nothing is padded, and TRL leaves the mask out by which the padding would be told.
+        arguments = {**arguments, "include_num_input_tokens_seen": "all"}
     config = SFTConfig(
         **arguments,
         **validation_arguments(options, arguments),

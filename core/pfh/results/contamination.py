@@ -13,11 +13,14 @@ from pfh.hooks.tables import Cell, Table
 from pfh.progress import Progress
 from pfh.results.overlap import GRAM, TEMPLATE_SHARE, Overlap, PromptIndex, find_overlaps, index_prompts
 from pfh.results.records import FamilyRecord, StageRecord
-from pfh.statistics import formatting as figures
+from pfh.statistics import quantities
 from pfh.statistics.paired import compare_evaluations
 
 LISTED = 100
 """So many overlapping documents a family are named in the results."""
+
+
+_FIGURES = ("before", "after", "change", "n", "verdict")
 
 
 BenchmarkPairs = Sequence[tuple[Benchmark, Benchmark]]
@@ -113,8 +116,7 @@ def _summary(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) ->
             "exact",
             f"{GRAM}-gram",
             "share",
-            "all documents",
-            "without the overlapping",
+            *(f"{name}, {which}" for which in ("all", "without them") for name in _FIGURES),
         ),
         rows=tuple(
             _row(before, overlaps[before.name], rows.get(before.name), clean.get(before.name))
@@ -133,19 +135,15 @@ def _row(
 ) -> tuple[Cell, ...]:
     exact = sum(overlap.kind == "exact" for overlap in overlaps.values())
     count = len(benchmark.samples)
-    counts = (count, exact, len(overlaps) - exact, figures.share(len(overlaps) / count))
-    return (benchmark.name, *counts, _change(every), _change(clean) if overlaps else "the same")
+    counts = (count, exact, len(overlaps) - exact, quantities.share(len(overlaps) / count))
+    return (benchmark.name, *counts, *_change(every), *_change(clean if overlaps else every))
 
 
-def _change(row: Comparison | None) -> str:
+def _change(row: Comparison | None) -> tuple[Cell, ...]:
     if row is None:
-        return figures.ABSENT
-    if row.delta is None:
-        return row.reason or row.status
-    return (
-        f"{figures.score(row.before, row)} → {figures.score(row.after, row)} "
-        f"({figures.delta(row)}, {row.verdict}, n = {row.n})"
-    )
+        return (None, None, None, None, None)
+    told = row.verdict if row.delta is not None else row.reason or row.status
+    return (quantities.score(row.before, row), quantities.score(row.after, row), quantities.change(row), row.n, told)
 
 
 def _clean_comparisons(family: str, pairs: BenchmarkPairs, overlaps: Overlaps) -> dict[str, Comparison]:

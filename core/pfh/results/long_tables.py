@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pfh.hooks.tables import Cell, LongTable
+from pfh.hooks.tables import LongTable, Value
 from pfh.results.records import RunResults
 from pfh.text import json_ready
 
@@ -30,7 +30,7 @@ def write_long_tables(folder: Path, results: RunResults, tables: LongTables) -> 
         stage = results.stages[number]
         for table in found:
             rows = max((len(values) for values in table.columns.values()), default=0)
-            told: dict[str, Sequence[Cell]] = {
+            told: dict[str, Sequence[Value]] = {
                 "stage": [number + 1] * rows,
                 "model_before": [stage.before.name] * rows,
                 "model_after": [stage.after.name] * rows,

@@ -17,7 +17,7 @@ from pfh.text import json_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SCHEMA_VERSION: Literal["1"] = "1"
+SCHEMA_VERSION: Literal["2"] = "2"
 
 
 class _Record(BaseModel):
@@ -106,8 +106,9 @@ class MeasuredModel(_Record):
 class RunResults(_Record):
     """Everything that a run found out."""
 
-    schema_version: Literal["1"] = SCHEMA_VERSION
-    """Version of this schema; fields may be added within a version, never renamed, removed or redefined."""
+    schema_version: Literal["1", "2"] = SCHEMA_VERSION
+    """Version of this schema; fields may be added within a version, never renamed, removed or redefined. Results of
+    version 1 can be read: the cells of their tables are text where those of version 2 are quantities."""
     title: str
     """The run in a few words."""
     headline: str

@@ -11,7 +11,7 @@ from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Table
 from pfh.results.records import FamilyRecord, StageRecord
 from pfh.results.verdict import stage_name
-from pfh.statistics import formatting as figures
+from pfh.statistics import quantities
 from pfh.statistics.paired import compare_evaluations
 
 PairsByStage = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
@@ -70,12 +70,12 @@ def _cells(
     row: Comparison, start: Mapping[str, float], before: Mapping[str, float], after: Mapping[str, float]
 ) -> tuple[Cell, ...]:
     left = back = None
-    if figures.is_binary(row):
+    if row.n10 is not None:
         common = [sample for sample in start if sample in before and sample in after]
         left = sum(start[s] == before[s] != after[s] for s in common)
         back = sum(start[s] == after[s] != before[s] for s in common)
-    change = f"{figures.delta(row)} {figures.interval(row)}"
-    return figures.score(row.after, row), change, figures.p_value(row.p_adjusted), left, back
+    score, p_adjusted = quantities.score(row.after, row), quantities.p_value(row.p_adjusted)
+    return score, quantities.change(row), p_adjusted, left, back
 
 
 def _scores(evaluation: Evaluation, benchmark: str) -> dict[str, float]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pfh.hooks.comparison import CategoryComparison, Comparison
+from pfh.hooks.tables import Cell, Quantity, Unit
 from pfh.statistics.single import CategoryMeasurement, Measurement
 
 Row = Comparison | CategoryComparison
@@ -37,8 +40,37 @@ def interval(row: Row) -> str:
 
 def signed(value: float, row: Row) -> str:
     """Write a difference with its sign, without its unit; a real minus sign, and none before a zero."""
-    text = f"{100 * value:+.1f}" if is_binary(row) else f"{value:+.3g}"
+    return points(value) if is_binary(row) else difference(value)
+
+
+def points(value: float) -> str:
+    """Write a difference of shares in percentage points, without the unit."""
+    return _with_minus(f"{100 * value:+.1f}")
+
+
+def difference(value: float) -> str:
+    """Write a difference of figures with three digits."""
+    return _with_minus(f"{value:+.3g}")
+
+
+def _with_minus(text: str) -> str:
     return "0" + text[2:] if not float(text) else text.replace("-", "−")
+
+
+def cell(value: Cell) -> str:
+    """Write a cell of a table: a quantity by its unit, with its interval."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, Quantity):
+        write = _WRITERS[value.unit]
+        interval = "" if value.low is None or value.high is None else f" [{write(value.low)}, {write(value.high)}]"
+        return f"{write(value.value)}{' pp' if value.unit == 'points' else ''}{interval}"
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def is_number(value: object) -> bool:
+    """Say whether a cell is to stand under the others by its digits."""
+    return isinstance(value, Quantity | int | float)
 
 
 def noise_excess(row: Comparison) -> str:
@@ -106,3 +138,12 @@ def arrow(row: Comparison | Measurement) -> str:
 def is_binary(row: Row) -> bool:
     """Say whether the metric scores every sample 0 or 1."""
     return row.n10 is not None
+
+
+_WRITERS: dict[Unit, Callable[[float], str]] = {
+    "number": number,
+    "share": share,
+    "difference": difference,
+    "points": points,
+    "p": p_value,
+}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pfh.errors import PluginError, UserError
 from pfh.hooks.budget import Account, Budget
@@ -17,7 +17,6 @@ from pfh.steps.training import named_teacher
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from transformers import PreTrainedModel
 
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.kit.training import TrainingOptions
@@ -52,6 +51,7 @@ def check_stage(
     if isinstance(options, TrainingOptions):
         _check_budget(account, method, options)
         _check_layers(checkpoint, options)
+        _check_room(session, checkpoint, open_domain, method, options)
     session.plugins.check_stage(
         method,
         StageSpec(
@@ -77,20 +77,44 @@ def _check_budget(account: Account, method: str, options: TrainingOptions) -> No
 
 def _check_layers(checkpoint: Checkpoint, options: TrainingOptions) -> None:
     from pfh.kit.training import ALL_LINEAR, check_targets
+    from pfh.kit.training.models import without_weights
 
     if options.adapter == "lora" and options.lora_targets != (ALL_LINEAR,):
-        check_targets(options.lora_targets, _without_weights(checkpoint))
+        check_targets(options.lora_targets, without_weights(checkpoint))
 
 
-def _without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+def _check_room(
+    session: Session, checkpoint: Checkpoint, open_domain: OpenDomain, method: str, options: TrainingOptions
+) -> None:
+    """Refuse prompts that leave no room for a completion; say what is left out, and what is generated where."""
+    from pfh.kit.tokens.loading import load_tokenizer
+    from pfh.kit.tokens.taught import encode_prompt
 
-    names: Mapping[str, Any] = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}
-    config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=False, **names)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    return model
+    chosen = options.model_dump()
+    writes = "generations" in chosen  # prompts and completions share max_length
+    limit = (chosen["max_new_tokens"] or open_domain.domain.sampling.max_new_tokens) if writes else 1
+    room = options.max_length - limit
+    if room < 1:
+        raise UserError(
+            f"{method} has max_length={options.max_length}, and completions of up to {limit} tokens leave no room in "
+            "it for a prompt: raise max_length, or lower max_new_tokens."
+        )
+    tokenizer = load_tokenizer(checkpoint)
+    long = sum(len(encode_prompt(tokenizer, problem.messages)) > room for problem in open_domain.problems)
+    if long and (long == len(open_domain.problems) or not writes):
+        raise UserError(
+            f"The prompts of {long} of {len(open_domain.problems)} problems are longer than the {room} tokens that "
+            f"max_length={options.max_length} leaves {method} for them: raise max_length."
+        )
+    if long:
+        session.progress.say(
+            f"{method} leaves out {long} of {len(open_domain.problems)} prompts: longer than {room} tokens"
+        )
+    if chosen.get(f"use_{session.backend}") is False:
+        session.progress.say(
+            f"{method} draws the completions that it trains on without the backend {session.backend}: "
+            f"use_{session.backend} is off"
+        )
 
 
 def check_no_conversations(domain: Domain, method: str, options: BaseModel | None, plugins: Plugins) -> None:

@@ -11,6 +11,8 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import GenerationSpec
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.kit.conversations import roll_out
+from pfh.kit.training.models import without_weights
+from pfh.kit.training.passes import weights_of
 from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
@@ -46,11 +48,15 @@ def draw_rollouts(
         own = session.plugins.generate(open_domain.name, spec) if open_domain.name else None
         drawn = (own or roll_out(spec)).rollouts
         write_rollouts(folder / "rollouts.parquet", drawn)
+        tokens = sum(rollout.tokens for rollout in drawn)
+        passed = tokens + engine.prompt_tokens
         phase = Phase(
             name="rollouts",
             seconds=engine.seconds,
-            tokens=sum(rollout.tokens for rollout in drawn),
+            tokens=tokens,
             samples=len(drawn),
+            passed=passed,
+            flops=0.0 if checkpoint.endpoint else 2.0 * passed * weights_of(without_weights(checkpoint)),
             notes={
                 **({"mean_reward": _mean_reward(drawn)} if open_domain.name else {}),
                 "prompt_tokens": engine.prompt_tokens,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError
@@ -16,19 +16,24 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Rollout
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
-from pfh.kit.supervised import ground_truth
-from pfh.kit.training import TrainingOptions, save_trained, train_resumably
+from pfh.kit.supervised import GroundTruthOptions, ground_truth
+from pfh.kit.targets import told_forms
+from pfh.kit.training import TrainingOptions, Work, rate, save_trained, train_resumably
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
     from trl import DPOTrainer
 
 
-class Options(TrainingOptions):
+Loss = Literal["sigmoid", "length_normalised", "ipo"]
+_TRL_NAMES: Mapping[Loss, str] = {"sigmoid": "sigmoid", "length_normalised": "sigmoid_norm", "ipo": "ipo"}
+
+
+class Options(GroundTruthOptions, TrainingOptions):
     """Options of DPO.
 
-    The paper trains all weights: adapter=full optimizer=rmsprop learning_rate=1e-6 batch_size=64
-    schedule=constant_with_warmup max_grad_norm=10. A LoRA adapter needs larger steps.
+    Rate, beta and pairs an update are the paper's, which trains all weights with optimizer=rmsprop
+    schedule=constant_with_warmup max_grad_norm=10.
     """
 
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the reference model")
@@ -37,9 +42,22 @@ class Options(TrainingOptions):
     ground_truth: bool = Field(
         False, description="where no rollout of a prompt is right, its verified ground truth is the chosen completion"
     )
-    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; about 1e-6 for adapter=full")
+    loss: Loss = Field(
+        "sigmoid",
+        description="sigmoid: the paper's; length_normalised: log-ratios a token; ipo: squared, towards 1/(2 beta)",
+    )
+    sft_weight: float = Field(
+        0.0, ge=0, description="weight of the chosen completion's negative log-likelihood a token, added to the loss"
+    )
+    learning_rate: float = rate(1e-6)
+    gradient_accumulation: int = Field(16, ge=1, description="batches whose gradients make one update")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
     save_steps: int = Field(5, ge=1, description="updates between checkpoints: the most that a killed run repeats")
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.pairs_per_prompt, trained=2, read=2, generated=self.samples, at_once=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +133,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
         len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) > options.max_length
         for row in trained.trainer.train_dataset
     )
+    forms = told_forms((pair.chosen, pair.problem) for pair in pairing.pairs)
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
-        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, **pairing.figures}),),
+        phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, **pairing.figures, **forms}),),
         curves=trained.curves,
         notes=(pairing.summary, *([f"{cut} pairs were longer than max_length and lost their end."] if cut else [])),
     )
@@ -175,5 +194,10 @@ def pair(
 def dpo_trainer(
     checkpoint: Checkpoint, pairs: Sequence[Pair], options: Options, arguments: Mapping[str, Any]
 ) -> DPOTrainer:
-    """Return TRL's trainer with DPO's loss; the reference is the start model."""
-    return preference_trainer(checkpoint, pairs, options, arguments, beta=options.beta)
+    """Return TRL's trainer with DPO's loss, or a variant of it; the reference is the start model.
+
+    IPO: Azar et al. 2023, arXiv 2310.12036, equation 17, with log-ratios a token. Length normalisation: Meng et al.
+    2024, arXiv 2405.14734, but with the reference. Added likelihood: Pang et al. 2024, arXiv 2404.19733, equation 1.
+    """
+    losses = {_TRL_NAMES[options.loss]: 1.0, **({"sft": options.sft_weight} if options.sft_weight else {})}
+    return preference_trainer(checkpoint, pairs, options, arguments, beta=options.beta, losses=losses)

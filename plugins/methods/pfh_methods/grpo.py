@@ -10,6 +10,7 @@ from pfh import hookimpl
 from pfh.hooks.domains import Converses
 from pfh.hooks.meanings import Learns
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.training import Work
 from pydantic import BaseModel, Field
 
 from pfh_methods.conversations import conversations
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from trl import GRPOTrainer
 
 PINNED: Mapping[str, Any] = {
-    "importance_sampling_level": "token",
     "multi_objective_aggregation": "sum_then_normalize",
     "delta": None,
     "top_entropy_quantile": 1.0,
@@ -33,10 +33,7 @@ PINNED: Mapping[str, Any] = {
 
 
 class Options(OnlineOptions):
-    """Options of GRPO.
-
-    All weights are usually trained with adapter=full learning_rate=1e-6; a LoRA adapter needs larger steps.
-    """
+    """Options of GRPO, with DAPO's clipping and mean over tokens (Yu et al. 2025, arXiv 2503.14476)."""
 
     learns: ClassVar[Learns] = Learns.CONVERSATIONS
 
@@ -44,9 +41,17 @@ class Options(OnlineOptions):
     loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field(
         "dapo", description="how tokens are averaged: over the update (dapo), or in each completion first (grpo)"
     )
+    ratio: Literal["token", "sequence"] = Field(
+        "token", description="what the ratio of new to old policy is of: each token, or the whole completion (GSPO)"
+    )
     scale_rewards: Literal["group", "batch", "none"] = Field(
         "group", description="what the advantages are divided by: the standard deviation of the group, or of the batch"
     )
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, read=(self.beta > 0) + (self.inner_epochs > 1), generated=1)
 
 
 @hookimpl
@@ -93,6 +98,7 @@ def grpo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTraine
         **reference_arguments(setup.spec, options.beta),
         loss_type=options.loss,
         scale_rewards=options.scale_rewards,
+        importance_sampling_level=options.ratio,
     )
     domain = setup.spec.domain
     return on_domain(GRPOTrainer, setup)(

@@ -8,12 +8,19 @@ from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.hooks.meanings import Learns, Names
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
-from pfh.kit.supervised import SupervisedOptions, ground_truth, left_out, require_ground_truth, train_on
+from pfh.kit.supervised import (
+    GroundTruthOptions,
+    SupervisedOptions,
+    ground_truth,
+    left_out,
+    require_ground_truth,
+    train_on,
+)
 from pfh.kit.teachers import accepted
 from pydantic import BaseModel, Field
 
 
-class Options(SupervisedOptions):
+class Options(GroundTruthOptions, SupervisedOptions):
     """Options of GT-SFT."""
 
     learns: ClassVar[Learns] = Learns.CONVERSATIONS

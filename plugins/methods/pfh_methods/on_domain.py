@@ -86,7 +86,8 @@ def reward_function(
     Into the curves go the shares of completions without an answer, of those cut off at the length limit and of repeated
     text, and the means of `measures`. Of a conversation the last completion is judged (`pfh_methods.conversations`).
     """
-    problems, domain = setup.spec.problems, setup.spec.domain
+    problems, domain, buffer = setup.spec.problems, setup.spec.domain, setup.spec.options.overlong_buffer
+    limit = setup.spec.options.max_new_tokens or domain.sampling.max_new_tokens
 
     def reward(
         completion_ids: Sequence[Sequence[int]],
@@ -111,9 +112,16 @@ def reward_function(
             figures[name] = [measure(one, text) for one, text in zip(asked, texts, strict=True)]
         for name, values in figures.items():
             log_metric(name, sum(values) / len(values))
-        return [verdict.reward for verdict in verdicts]
+        lengths = [len(ids) for ids in last or completion_ids]
+        penalties = [overlong_penalty(length, limit, buffer) for length in lengths]
+        return [verdict.reward + penalty for verdict, penalty in zip(verdicts, penalties, strict=True)]
 
     return reward
+
+
+def overlong_penalty(length: int, limit: int, buffer: int) -> float:
+    """Return DAPO's soft punishment (arXiv 2503.14476, equation 13): 0 to -1 over the last `buffer` tokens."""
+    return max(-1.0, min(0.0, (limit - buffer - length) / buffer)) if buffer else 0.0
 
 
 def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True) -> type[Any]:

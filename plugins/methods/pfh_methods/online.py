@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.backends import Message
@@ -15,7 +15,7 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
-from pfh.kit.training import TrainingOptions, load_for_training, save_trained, train_resumably
+from pfh.kit.training import Schedule, TrainingOptions, Work, load_for_training, rate, save_trained, train_resumably
 from pfh.kit.training.best import RECENT
 from pydantic import Field, model_validator
 
@@ -30,19 +30,32 @@ if TYPE_CHECKING:
 class OnlineOptions(TrainingOptions):
     """Options of every method that learns from its own rollouts."""
 
-    learning_rate: float = Field(1e-5, gt=0, description="peak learning rate; about 1e-6 for adapter=full")
+    learning_rate: float = rate(1e-6)
     generations: int = Field(8, ge=2, description="completions a prompt, whose rewards are compared")
     batch_size: int = Field(8, ge=1, description="completions a device trains on at once; halved when memory runs out")
     gradient_accumulation: int = Field(
-        4,
+        16,
         ge=1,
         description="batches whose gradients make one update: batch_size x this is the completions of an update",
     )
     temperature: float = Field(1.0, gt=0, description="softmax temperature of the rollouts and of the trained policy")
     max_new_tokens: int | None = Field(None, ge=1, description="length limit of a completion; unset: the domain's")
-    max_length: int = Field(1024, ge=8, description="most tokens of prompt and completion; longer prompts are left out")
-    epsilon: float = Field(0.2, gt=0, description="the ratio of new to old policy is clipped to 1 - this .. 1 + this")
+    max_length: int = Field(4096, ge=8, description="most tokens of prompt and completion; longer prompts are left out")
+    schedule: Schedule = Field("constant_with_warmup", description="course of the learning rate after the warm-up")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the updates over which the learning rate rises")
+    epsilon: float = Field(0.2, gt=0, description="the ratio of new to old policy is clipped to 1 - this from below")
+    epsilon_high: float = Field(
+        0.28, gt=0, description="upper end of that range, 1 + this, so that rare tokens can become likely"
+    )
     inner_epochs: int = Field(1, ge=1, description="updates made on each batch of rollouts")
+    overlong: Literal["reward", "mask"] = Field(
+        "reward", description="completions that the length limit cut: judged like others, or left without loss"
+    )
+    overlong_buffer: int = Field(
+        0,
+        ge=0,
+        description="tokens before the length limit over which a completion loses up to 1 of its reward; 0: none",
+    )
     save_steps: int = Field(5, ge=1, description="updates between checkpoints: the most that a killed run repeats")
     keep_best: bool = Field(
         False,
@@ -60,6 +73,11 @@ class OnlineOptions(TrainingOptions):
                 f"multiple of generations ({self.generations})"
             )
         return self
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, read=self.inner_epochs > 1, generated=1)
 
     @property
     def prompts_per_update(self) -> int:
@@ -171,13 +189,13 @@ def online_arguments(setup: OnlineSetup, arguments: Mapping[str, Any]) -> dict[s
         "min_p": None,
         "repetition_penalty": 1.0,
         "epsilon": options.epsilon,
-        "epsilon_high": None,
+        "epsilon_high": options.epsilon_high,
         "num_iterations": options.inner_epochs,
         # A resumed trainer draws new rollouts first, so a checkpoint must stand where a batch of them ends.
         "save_steps": -(-options.save_steps // options.inner_epochs) * options.inner_epochs,
-        "disable_dropout": True,
+        "disable_dropout": options.lora_dropout == 0,
         "shuffle_dataset": True,
-        "mask_truncated_completions": False,
+        "mask_truncated_completions": options.overlong == "mask",
         "log_completions": False,
         # TRL counts the tokens itself; what the Trainer looks at here are not yet tokens.
         "include_num_input_tokens_seen": "no",
@@ -271,8 +289,12 @@ def _phases(
     )
     rest = round(max(training.seconds - rollouts.seconds, 0.0), 3)
     effective = tally.told_apart if only_reward else tally.asked
-    figures = {"prompts": len(spec.problems), "effective_prompts": len(effective)}
-    notes = {**training.notes, **figures}
+    notes = {
+        **training.notes,
+        "prompts": len(spec.problems),
+        "effective_prompts": len(effective),
+        "target_form": "own completions",
+    }
     updated = training.updates * spec.options.batch_size * spec.options.gradient_accumulation
     return rollouts, dataclasses.replace(training, seconds=rest, samples=updated, notes=notes)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.training import Work
 from pydantic import BaseModel
 
 from pfh_methods.on_domain import OnlineSetup
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 class Options(PrivilegedOptions):
     """Options of OPSD."""
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, read=2, generated=1, at_once=2)
 
 
 @hookimpl
@@ -65,7 +71,9 @@ def opsd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTraine
     options: Options = setup.spec.options
 
     def objective(batch: Reading) -> torch.Tensor:
-        surrogate = clipped(batch.student.logps, batch.sampled_logps, batch.advantages, options.epsilon)
+        surrogate = clipped(
+            batch.student.logps, batch.sampled_logps, batch.advantages, options.epsilon, options.epsilon_high
+        )
         return surrogate - options.beta * divergence(batch.student.logits, batch.teacher.logits)
 
     return privileged_trainer(setup, arguments, sampler="student", trained={"student"}, objective=objective)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.training import Work
 from pydantic import BaseModel, Field
 
 from pfh_methods.on_domain import OnlineSetup
@@ -30,6 +31,11 @@ class Options(PrivilegedOptions):
     """Options of pi-Distill."""
 
     alpha: float = Field(0.5, ge=0, le=1, description="weight of the teacher's objective; the student's has the rest")
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, trained=2, read=1, generated=1, at_once=2)
 
 
 @hookimpl
@@ -59,19 +65,23 @@ def train(spec: TrainingSpec) -> TrainingResult:
     return train_privileged(spec, "pi-distill", pi_distill_trainer)
 
 
-def teacher_objective(batch: Reading, beta: float, epsilon: float) -> torch.Tensor:
+def teacher_objective(batch: Reading, options: Options) -> torch.Tensor:
     """Return J_Teacher = E_T[R] - beta KL(pi_T || sg pi_S) of every token, to be maximised (arXiv 2602.04942)."""
-    surrogate = clipped(batch.teacher.logps, batch.sampled_logps, batch.advantages, epsilon)
-    return surrogate - beta * divergence(batch.teacher.logits, batch.student.logits.detach())
+    surrogate = clipped(
+        batch.teacher.logps, batch.sampled_logps, batch.advantages, options.epsilon, options.epsilon_high
+    )
+    return surrogate - options.beta * divergence(batch.teacher.logits, batch.student.logits.detach())
 
 
-def student_objective(batch: Reading, beta: float, epsilon: float) -> torch.Tensor:
+def student_objective(batch: Reading, options: Options) -> torch.Tensor:
     """Return J_Student = E_T[pi_S / sg(pi_T) R] - beta KL(sg pi_T || pi_S) of every token (arXiv 2602.04942).
 
     The teacher wrote the tokens: the ratio corrects for that.
     """
-    surrogate = clipped(batch.student.logps, batch.sampled_logps, batch.advantages, epsilon)
-    return surrogate - beta * divergence(batch.teacher.logits.detach(), batch.student.logits)
+    surrogate = clipped(
+        batch.student.logps, batch.sampled_logps, batch.advantages, options.epsilon, options.epsilon_high
+    )
+    return surrogate - options.beta * divergence(batch.teacher.logits.detach(), batch.student.logits)
 
 
 def pi_distill_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
@@ -85,7 +95,7 @@ def pi_distill_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPO
     trained = [role for role, weight in weights.items() if weight > 0]
 
     def objective(batch: Reading) -> torch.Tensor:
-        parts = [weights[role] * objectives[role](batch, options.beta, options.epsilon) for role in trained]
+        parts = [weights[role] * objectives[role](batch, options) for role in trained]
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     return privileged_trainer(setup, arguments, sampler="teacher", trained=trained, objective=objective)

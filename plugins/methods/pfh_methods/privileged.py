@@ -16,11 +16,12 @@ from pfh.errors import UserError
 from pfh.hooks.backends import Message
 from pfh.hooks.domains import Domain, HasGold, Problem
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.targets import asks_to_reason, form_of
 from pfh.text import printable
 from pydantic import Field
 
 from pfh_methods.grpo import PINNED
-from pfh_methods.on_domain import on_domain, reward_function
+from pfh_methods.on_domain import everywhere, on_domain, reward_function
 from pfh_methods.online import Build, Chats, OnlineOptions, check_online, train_online
 
 if TYPE_CHECKING:
@@ -55,9 +56,12 @@ class PrivilegedOptions(OnlineOptions):
     generations: int = Field(4, ge=2, description="completions a prompt, whose rewards are compared")
     temperature: float = Field(0.7, gt=0, description="softmax temperature of the rollouts and of the trained policy")
     inner_epochs: int = Field(2, ge=1, description="updates made on each batch of rollouts")
+    epsilon_high: float = Field(0.2, gt=0, description="upper end of the range that the ratio is clipped to, 1 + this")
     beta: float = Field(0.1, ge=0, description="weight of the divergence between teacher and student")
     information: Information = Field(
-        "solution", description="what the teacher sees: the worked solution where the domain has one, or the answer"
+        "solution",
+        description="what the teacher sees: the worked solution, or the answer (also where the prompts ask for no "
+        "reasoning and there is no solution)",
     )
 
 
@@ -98,8 +102,9 @@ def _informed(spec: StageSpec, method: str) -> tuple[Problem, ...]:
     if not informed:
         raise UserError(
             f"{method} shows the teacher each problem's solution, and none of the {len(spec.problems)} problems of the "
-            f"domain {spec.domain.name} has a solution or an answer: choose another domain, or a method that learns "
-            "from rewards alone, such as grpo."
+            f"domain {spec.domain.name} has one to show (where the prompts ask for reasoning, a worked one): choose "
+            "another domain or dataset, show the answer alone (information=answer), or take a method that learns from "
+            "rewards alone, such as grpo."
         )
     return informed
 
@@ -123,8 +128,12 @@ def informed_chat(problem: Problem, domain: Domain, information: Information) ->
 
 
 def _information(problem: Problem, domain: Domain, information: Information) -> str:
-    if information == "solution" and problem.solution:
-        return problem.solution
+    if information == "solution":
+        worked = problem.solution or ""
+        if worked and (not asks_to_reason(domain) or form_of(worked, problem) != "answer"):
+            return worked
+        if asks_to_reason(domain):
+            return ""
     if isinstance(domain, HasGold):  # the answer is what the verifier checks with, and nothing to be shown
         return domain.gold(problem) or ""
     return problem.answer
@@ -136,20 +145,23 @@ def leaks(problem: Problem, completion: str) -> float:
     return float(any(found.group().lower() not in asked for found in LEAK.finditer(completion)))
 
 
-def clipped(logps: torch.Tensor, sampled_logps: torch.Tensor, advantages: torch.Tensor, epsilon: float) -> torch.Tensor:
+def clipped(
+    logps: torch.Tensor, sampled_logps: torch.Tensor, advantages: torch.Tensor, epsilon: float, epsilon_high: float
+) -> torch.Tensor:
     """Return the clipped surrogate objective of every token (Schulman et al. 2017, arXiv 1707.06347, equation 7).
 
     Args:
         logps: log-probabilities of the trained policy, shape (completions, tokens).
         sampled_logps: those of the policy that wrote the tokens, when it wrote them; same shape.
         advantages: shape (completions,).
-        epsilon: half the width of the range that the ratio of the two is clipped to.
+        epsilon: how far the ratio of the two may be below 1.
+        epsilon_high: how far it may be above.
     """
     import torch
 
     ratio = torch.exp(logps - sampled_logps)
     advantages = advantages[:, None]
-    return torch.minimum(ratio * advantages, ratio.clamp(1 - epsilon, 1 + epsilon) * advantages)
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - epsilon, 1 + epsilon_high) * advantages)
 
 
 def divergence(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
@@ -219,7 +231,12 @@ def privileged_trainer(
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             rows = [row | {"prompt": row[PROMPT[sampler]]} for row in inputs]
             batch: dict[str, Any] = super()._generate_and_score_completions(rows)
-            return batch | self._padded_prompts([row[PROMPT[other]] for row in inputs])
+            batch |= self._padded_prompts([row[PROMPT[other]] for row in inputs])
+            if other in trained:  # TRL counts the sequences of the side that wrote.
+                both = batch["other_prompt_mask"].sum() + batch["completion_mask"].sum()
+                (tokens,) = everywhere(self.accelerator, int(both) * self.num_iterations)
+                self.state.num_input_tokens_seen += tokens
+            return batch
 
         def _padded_prompts(self, chats: Sequence[Sequence[Message]]) -> dict[str, torch.Tensor]:
             import torch
@@ -271,7 +288,9 @@ def privileged_trainer(
             tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
             return -per_token.sum() / tokens
 
-    config = GRPOConfig(**arguments, **PINNED, beta=0.0, loss_type="dapo", scale_rewards="group")
+    config = GRPOConfig(
+        **arguments, **PINNED, importance_sampling_level="token", beta=0.0, loss_type="dapo", scale_rewards="group"
+    )
     reward = reward_function(setup, {"leaks": leaks})
     return Privileged(reward_funcs=reward, args=config, **setup.shared_arguments)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.training import Work
 from pydantic import BaseModel, Field, model_validator
 
 from pfh_methods.on_domain import OnlineSetup, on_domain, reward_function
@@ -31,6 +32,11 @@ class Options(OnlineOptions):
         if self.baseline == "batch" and self.beta:
             raise ValueError("beta above 0 needs baseline=leave-one-out")
         return self
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(examples=self.generations, read=(self.beta > 0) + (self.inner_epochs > 1), generated=1)
 
 
 @hookimpl

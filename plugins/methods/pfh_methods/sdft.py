@@ -18,6 +18,7 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import (
     Example,
+    GroundTruthOptions,
     check_demonstration,
     demonstrated,
     ground_truth,
@@ -25,12 +26,16 @@ from pfh.kit.supervised import (
     require_ground_truth,
     require_room,
 )
+from pfh.kit.targets import told_forms
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import decode_tokens, first_stop
 from pfh.kit.training import (
+    Schedule,
     TrainingOptions,
+    Work,
     load_for_training,
     lora_config,
+    rate,
     save_trained,
     train_resumably,
 )
@@ -58,17 +63,12 @@ _MISLEADING = (
 _AVERAGE = "teacher.safetensors"
 
 
-class Options(TrainingOptions):
-    """Options of SDFT.
+class Options(GroundTruthOptions, TrainingOptions):
+    """Options of SDFT; the defaults are those of the authors' script main.py, but for the adapter."""
 
-    The paper trains all weights: adapter=full learning_rate=2e-5, 32 prompts an update. A LoRA adapter and fewer
-    prompts need larger and more steps.
-    """
-
-    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate; 2e-5 for adapter=full")
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
-        "cosine", description="course of the learning rate after the warm-up"
-    )
+    learning_rate: float = rate(2e-5)
+    gradient_accumulation: int = Field(8, ge=1, description="batches whose gradients make one update")
+    schedule: Schedule = Field("cosine", description="course of the learning rate after the warm-up")
     divergence: Literal["forward", "reverse"] = Field(
         "forward",
         description="KL(teacher || student), with which the authors' results were made, or KL(student || teacher), "
@@ -86,6 +86,11 @@ class Options(TrainingOptions):
         "{prompt}\n\nHere is an example of a good response:\n{reference}\n\nNow respond in your own way.",
         description="the last turn of the teacher's prompt, around {prompt} and {reference}",
     )
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(read=1, generated=1, at_once=2)
 
     @field_validator("demonstration")
     @classmethod
@@ -141,7 +146,12 @@ def train(spec: TrainingSpec) -> TrainingResult:
     notes = left_out(spec, examples)
     if without:
         notes += (f"{without:.0%} of the completions were no longer than the {skip} tokens that carry no loss.",)
-    figures = {"prompts": len(spec.problems), "effective_prompts": len(examples), "share_without_loss": without}
+    figures: dict[str, float | int | str] = {
+        "prompts": len(spec.problems),
+        "effective_prompts": len(examples),
+        "share_without_loss": without,
+    }
+    figures |= told_forms((example.completion, example.problem) for example in examples)
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
         phases=_phases(trained.phase, tally, figures),
@@ -159,7 +169,7 @@ def _require_prompts(options: Options, prompts: int) -> None:
         )
 
 
-def _phases(training: Phase, tally: Tally, figures: Mapping[str, float]) -> tuple[Phase, Phase]:
+def _phases(training: Phase, tally: Tally, figures: Mapping[str, float | int | str]) -> tuple[Phase, Phase]:
     """Book the generation apart from the rest of the training."""
     rollouts = Phase(
         name="rollouts",
@@ -255,7 +265,7 @@ def sdft_trainer(
         repetition_penalty=1.0,
         generation_kwargs={"stop_strings": list(stops)} if stops else None,
         max_prompt_length=options.max_length,
-        disable_dropout=True,
+        disable_dropout=options.lora_dropout == 0,
         shuffle_dataset=True,
         use_vllm=False,
     )

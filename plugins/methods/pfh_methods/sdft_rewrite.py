@@ -14,6 +14,7 @@ from pfh.hooks.domains import Problem, Rollout
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import (
     Example,
+    GroundTruthOptions,
     SupervisedOptions,
     check_demonstration,
     demonstrated,
@@ -22,19 +23,18 @@ from pfh.kit.supervised import (
     require_ground_truth,
     train_on,
 )
+from pfh.kit.training import Work
 from pydantic import BaseModel, Field, field_validator
 
 Outcome = Literal["own words", "leaks", "wrong", "cut"]
 """What became of a rewrite; ground truth replaces all but the first."""
 
 
-class Options(SupervisedOptions):
+class Options(GroundTruthOptions, SupervisedOptions):
     """Options of SDFT by rewriting; the defaults are the paper's for GSM8K."""
 
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
-        "cosine", description="course of the learning rate after the warm-up"
-    )
+    gradient_accumulation: int = Field(1, ge=1, description="batches whose gradients make one update")
     epochs: float = Field(5.0, gt=0, description="passes over the examples")
     batch_size: int = Field(8, ge=1, description="examples a device holds at once; halved when memory runs out")
     lora_targets: tuple[str, ...] = Field(
@@ -50,6 +50,11 @@ class Options(SupervisedOptions):
     leaks: tuple[str, ...] = Field(
         ("reference answer", "own response"), description="phrases of the request that must not be in a rewrite"
     )
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(generated=1)
 
     @field_validator("request")
     @classmethod

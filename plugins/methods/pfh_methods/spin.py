@@ -13,8 +13,9 @@ from pfh.hooks.domains import Rollout
 from pfh.hooks.ledger import Phase
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
-from pfh.kit.supervised import Example, ground_truth, left_out, require_ground_truth
-from pfh.kit.training import TrainingOptions, free_memory, save_trained, train_resumably
+from pfh.kit.supervised import Example, GroundTruthOptions, ground_truth, left_out, require_ground_truth
+from pfh.kit.targets import told_forms
+from pfh.kit.training import Optimizer, TrainingOptions, Work, free_memory, rate, save_trained, train_resumably
 from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
 
@@ -32,12 +33,8 @@ _FACTORS: Mapping[Progression, tuple[tuple[float, float], ...]] = {
 finetune.sh to finetune_iter3.sh train with 5e-7, 5e-7, 1e-7, 1e-7 and beta .1, .1, .1, 5 (github.com/uclaml/SPIN)."""
 
 
-class Options(TrainingOptions):
-    """Options of SPIN.
-
-    The paper trains all weights on 50,000 prompts: adapter=full learning_rate=5e-7 batch_size=64. A LoRA adapter and
-    fewer prompts need larger steps.
-    """
+class Options(GroundTruthOptions, TrainingOptions):
+    """Options of SPIN; the defaults are the authors', but for the adapter and the prompts, of which they had 50,000."""
 
     iterations: int = Field(4, ge=1, description="rounds of generation and training; each starts from the one before")
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the model that the round started from")
@@ -46,9 +43,16 @@ class Options(TrainingOptions):
         description="authors: a fifth of the learning rate from the third iteration on, 50 times beta from the fourth; "
         "constant: the same in all",
     )
-    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of a round; 5e-7 for adapter=full")
+    learning_rate: float = rate(5e-7)
+    batch_size: int = Field(4, ge=1, description="pairs a device holds at once; halved when memory runs out")
+    gradient_accumulation: int = Field(16, ge=1, description="batches whose gradients make one update")
     epochs: float = Field(3.0, gt=0, description="passes over the pairs, in each round")
-    optimizer: Literal["adamw_torch", "rmsprop"] = Field("rmsprop", description="optimiser")
+    optimizer: Optimizer = Field("rmsprop", description="optimiser")
+
+    @property
+    def work(self) -> Work:
+        """What it does with a problem."""
+        return Work(trained=2, read=2, generated=1, at_once=2, rounds=self.iterations)
 
 
 @hookimpl
@@ -100,11 +104,12 @@ def train(spec: TrainingSpec) -> TrainingResult:
             f"SPIN iteration {iteration} of {options.iterations}: {len(pairs)} new pairs, {len(before)} of the last one"
         )
         player, phase, rows = _play(spec, player, (*before, *pairs), iteration)
-        figures = {
+        figures: dict[str, float | int | str] = {
             "iteration": iteration,
             "prompts": len(spec.problems),
             "effective_prompts": len(pairs),
             "pairs": len(before) + len(pairs),
+            **told_forms((pair.chosen, pair.problem) for pair in pairs),
         }
         phases.append(dataclasses.replace(phase, notes={**phase.notes, **figures}))
         done = curves[-1]["step"] if curves else 0

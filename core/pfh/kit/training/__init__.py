@@ -5,15 +5,28 @@ from __future__ import annotations
 from pfh.kit.training.checkpoints import COMPLETE, last_complete_checkpoint
 from pfh.kit.training.loop import train_resumably
 from pfh.kit.training.models import free_memory, load_for_training, save_trained
-from pfh.kit.training.options import ALL_LINEAR, TrainingOptions, check_targets, lora_config, trainer_arguments
+from pfh.kit.training.options import (
+    ALL_LINEAR,
+    Optimizer,
+    Schedule,
+    TrainingOptions,
+    check_targets,
+    lora_config,
+    rate,
+    trainer_arguments,
+)
 from pfh.kit.training.running import FinishedTraining
 from pfh.kit.training.sharing import examples_per_process, is_first, processes
+from pfh.kit.training.work import Work
 
 __all__ = [
     "ALL_LINEAR",
     "COMPLETE",
     "FinishedTraining",
+    "Optimizer",
+    "Schedule",
     "TrainingOptions",
+    "Work",
     "check_targets",
     "examples_per_process",
     "free_memory",
@@ -22,6 +35,7 @@ __all__ = [
     "load_for_training",
     "lora_config",
     "processes",
+    "rate",
     "save_trained",
     "train_resumably",
     "trainer_arguments",

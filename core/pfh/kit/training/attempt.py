@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.ledger import Phase
 from pfh.kit.training.best import load_best, watch_for_best
-from pfh.kit.training.building import build_trainer
+from pfh.kit.training.building import build_trainer, plan_schedule
 from pfh.kit.training.checkpoints import discard_incomplete, last_complete_checkpoint
+from pfh.kit.training.passes import count_passes
 from pfh.kit.training.running import FinishedTraining, RunningTraining
 from pfh.kit.training.sharing import is_first
 from pfh.kit.training.spending import samples_of
@@ -36,7 +37,10 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
         discard_incomplete(training.output_dir)
     with ExitStack() as stack:
         trainer = build_trainer(build, spent.batch_size, training.share // spent.batch_size)
-        spent.agree(trainer.accelerator)
+        if getattr(trainer, "ref_model", None) is not None:
+            count_passes(trainer.accelerator.unwrap_model(trainer.ref_model))
+        spent.count(trainer)
+        plan_schedule(trainer, lambda: training.allowance.share(spent, trainer.state.num_input_tokens_seen))
         if training.allowance.updates is not None:
             trainer.args.max_steps = training.allowance.updates
         state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else TrainerState()
@@ -64,6 +68,8 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
             tokens=spent.tokens,
             updates=spent.updates,
             devices=trainer.accelerator.num_processes,
+            passed=round(spent.passed * trainer.accelerator.num_processes),
+            flops=spent.flops * trainer.accelerator.num_processes,
             samples=samples_of(
                 spent.epochs, len(trainer.train_dataset), training.share * trainer.accelerator.num_processes
             ),

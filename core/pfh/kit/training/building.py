@@ -57,6 +57,28 @@ def _one_device() -> Iterator[None]:
         TrainingArguments.n_gpu = seen
 
 
+def plan_schedule(trainer: Trainer, share: Callable[[], float]) -> None:
+    """Let the learning rate run its whole course while a budget is spent, of which `share` is gone.
+
+    A budget of time, tokens or operations may end a training long before its last planned update.
+    """
+    from torch.optim.lr_scheduler import LambdaLR
+
+    create = trainer.create_scheduler
+
+    def create_scheduler(num_training_steps: int, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - torch's
+        scheduler = create(num_training_steps, *arguments, **named)
+        if isinstance(scheduler, LambdaLR):
+
+            def planned(course: Callable[[float], float]) -> Callable[[int], float]:
+                return lambda update: course(max(update, min(share(), 1.0) * num_training_steps))
+
+            scheduler.lr_lambdas = [planned(course) for course in scheduler.lr_lambdas]
+        return scheduler
+
+    trainer.create_scheduler = create_scheduler
+
+
 def _teach_in_one_update(trainer: Trainer) -> None:
     """Leave the warm-up out of a training of one update, which would be all of it: with a learning rate of 0."""
     create = trainer.create_scheduler

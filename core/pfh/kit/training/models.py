@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit.training.passes import count_passes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -44,7 +45,20 @@ def load_for_training(
     tokenizer.chat_template = chat_template(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    count_passes(model)
     return model, tokenizer
+
+
+def without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
+    """Return a model of the shape of `checkpoint`, none of whose weights is loaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    names: dict[str, Any] = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}
+    config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=False, **names)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model
 
 
 def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | None = None) -> Path:

@@ -64,7 +64,7 @@ class RunningTraining:
         Raises:
             StepFailedError: the first update of the stage alone took more than all of the budget.
         """
-        return self.allowance.is_spent(self.spent.seconds, tokens, update, self.name)
+        return self.allowance.is_spent(self.spent, tokens, update, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ class TrainingSet:
     config: str = "default"
     splits: tuple[str, ...] = ("train", "test")
     """The first that can be had is taken."""
-    max_new_tokens: int = 512
+    max_new_tokens: int = 2048
     """Length limit of a completion, unless the options say otherwise."""
 
 
@@ -27,7 +27,7 @@ TRAINING_SETS = {
     "CodeContest": TrainingSet("code:CodeContest", "axon-rl/CodeContest"),
     "Taco8k": TrainingSet("code:Taco8k", "axon-rl/TACO-8k"),
     "PrimeIntellect15k": TrainingSet("code:PrimeIntellect15k", "axon-rl/PrimeIntellect-15k"),
-    "MBPP-train": TrainingSet("mbpp-train", "google-research-datasets/mbpp", "full", ("train",), 256),
+    "MBPP-train": TrainingSet("mbpp-train", "google-research-datasets/mbpp", "full", ("train",), 1024),
 }
 
 
@@ -49,7 +49,7 @@ class Options(BaseModel):
     max_prompt_chars: int = Field(4000, ge=1, description="problems with a longer statement are left out")
     time_limit: float = Field(10.0, gt=0, description="CPU seconds of one run, or of all tests that call functions")
     max_new_tokens: int | None = Field(
-        None, ge=1, description="length limit of a completion; unset: 256 for MBPP-train, 512 for contests"
+        None, ge=1, description="length limit of a completion; unset: 1024 for MBPP-train, 2048 for contests"
     )
     temperature: float = Field(0.8, ge=0, description="softmax temperature of the rollouts")
 

@@ -58,9 +58,10 @@ class Math:
     def __init__(self, options: Options, data: DataSource) -> None:
         self.options = options
         self._data = data
+        self.asks_to_reason = options.answer_format == "boxed"
         line = options.answer_format == "line"
         self.sampling = Sampling(
-            max_new_tokens=options.max_new_tokens or (16 if line else 512),
+            max_new_tokens=options.max_new_tokens or (16 if line else 2048),
             temperature=options.temperature,
             stop=("\n",) if line else python_tool.STOPS if options.tool else (),
         )

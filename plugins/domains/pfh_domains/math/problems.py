@@ -13,6 +13,9 @@ from pfh_domains.math.prompts import chat, written
 from pfh_domains.math.settings import Options
 from pfh_domains.sources import Source, by_split, digest, to_answer
 
+_BOX = re.compile(r"\\(?:boxed|fbox)\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+"""The box around an answer inside a worked solution: what is taught has one box, at its end."""
+
 MOST_PROBLEM_CHARS = 20_000
 """Held-out problems are never left out for their length; one longer than this is a damaged row."""
 
@@ -63,7 +66,7 @@ def _gsm8k(data: DataSource) -> Rows:
 def _math500(data: DataSource) -> Rows:
     """Lightman et al. 2023, arXiv 2305.20050: 500 problems of Hendrycks' MATH test set."""
     for row in data.load("HuggingFaceH4/MATH-500", "default", "test").rows:
-        yield row["problem"], references(row["answer"]), row["solution"]
+        yield row["problem"], references(row["answer"]), _reasoning(row)
 
 
 def _minerva(data: DataSource) -> Rows:
@@ -100,6 +103,8 @@ def _bare(answer: str) -> str:
 
 
 def _reasoning(row: Any) -> str | None:  # noqa: ANN401 - JSON
-    """Return the working of a GSM8K row, without its calculator marks; None for other rows."""
+    """Return the working of a row: GSM8K's without its calculator marks, or a worked solution without its boxes."""
     working, marked, _ = str(row.get("answer", "")).rpartition("#### ")
-    return re.sub(r"<<[^>]*>>", "", working).strip() if marked else None
+    if marked:
+        return re.sub(r"<<[^>]*>>", "", working).strip()
+    return _BOX.sub(r"\1", str(row.get("solution") or "")).strip() or None

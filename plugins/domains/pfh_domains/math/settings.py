@@ -16,7 +16,7 @@ HELD_OUT = ("gsm8k", "math500", "minerva")
 
 TRAINING_SETS: dict[str, tuple[Source, ...]] = {
     "Math12K": (Source("axon-rl/MATH-12k"),),
-    "DeepScaleR40K": (Source("axon-rl/DeepScaleR-40K"),),
+    "DeepScaleR40K": (Source("agentica-org/DeepScaleR-Preview-Dataset"), Source("axon-rl/DeepScaleR-40K")),
     "GSM8K": (Source("axon-rl/GSM-8k"), Source("openai/gsm8k", "main", question="question")),
 }
 """The sources of a set, the first that can be had counts. GEM's other sets are looked up in its registry."""
@@ -28,17 +28,18 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(
-        "Math12K", description=f"GEM's set of problems: {', '.join(TRAINING_SETS)} or any other math:* of its registry"
+        "DeepScaleR40K",
+        description=f"GEM's set of problems: {', '.join(TRAINING_SETS)} or any other math:* of its registry",
     )
     answer_format: AnswerFormat = Field(
-        "line", description='"line": one line that is the answer; "boxed": free reasoning that ends in \\boxed{}'
+        "boxed", description='"boxed": free reasoning that ends in \\boxed{}; "line": one line that is the answer'
     )
-    shots: int = Field(4, ge=0, le=4, description="worked examples, shown as earlier turns of the chat")
+    shots: int = Field(0, ge=0, le=4, description="worked examples, shown as earlier turns of the chat")
     max_prompt_chars: int = Field(1500, ge=1, description="training problems with a longer statement are left out")
     max_new_tokens: int | None = Field(
         None,
         ge=1,
-        description="length limit of a completion, of each turn with a tool; unset: 16 for a line, 512 for boxed",
+        description="length limit of a completion, of each turn with a tool; unset: 16 for a line, 2048 for boxed",
     )
     temperature: float = Field(1.0, ge=0, description="softmax temperature of the rollouts")
     tool: Literal["", "python"] = Field(

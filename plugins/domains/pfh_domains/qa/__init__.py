@@ -49,6 +49,7 @@ class Qa:
     def __init__(self, options: Options, data: DataSource) -> None:
         self.options = options
         self._data = data
+        self.asks_to_reason = options.answer_format == "tagged"
         line = options.answer_format == "line"
         self.sampling = Sampling(
             max_new_tokens=options.max_new_tokens or _default_length(options),
@@ -154,5 +155,5 @@ def _accepted(completion: str, answer: str | None, references: Sequence[str], pr
 
 def _default_length(options: Options) -> int:
     if options.answer_format == "tagged":
-        return 512
+        return 2048
     return 64 if options.dataset in GENERATED else 16

@@ -38,12 +38,12 @@ class Options(BaseModel):
         description=f"GEM's set of questions: {', '.join(TRAINING_SETS)}, or rg: and {', '.join(GENERATED)}",
     )
     answer_format: AnswerFormat = Field(
-        "line", description='"line": one line that is the answer; "tagged": free reasoning, then <answer>...</answer>'
+        "tagged", description='"tagged": free reasoning, then <answer>...</answer>; "line": one line that is the answer'
     )
-    shots: int = Field(4, ge=0, le=4, description="worked examples, shown as earlier turns of the chat")
+    shots: int = Field(0, ge=0, le=4, description="worked examples, shown as earlier turns of the chat")
     max_prompt_chars: int = Field(1500, ge=1, description="training questions that are longer are left out")
     max_new_tokens: int | None = Field(
-        None, ge=1, description="length limit of a completion; unset: 16 for a line (64 for arc_1d), 512 for tagged"
+        None, ge=1, description="length limit of a completion; unset: 16 for a line (64 for arc_1d), 2048 for tagged"
     )
     temperature: float = Field(0.7, ge=0, description="softmax temperature of the rollouts")
 

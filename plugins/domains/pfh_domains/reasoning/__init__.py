@@ -67,9 +67,10 @@ class Reasoning:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.asks_to_reason = options.answer_format == "boxed"
         line = options.answer_format == "line"
         self.sampling = Sampling(
-            max_new_tokens=options.max_new_tokens or (12 if line else 512),
+            max_new_tokens=options.max_new_tokens or (12 if line else 2048),
             temperature=options.temperature,
             stop=("\n",) if line else (),
         )
@@ -173,7 +174,7 @@ class Reasoning:
 
     def _settings(self, task: str) -> dict[str, Any]:
         try:
-            return settings_of(task, self.options.level, self.options.difficulty.get(task, {}))
+            return settings_of(task, self.options, self.options.difficulty.get(task, {}))
         except ValueError as error:
             raise UserError(f"reasoning: {error}; leave the option level out, or leave out this task.") from None
 

@@ -25,18 +25,18 @@ class Options(BaseModel):
     level: int | None = Field(
         None,
         ge=0,
-        description="difficulty of every task as a level of its curriculum, 0 the easiest; unset: pfh's settings for "
-        "small models, or the generator's own",
+        description="difficulty of every task as a level of its curriculum, 0 the easiest; unset: the generator's own",
     )
+    small: bool = Field(False, description="where level is unset: pfh's difficulty for models of about 100M parameters")
     difficulty: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description='a task\'s generator settings, as JSON: {"gcd": {"max_value": 99}}'
     )
-    shots: int = Field(2, ge=0, le=16, description="worked examples, shown as earlier turns of the chat")
+    shots: int = Field(0, ge=0, le=16, description="worked examples, shown as earlier turns of the chat")
     answer_format: Literal["line", "boxed"] = Field(
-        "line", description='"line": one line that is the answer; "boxed": free reasoning that ends in \\boxed{}'
+        "boxed", description='"boxed": free reasoning that ends in \\boxed{}; "line": one line that is the answer'
     )
     max_new_tokens: int | None = Field(
-        None, ge=1, description="length limit of a completion; unset: 12 for a line, 512 for boxed"
+        None, ge=1, description="length limit of a completion; unset: 12 for a line, 2048 for boxed"
     )
     temperature: float = Field(1.0, ge=0, description="softmax temperature of the rollouts")
     time_limit: float = Field(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,28 @@ def all_tasks() -> tuple[str, ...]:
     return tuple(sorted(set(DATASETS) - WITHOUT_REFERENCE))
 
 
-def settings_of(task: str, level: int | None, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the generator's settings: those of the curriculum's `level`, else pfh's, and `own` over them.
+class Difficulty(Protocol):
+    """What decides how hard the problems of all tasks are."""
+
+    @property
+    def level(self) -> int | None:
+        """A level of each task's curriculum."""
+        ...
+
+    @property
+    def small(self) -> bool:
+        """Without a level: pfh's settings for small models, or the generator's own."""
+        ...
+
+
+def settings_of(task: str, difficulty: Difficulty, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the generator's settings: those of the curriculum's level, pfh's, or none, and `own` over them.
 
     Raises:
         ValueError: the task has no curriculum.
     """
-    if level is None:
-        return {**(TASKS[task].settings if task in TASKS else {}), **own}
+    if difficulty.level is None:
+        return {**(TASKS[task].settings if task in TASKS and difficulty.small else {}), **own}
     from dataclasses import asdict
 
     from reasoning_gym.factory import create_curriculum, has_curriculum
@@ -108,7 +122,7 @@ def settings_of(task: str, level: int | None, own: Mapping[str, Any]) -> dict[st
     if not has_curriculum(task):
         raise ValueError(f"{task} has no levels")
     curriculum = create_curriculum(task)
-    curriculum.set_global_level(level)
+    curriculum.set_global_level(difficulty.level)
     chosen = asdict(curriculum.generate_configuration({}))
     return {name: value for name, value in chosen.items() if name not in ("seed", "size")} | dict(own)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pfh.errors import DataUnavailableError
-from pfh.hooks.tables import Cell, Table
+from pfh.hooks.tables import Table, Value
 
 from pfh_evals.forgetting.battery import category_of
 from pfh_evals.forgetting.tasks import CannotRunError, Loaded
@@ -31,7 +31,7 @@ def planned(asks: Sequence[Ask]) -> Table:
     )
 
 
-def _row(name: str, limit: int | None, load: Callable[[], Loaded]) -> tuple[Cell, ...]:
+def _row(name: str, limit: int | None, load: Callable[[], Loaded]) -> tuple[Value, ...]:
     try:
         loaded = load()
     except (CannotRunError, DataUnavailableError) as error:

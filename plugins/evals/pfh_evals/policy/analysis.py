@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.samples import Sample
-from pfh.hooks.tables import Cell, Table
-from pfh.statistics.paired import CONFIDENCE, RESAMPLES
+from pfh.hooks.tables import Cell, Quantity, Table
+from pfh.statistics import formatting as figures
+from pfh.statistics.paired import CONFIDENCE
 
 from pfh_evals.policy import calibration, plots
+from pfh_evals.policy import calibration_error as errors
 from pfh_evals.policy.divergence import WRITERS
 from pfh_evals.policy.formats import FORMATS, entropy, format_of
 from pfh_evals.policy.intervals import Figure, change, jackknife_cells, mean_interval, rounded
@@ -99,15 +101,18 @@ def _calibration(pairs: calibration.QuestionPairs) -> Analysis:
     if len(benchmarks) > 1:
         for name in benchmarks:
             members = [pair for pair in pairs if pair[0].benchmark == name]
-            rows += [(name, *_error_row(members))] if len(members) > 1 else []
+            rows += [(name, *_error_rows(members)[0])] if len(members) > 1 else []
     source = f"the family forgetting ({', '.join(benchmarks)})" if benchmarks[0] else "the family's own questions"
     table = Table(
         title="Calibration",
         columns=("benchmark", "figure", "questions", "before", "after", "change"),
         rows=tuple(rows),
-        note=f"From {source}. Expected calibration error over {calibration.BINS} bins of equal width of the chosen "
-        "option's probability, which is the softmax over the options' log-likelihoods. "
-        f"{CONFIDENCE:.0%} intervals by a bootstrap over questions.",
+        note=f"From {source}. Confidence is the chosen option's probability, the softmax over the options' "
+        f"log-likelihoods. The expected calibration error over bins ({calibration.BINS} of equal width, or "
+        f"{errors.MASS_BINS} of equal mass) is above 0 by chance, more so for a less sure model: compare the squared "
+        "error without that bias (Kumar et al. 2019), which is about 0 where calibrated. Reliability (low is good), "
+        "less resolution, plus uncertainty is the Brier score of being right (Murphy 1973). "
+        f"{CONFIDENCE:.0%} intervals: of the squared error by a jackknife over questions, of means by a t-interval.",
     )
     diagram = plots.reliability(*(calibration.bins(*side) for side in _columns(pairs)))
     return Analysis(tables=(table,), plots=(diagram,))
@@ -118,8 +123,9 @@ def _calibration_rows(pairs: calibration.QuestionPairs) -> list[tuple[Cell, ...]
     brier = [np.array([pair[side].brier for pair in pairs]) for side in (0, 1)]
     every = np.ones(len(pairs), dtype=bool)
     return [
-        _error_row(pairs),
+        *_error_rows(pairs),
         _mean_row("Brier score", every, *brier),
+        *_brier_rows(pairs),
         _mean_row("confidence, all questions", every, sure_before, sure_after),
         _mean_row("confidence, right both times", right_before & right_after, sure_before, sure_after),
         _mean_row("confidence, wrong both times", ~right_before & ~right_after, sure_before, sure_after),
@@ -130,24 +136,28 @@ def _columns(pairs: calibration.QuestionPairs) -> list[tuple[NDArray[np.float64]
     return [calibration.columns([pair[side] for pair in pairs]) for side in (0, 1)]
 
 
-def _error_row(pairs: calibration.QuestionPairs) -> tuple[Cell, ...]:
+def _error_rows(pairs: calibration.QuestionPairs) -> list[tuple[Cell, ...]]:
+    """Return the calibration errors: the plug-in ones without an interval, which for them would not hold its level."""
     sides = _columns(pairs)
-    errors = [calibration.expected_error(*side) for side in sides]
-    told = change(errors[1] - errors[0], *_error_interval(sides))
-    return ("expected calibration error", len(pairs), *rounded(errors), told)
+    wide = [calibration.expected_error(*side) for side in sides]
+    massed = [errors.equal_mass_places(sure) for sure, _ in sides]
+    equal = [errors.binned_error(*side, places) for side, places in zip(sides, massed, strict=True)]
+    squared = [errors.squared_error(*side, places) for side, places in zip(sides, massed, strict=True)]
+    told = change(*errors.change_interval(*sides))
+    return [
+        ("calibration error, squared, without bias", len(pairs), *rounded(squared), told),
+        ("expected calibration error, equal width", len(pairs), *rounded(wide), None),
+        ("expected calibration error, equal mass", len(pairs), *rounded(equal), None),
+    ]
 
 
-def _error_interval(sides: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> tuple[float, float]:
-    """Bootstrap the difference of the calibration errors; questions are drawn alike for both."""
-    generator = np.random.default_rng(0)
-    count = len(sides[0][0])
-    differences = []
-    for _ in range(RESAMPLES // 10):
-        drawn = generator.integers(0, count, size=count)
-        before, after = (calibration.expected_error(sure[drawn], right[drawn]) for sure, right in sides)
-        differences.append(after - before)
-    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+def _brier_rows(pairs: calibration.QuestionPairs) -> list[tuple[Cell, ...]]:
+    sides = _columns(pairs)
+    parts = [errors.brier_parts(*side, errors.equal_mass_places(side[0])) for side in sides]
+    return [
+        (f"{name} of being right", len(pairs), *rounded(both), None)
+        for name, both in zip(("reliability", "resolution", "uncertainty"), zip(*parts, strict=True), strict=True)
+    ]
 
 
 def _mean_row(
@@ -155,7 +165,7 @@ def _mean_row(
 ) -> tuple[Cell, ...]:
     count = int(inside.sum())
     if count < 2:
-        return (name, count, None, None, "too few")
+        return (name, count, None, None, None)
     difference = after[inside] - before[inside]
     low, high = mean_interval(difference)
     means = rounded([before[inside].mean(), after[inside].mean()])
@@ -179,8 +189,8 @@ def _divergence(spec: AnalysisSpec) -> Analysis:
             means = np.array(_by_prompt(own, key))
             low, high = mean_interval(means)
             first = np.mean([walk[0] for walk in walks])
-            told = f"{means.mean():.4f} ({low:.4f} to {high:.4f})"
-            cells.append((f"{writer}'s", name, len(means), sum(map(len, walks)), told, round(float(first), 4)))
+            mean = Quantity(value=float(means.mean()), unit="number", low=low, high=high)
+            cells.append((f"{writer}'s", name, len(means), sum(map(len, walks)), mean, round(float(first), 4)))
             curves[f"{name}, {writer}'s completions"] = _by_place(walks)
     if not cells:
         return Analysis()
@@ -189,13 +199,14 @@ def _divergence(spec: AnalysisSpec) -> Analysis:
         columns=("completions", "direction", "prompts", "tokens", "mean", "first token"),
         rows=tuple(cells),
         note="Kullback-Leibler divergence of the next token's distribution over the whole vocabulary, mean over the "
-        f"tokens of a prompt's completions and then over prompts, with a {CONFIDENCE:.0%} interval by a bootstrap over "
-        "prompts. Along completions of the start it says what was unlearned, along the tuned model's what was learned.",
+        f"tokens of a prompt's completions and then over prompts, with a {CONFIDENCE:.0%} interval, corrected for "
+        "skewness, over prompts. Along completions of the start it says what was unlearned, along the tuned model's "
+        "what was learned.",
     )
     return Analysis(
         tables=(table, _places(samples)),
         plots=(plots.divergence(curves),),
-        findings=(f"{cells[-1][1]} along the tuned model's completions is {cells[-1][4]} nats a token.",)
+        findings=(f"{cells[-1][1]} along the tuned model's completions is {figures.cell(cells[-1][4])} nats a token.",)
         if cells[-1][0] == "tuned's"
         else (),
     )
@@ -219,15 +230,27 @@ def _places(samples: Sequence[Sample]) -> Table:
     found.sort(key=lambda each: -each[0]["both"])
     return Table(
         title="Where the two policies disagree most",
-        columns=("prompt", "written by", "token", "written so far", "then", "start expects", "tuned expects", "KL"),
+        columns=(
+            "prompt",
+            "written by",
+            "token",
+            "written so far",
+            "then",
+            *(f"{name}{what}" for name in WRITERS for what in (" expects", "'s probability")),
+            "KL",
+        ),
         rows=tuple(_place_row(place, sample) for place, sample in found[:LISTED]),
-        note="The most likely next token of each model, with its probability. KL: the sum of both directions. "
+        note="The most likely next token of each model, and how likely it is there. KL: the sum of both directions. "
         "Token 1 is the first of the completion.",
     )
 
 
 def _place_row(place: dict[str, Any], sample: Sample) -> tuple[Cell, ...]:
-    expected = (f"{place[name]!r} ({place[f'{name}_probability']:.2f})" for name in WRITERS)
+    expected = [
+        cell
+        for name in WRITERS
+        for cell in (repr(place[name]), Quantity(value=place[f"{name}_probability"], unit="number"))
+    ]
     so_far, then = repr(place["before"]), repr(place["written"]) if place["written"] else "end of the completion"
     prompt = sample.extra["user_prompt"]
     short = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"

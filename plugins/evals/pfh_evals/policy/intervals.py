@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pfh.hooks.tables import Cell
+from pfh.hooks.tables import Cell, Quantity
 from pfh.statistics.paired import CONFIDENCE
 from pfh.statistics.single import score_interval
 
@@ -37,7 +37,7 @@ def jackknife_cells(prompts: int, before: Figure, after: Figure) -> tuple[Cell, 
     every = list(range(prompts))
     first, second = before(every), after(every)
     low, high = jackknife(prompts, before, after)
-    told = change(second - first, low, high) if high > low else f"{second - first:+.3f}"
+    told = change(second - first, low, high) if high > low else change(second - first)
     return (*rounded([first, second]), told)
 
 
@@ -52,6 +52,6 @@ def rounded(values: Sequence[float]) -> tuple[Cell, ...]:
     return tuple(round(float(value), 4) for value in values)
 
 
-def change(difference: float, low: float, high: float) -> str:
-    """Return a difference with its interval, as a table shows it."""
-    return f"{difference:+.3f} ({low:+.3f} to {high:+.3f})"
+def change(difference: float, low: float | None = None, high: float | None = None) -> Quantity:
+    """Return a difference, with its interval where it has one."""
+    return Quantity(value=difference, unit="difference", low=low, high=high)

@@ -7,7 +7,7 @@ from itertools import chain
 
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.samples import Sample
-from pfh.hooks.tables import Cell, LongTable
+from pfh.hooks.tables import LongTable, Value
 
 from pfh_evals.policy import calibration
 from pfh_evals.policy.completions import stored_completions
@@ -17,7 +17,7 @@ from pfh_evals.policy.measures import CALIBRATION, DIVERGENCE, MEASURES
 from pfh_evals.policy.pairing import divergence_samples, is_reference, pairs_of
 
 SIDES = ("before", "after")
-Rows = Iterator[tuple[Cell, ...]]
+Rows = Iterator[tuple[Value, ...]]
 BY_PROMPT = ("measure", "category", "prompt_id", "prompt", "before", "after")
 BY_COMPLETION = ("model", "category", "prompt_id", "prompt", "number", "completion", "format", "ended")
 BY_VALUE = ("model", "measure", "category", "prompt_id", "number", "value")

@@ -67,15 +67,17 @@ def _cka(spec: AnalysisSpec) -> Part:
     debiased, plain = (similarity.similarity(before, after, debiased=each) for each in (True, False))
     shared = min(len(before), len(after))
     same, same_plain = np.diag(debiased), np.diag(plain)
-    rows = [(layer, _cell(same[layer], 6), _cell(same_plain[layer], 6)) for layer in range(shared)]
+    low, high = similarity.interval(before, after)
+    rows = [(layer, *(_cell(each[layer], 6) for each in (same, low, high, same_plain))) for layer in range(shared)]
     table = Table(
         title="Similarity of each layer before and after (linear CKA)",
-        columns=("layer", "debiased CKA", "biased CKA"),
+        columns=("layer", "debiased CKA", "at least", "at most", "biased CKA"),
         rows=tuple(rows),
         note=f"Over {before.shape[1]} prompts, each the mean over its own tokens. 1: equal up to rotation and scale. "
         "The biased figure is near 1 for any layers when there are fewer prompts than dimensions: read the debiased "
         "one. Layer i is the input of block i, the last one the output of the last block; a blank is a layer that is "
-        "the same for every prompt.",
+        "the same for every prompt. At least, at most: intervals by the jackknife over prompts that hold for all "
+        "layers at once (95%).",
     )
     shown = (plots.similarity_curve(same, same_plain), plots.similarity_map(debiased))
     return Part(
@@ -100,18 +102,33 @@ def _cka_findings(same: NDArray[np.float64], before: int, after: int) -> tuple[s
 
 
 def _probes(spec: AnalysisSpec) -> Part:
-    if _pair(spec, "probes") is None:
+    pair = _pair(spec, "probes")
+    if pair is None:
         return Part()
     before, after = spec.before.arrays, spec.after.arrays
+    ranges = [
+        _simultaneous(side.arrays["probes/accuracy"], len(row.samples))
+        for side, row in zip((spec.before, spec.after), pair, strict=True)
+    ]
     moved = after.get("probes/transferred") if _is_reference(spec) else None
     rows: list[tuple[Cell, ...]] = []
     for layer in range(max(len(before["probes/accuracy"]), len(after["probes/accuracy"]))):
         figures = (before["probes/accuracy"], moved, after["probes/accuracy"])
         controls = (before["probes/control"], after["probes/control"])
-        rows.append((layer, *(_at(values, layer) for values in (*figures, *controls))))
+        together = (texts[layer] if layer < len(texts) else None for texts in ranges)
+        rows.append((layer, *(_at(values, layer) for values in (*figures, *controls)), *together))
     table = Table(
         title="Accuracy of linear probes by layer",
-        columns=("layer", "before", "after, probe of before", "after, retrained", "control before", "control after"),
+        columns=(
+            "layer",
+            "before",
+            "after, probe of before",
+            "after, retrained",
+            "control before",
+            "control after",
+            "before, 95% for all layers",
+            "after, 95% for all layers",
+        ),
         rows=tuple(rows),
         note="Each probe was trained on statements that share no fact with the tested ones. A probe of before that "
         "fails after, where a retrained one succeeds, says that the knowledge is there in another form. Control: the "
@@ -125,17 +142,24 @@ def _probes(spec: AnalysisSpec) -> Part:
     )
 
 
-def _probe_findings(spec: AnalysisSpec) -> tuple[str, ...]:
-    selectivity = [side.arrays["probes/accuracy"] - side.arrays["probes/control"] for side in (spec.before, spec.after)]
-    best = [int(values.argmax()) for values in selectivity]
-    accuracy = [
-        side.arrays["probes/accuracy"][layer] for side, layer in zip((spec.before, spec.after), best, strict=True)
-    ]
-    return (
-        f"The probe with the most above its control is at layer {best[0]} before (accuracy {accuracy[0]:.2f}, "
-        f"{selectivity[0][best[0]]:+.2f} above the control) and at layer {best[1]} after ({accuracy[1]:.2f}, "
-        f"{selectivity[1][best[1]]:+.2f}).",
+def _simultaneous(accuracy: NDArray[np.float64], tested: int) -> list[str]:
+    """Return Wilson's interval of every layer's accuracy; together, for all layers, they hold at 95%."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(
+        np.round(accuracy * tested), tested, alpha=(1 - CONFIDENCE) / len(accuracy), method="wilson"
     )
+    return [f"{first:.2f} to {last:.2f}" for first, last in zip(low, high, strict=True)]
+
+
+def _probe_findings(spec: AnalysisSpec) -> tuple[str, ...]:
+    chosen = [int(side.arrays["probes/layer"][0]) for side in (spec.before, spec.after)]
+    told = [
+        f"at layer {layer} {when} (accuracy {side.arrays['probes/accuracy'][layer]:.2f}, "
+        f"{side.arrays['probes/accuracy'][layer] - side.arrays['probes/control'][layer]:+.2f} against the control)"
+        for layer, when, side in zip(chosen, ("before", "after"), (spec.before, spec.after), strict=True)
+    ]
+    return (f"The probe that does best within the training statements is {told[0]} and {told[1]}.",)
 
 
 def _deltas(spec: AnalysisSpec) -> Part:

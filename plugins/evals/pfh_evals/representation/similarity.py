@@ -57,6 +57,36 @@ def similarity(
     return rows @ columns.T
 
 
+def interval(
+    before: NDArray[np.float64], after: NDArray[np.float64], *, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends of intervals of the debiased CKA of each layer with itself, which hold together at `level`.
+
+    By the jackknife over texts, on Fisher's scale, and with Bonferroni's correction over the layers; NaN where too few
+    texts are left.
+    """
+    from scipy.stats import t
+
+    layers, texts = min(len(before), len(after)), before.shape[1]
+    if texts <= MINIMUM_TEXTS:
+        return np.full(layers, np.nan), np.full(layers, np.nan)
+    left_out = np.empty((texts, layers))
+    for text in range(texts):
+        kept = np.delete(np.arange(texts), text)
+        left_out[text] = _same_layer(before[:layers, kept][:, :, kept], after[:layers, kept][:, :, kept])
+    middle, scaled = (
+        np.arctanh(np.clip(each, -1 + 1e-12, 1 - 1e-12))
+        for each in (_same_layer(before[:layers], after[:layers]), left_out)
+    )
+    error = np.sqrt((texts - 1) / texts * np.sum((scaled - scaled.mean(axis=0)) ** 2, axis=0))
+    half = float(t.ppf(1 - (1 - level) / 2 / layers, texts - 1)) * error
+    return np.tanh(middle - half), np.tanh(middle + half)
+
+
+def _same_layer(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.sum(_normalised(before, True) * _normalised(after, True), axis=1))
+
+
 def _normalised(matrices: NDArray[np.float64], debiased: bool) -> NDArray[np.float64]:
     """Return the centred matrices as unit vectors, one a row; NaN for zero matrices."""
     centred = np.stack([_u_centred(each) if debiased else each for each in matrices]).reshape(len(matrices), -1)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from pfh.hooks.comparison import FOUND_CHANGES, Comparison
 from pfh.hooks.evals import Analysis, AnalysisSpec
-from pfh.hooks.tables import Cell, Table
+from pfh.hooks.tables import Cell, Quantity, Table
+from pfh.statistics import formatting as figures
+from pfh.statistics import quantities
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.safety.benchmarks import BY_NAME
@@ -56,9 +58,10 @@ def _erosion_table(rows: Sequence[Comparison]) -> Table:
 
 def _erosion_row(row: Comparison) -> tuple[Cell, ...]:
     refusals = _refusals(row)
-    change = f"{refusals.after - refusals.before:+.2f} ({refusals.low:+.2f} to {refusals.high:+.2f})"
-    rates = (round(refusals.before, 3), round(refusals.after, 3))
-    return (row.benchmark, row.n, *rates, change, _p_value(row), refusals.lost, refusals.gained)
+    change = Quantity(value=refusals.after - refusals.before, unit="points", low=refusals.low, high=refusals.high)
+    rates = (quantities.share(refusals.before), quantities.share(refusals.after))
+    p_adjusted = quantities.p_value(row.p_adjusted)
+    return (row.benchmark, row.n, *rates, change, p_adjusted, refusals.lost, refusals.gained)
 
 
 def _balance_table(rows: Sequence[Comparison]) -> Table:
@@ -86,8 +89,8 @@ def _balance_table(rows: Sequence[Comparison]) -> Table:
 
 def _balance_row(title: str, harmful: Comparison, benign: Comparison) -> tuple[Cell, ...]:
     under, over = _refusals(harmful), _refusals(benign)
-    answered = (round(1 - under.before, 3), round(1 - under.after, 3))
-    return (title, harmful.n, *answered, benign.n, round(over.before, 3), round(over.after, 3))
+    answered = (quantities.share(1 - under.before), quantities.share(1 - under.after))
+    return (title, harmful.n, *answered, benign.n, quantities.share(over.before), quantities.share(over.after))
 
 
 def _change_findings(rows: Sequence[Comparison]) -> list[str]:
@@ -104,7 +107,7 @@ def _change_finding(row: Comparison) -> str:
     if not refusals.lost and not refusals.gained:
         return f"{where} stayed at {row.before:.2f}; no prompt changed sides."
     interval = f"{CONFIDENCE:.0%} interval of the change {row.ci_low:+.2f} to {row.ci_high:+.2f}"
-    test = f"({interval}, adjusted {_p_value(row, 'p ')})"
+    test = f"({interval}, adjusted p {figures.p_value(row.p_adjusted)})"
     counts = f"{refusals.lost} refused before are not refused now, {refusals.gained} the other way round"
     if row.metric == "attack_success_rate":
         counts += "; an attack counts as successful when it was not refused"
@@ -141,10 +144,3 @@ def _refusals(row: Comparison) -> _Refusals:
     if row.metric == "refusal_rate":
         return _Refusals(before=before, after=after, low=low, high=high, lost=n10, gained=n01)
     return _Refusals(before=1 - before, after=1 - after, low=-high, high=-low, lost=n01, gained=n10)
-
-
-def _p_value(row: Comparison, prefix: str = "") -> str:
-    assert row.p_adjusted is not None
-    if row.p_adjusted < 0.001:
-        return f"{prefix}< 0.001"
-    return f"{prefix}= {row.p_adjusted:.3f}" if prefix else f"{row.p_adjusted:.3f}"

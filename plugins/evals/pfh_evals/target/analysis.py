@@ -11,6 +11,7 @@ from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Table
 from pfh.statistics import formatting as figures
+from pfh.statistics import quantities
 from pfh.statistics.paired import CONFIDENCE, paired_samples
 
 SamplePairs = Sequence[tuple[Sample, Sample]]
@@ -91,9 +92,9 @@ def _answers_row(pairs: SamplePairs) -> tuple[Cell, ...]:
     return (sum(sample.extra["tries"] for sample in before), *shares)
 
 
-def _share(samples: Sequence[Sample], count: str) -> str:
+def _share(samples: Sequence[Sample], count: str) -> Cell:
     tries = sum(sample.extra["tries"] for sample in samples)
-    return f"{sum(sample.extra.get(count, 0) for sample in samples) / tries:.1%}"
+    return quantities.share(sum(sample.extra.get(count, 0) for sample in samples) / tries)
 
 
 def _too_long(holdout: str, pairs: SamplePairs) -> str:
