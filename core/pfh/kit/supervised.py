@@ -35,10 +35,6 @@ class SupervisedOptions(ValidatedOptions):
     packing: bool = Field(False, description="fill sequences of max_length tokens with several examples each")
 
 
-<<<<<<< HEAD
-NAMED = 5
-"""Problems that a note names."""
-=======
 class GroundTruthOptions(BaseModel):
     """Options of every method that learns from ground truth."""
 
@@ -47,7 +43,6 @@ class GroundTruthOptions(BaseModel):
         description="where the prompts ask for reasoning: learn from answers that come without any, which teaches not "
         "to reason",
     )
->>>>>>> main
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,20 +137,12 @@ def verified_reference(domain: Domain, problem: Problem) -> str | None:
 
 
 def left_out(spec: TrainingSpec, examples: Sequence[Example]) -> tuple[str, ...]:
-    """Say how many of the run's problems `ground_truth` left out, if any, and name the first of them."""
-    kept = {example.problem.id for example in examples}
-    refused = [problem.id for problem in spec.problems if problem.id not in kept]
-    if not refused:
+    """Say how many of the run's problems `ground_truth` left out, if any."""
+    if len(examples) == len(spec.problems):
         return ()
-    named = ", ".join(refused[:NAMED]) + (", ..." if len(refused) > NAMED else "")
     return (
-<<<<<<< HEAD
-        f"{len(examples)} of {len(spec.problems)} problems have a ground truth that the verifier accepts; the others "
-        f"were left out: {named}.",
-=======
         f"{len(examples)} of {len(spec.problems)} problems have a verified ground truth in the form that the prompts "
         "ask for; the others were left out.",
->>>>>>> main
     )
 
 
