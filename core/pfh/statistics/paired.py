@@ -139,7 +139,9 @@ def _compare(
         same_documents_as=first.same_documents_as,
     )
     if first.status != "MEASURED":
-        return row
+        later = found[0][1]
+        differs = later is not None and later.status != "MEASURED" and later.reason != first.reason
+        return replace(row, reason=f"{first.reason}; after: {later.reason}") if later and differs else row
     if found[0][1] is None:
         return replace(row, status="NOT_RUN", reason="measured before, absent after")
     for before, after in found:
