@@ -124,7 +124,7 @@ def _no_ground_truth(spec: StageSpec) -> UserError:
     return UserError(
         f"The domain {spec.domain.name} has no ground truth to learn from: none of {len(spec.problems)} problems comes "
         "with a solution or an answer that the domain's own verifier accepts as a completion. Choose another domain, "
-        "or a method that learns from rollouts."
+        "or a method that learns from rollouts, such as dpo or grpo."
     )
 
 
