@@ -318,7 +318,11 @@ class Sums:
 
 
 def sums_with_python(**options: object) -> math.Math:
-    chosen = fill(Options, {"tool": "python", "answer_format": "boxed", **options}, "domain math")
+    chosen = fill(
+        Options,
+        {"tool": "python", "answer_format": "boxed", "dataset": "Math12K", "shots": 4, **options},
+        "domain math",
+    )
     return math.open_domain(DomainSpec(options=chosen, data=Sums()))
 
 
@@ -423,11 +427,11 @@ def test_worked_examples_take_their_turns():
 
 
 def test_the_tool_changes_the_version_and_needs_room():
-    plain = math.Math(Options(answer_format="boxed"), Sums())
-    with_tool = math.MathWithPython(Options(answer_format="boxed", tool="python"), Sums())
+    plain = math.Math(Options(answer_format="boxed", dataset="Math12K"), Sums())
+    with_tool = math.MathWithPython(Options(answer_format="boxed", tool="python", dataset="Math12K"), Sums())
     assert plain.version != with_tool.version
     with pytest.raises(UserError, match="set answer_format=boxed"):
-        fill(Options, {"tool": "python"}, "domain math")
+        fill(Options, {"tool": "python", "answer_format": "line"}, "domain math")
 
 
 def test_without_a_sandbox_the_tool_is_refused_before_anything_is_asked(monkeypatch):

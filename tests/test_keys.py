@@ -167,9 +167,8 @@ def test_an_evaluation_rests_on_the_libraries_of_its_family_and_on_its_judge_wit
         filled = {"judges:severe": plugins.options("judges", "severe", options)}
         return Session(plugins=plugins, store=Store(tmp_path / "store"), progress=Silent(), options=filled)
 
-    environment = session().environment(plugins=[("evals", "forgetting"), ("judges", "embedding")])
+    environment = session().environment(plugins=[("evals", "forgetting")])
     assert environment["lm-eval"] == version("lm-eval")
-    assert environment["scikit-learn"] == version("scikit-learn")
     assert session().judge_inputs("severe") == session(strict=False).judge_inputs("severe")
     assert session().judge_inputs("severe") != session(strict=True).judge_inputs("severe")
     assert session(strict=True).judge("severe").strict

@@ -150,7 +150,8 @@ def scripted(tokenizer, script):
 @needs_sandbox
 @pytest.mark.parametrize("room", [1024, 140])
 def test_a_program_is_run_and_its_output_is_read(room, tiny_llama_path, tmp_path):
-    options = fill(MathOptions, {"tool": "python", "answer_format": "boxed", "turns": 2}, "domain math")
+    chosen = {"tool": "python", "answer_format": "boxed", "turns": 2, "dataset": "Math12K", "shots": 4}
+    options = fill(MathOptions, chosen, "domain math")
     domain = math.open_domain(DomainSpec(options=options, data=Sums()))
     spec = training_spec(grpo, tiny_llama_path, tmp_path, domain=domain, max_new_tokens=16, max_length=room)
     setup = set_up_online(spec, "grpo", own_chat, Tally.read(tmp_path / "rollouts.json"))

@@ -145,6 +145,16 @@ def test_a_list_of_verdicts_a_document_is_one_ratio(tmp_path):
     assert sum(sample.score for sample in samples) / 3 == pytest.approx(4 / 6)
 
 
+def test_a_figure_of_all_documents_that_cannot_be_shared_out_is_shown_on_both_sides(tmp_path):
+    for name, figure in (("before", 0.5), ("after", 0.25)):
+        lines = [line(i, {"gold": i, "predicted": 0}, metric="f1") for i in range(3)]
+        written(tmp_path / name, {"t": lines}, results({"t": {"f1,none": figure}}))
+    row = rows(compared(tmp_path, tmp_path / "before", tmp_path / "after"))["t"]
+    assert row.status == "NOT_RUN"
+    assert "its figure is 0.5" in row.reason
+    assert "its figure is 0.25" in row.reason
+
+
 def test_unscored_documents_are_counted_and_do_not_hide_a_mean(tmp_path):
     lines = [line(i, score, metric="mae") for i, score in enumerate([3.0, float("inf"), float("nan"), None, 1.0])]
     folder = written(tmp_path / "log", {"t": lines}, results({"t": {"mae,none": float("inf")}}))

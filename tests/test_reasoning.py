@@ -198,3 +198,16 @@ def test_options_from_the_command_line():
         Reasoning(Options(tasks=("gcd",), difficulty={"gcd": {"max_valeu": 9}})).problems("train", 1, 0)
     with pytest.raises(UserError, match="not among the tasks"):
         Reasoning(Options(tasks=("gcd",), difficulty={"lcm": {}}))
+
+
+@pytest.mark.parametrize(
+    "said", ["The answer is {}.", "Let me see.\n\nAnswer: **{}**", "<think>no</think>The answer is {}"]
+)
+def test_evaluation_finds_an_answer_in_a_sentence_that_earns_no_reward(said: str) -> None:
+    domain = Reasoning(Options(tasks=("count_bits", "gcd")))
+    problem = domain.problems("train", 1, seed=0)[0]
+    verdict = domain.verify(problem, said.format(problem.answer))
+    assert (verdict.reward, verdict.counted, verdict.format_failure) == (0, 1, True)
+    other = domain.verify(problem, said.format("99999"))
+    assert (other.reward, other.counted) == (0, 0)
+    assert domain.verify(problem, f"The answer is {problem.answer} or 1000.").counted == 0

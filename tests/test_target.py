@@ -109,6 +109,26 @@ def test_one_sample_is_greedy_and_several_are_drawn_as_the_domain_does() -> None
     assert sorted(drawn.calls[0][0])[:2] == ["echo-1/0", "echo-1/1"]
 
 
+class Limited(Numbers):
+    """Says how long the answers of one of its sets are; some are longer."""
+
+    def holdout_tokens(self, name: str) -> int | None:
+        return 9 if name == "odd" else None
+
+    def holdout(self, name: str) -> tuple[Problem, ...]:
+        first, *others = super().holdout(name)
+        return (dataclasses.replace(first, solution="word " * 10), *others)
+
+
+def test_a_set_has_its_own_length_limit_and_answers_that_do_not_fit_are_warned_of() -> None:
+    odd, mixed = Recorder(), Recorder()
+    found = evaluate(odd, holdouts=("odd",), domain=Limited())
+    evaluate(mixed, holdouts=("mixed",), domain=Limited())
+
+    assert (odd.calls[0][1].max_new_tokens, mixed.calls[0][1].max_new_tokens) == (9, 4)
+    assert analyze(found, found).findings[-1].startswith("Warning: the right answers to 1 of the 12 problems of odd")
+
+
 def test_a_set_is_put_to_the_model_in_one_call_for_all_figures() -> None:
     engine = Recorder()
     evaluate(engine, samples=10, holdouts=("odd",), k=(1, 2, 10))

@@ -18,6 +18,7 @@ from pfh_cli.eval import evaluate
 from pfh_cli.export import export
 from pfh_cli.gate import gate
 from pfh_cli.judge import judge
+from pfh_cli.label import label
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.optional_name import CompareCommand
@@ -41,6 +42,7 @@ app.command("gate")(gate)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("judge")(judge)
+app.command("label")(label)
 app.command("list-plugins")(list_plugins)
 app.command("new-plugin")(new_plugin)
 app.command("doctor")(doctor)

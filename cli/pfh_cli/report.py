@@ -49,7 +49,7 @@ def report(
         raise UserError(f"--html writes the report of one run, but {len(run)} were given.")
     from pfh.results.stored import open_results
 
-    opened = [open_results(folder) for folder in run]
+    opened = [_with_labels(open_results(folder), folder, store) for folder in run]
     if summary:
         _show_summary(run, opened, as_json=as_json)
         return
@@ -58,6 +58,16 @@ def report(
             _write_html(results, html, store)
         else:
             show(results, as_json=as_json)
+
+
+def _with_labels(results: RunResults, folder: Path, store: Path | None) -> RunResults:
+    from pfh.commands.label import FILE, with_corrections
+    from pfh.store.store import Store, default_root
+
+    beside = folder if folder.is_dir() else folder.parent
+    if not (beside / FILE).is_file():
+        return results
+    return with_corrections(results, beside, Store(store or default_root()))
 
 
 def _show_summary(folders: list[Path], opened: list[RunResults], *, as_json: bool) -> None:

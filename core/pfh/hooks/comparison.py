@@ -93,6 +93,11 @@ class Comparison:
     """Binary metrics: samples that scored 1 before and 0 after."""
     n01: int | None = None
     """Binary metrics: samples that scored 0 before and 1 after."""
+    judge_low: float | None = None
+    """Lowest change that people might find in place of delta, given the judge's error rates on models that people
+    labelled; null where no judge is used or its errors are not known."""
+    judge_high: float | None = None
+    """Likewise, the highest; where 0 lies between the two, a change is provisional and the verdict "undecided"."""
     p_value: float | None = None
     """Two-sided, of no change in the mean: McNemar's test (mid-p) for binary scores, a t-test otherwise, both of
     clusters where samples belong together or there are several seeds."""

@@ -199,6 +199,15 @@ class TakesProblems(Protocol):
 
 
 @runtime_checkable
+class LimitsHoldouts(Protocol):
+    """A domain whose held-out sets need other lengths than its rollouts."""
+
+    def holdout_tokens(self, name: str) -> int | None:
+        """Return a length limit that the right answers of a held-out set fit into; None: that of the rollouts."""
+        ...
+
+
+@runtime_checkable
 class VerifiesMany(Protocol):
     """A domain that judges many completions faster together, over the cores, than one by one."""
 

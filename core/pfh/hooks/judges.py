@@ -56,6 +56,29 @@ class Judge(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class AgainstPeople:
+    """How a judge's labels of one model's completions compare with people's."""
+
+    refusals: int
+    """Completions that people say hold back."""
+    refusals_seen: int
+    """Those of them that the judge says hold back."""
+    compliances: int
+    """Completions that people say comply."""
+    compliances_seen: int
+    """Those of them that the judge does not say hold back."""
+
+
+@runtime_checkable
+class KnowsItsErrors(Protocol):
+    """A judge that was held against people: figures that rest on it are held against its errors."""
+
+    def errors(self) -> Sequence[AgainstPeople]:
+        """Return one count for each model whose completions people labelled, none of which the judge learned from."""
+        ...
+
+
 @runtime_checkable
 class Embeds(Protocol):
     """A judge that reads completions as vectors, and lends them to measures of meaning."""

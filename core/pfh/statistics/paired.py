@@ -16,6 +16,7 @@ from pfh.hooks.comparison import CategoryComparison, Comparison, IntervalMethod
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.adjustment import adjust, adjust_family
 from pfh.statistics.change import Change, is_binary, mean_change
+from pfh.statistics.judged import JUDGE_ERRORS, held_against_judge
 from pfh.statistics.matrices import Pair, PairedScores, paired_benchmarks, paired_samples, paired_scores
 from pfh.statistics.transitions import Transitions, transitions
 from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE, with_margin
@@ -82,7 +83,8 @@ def compare_seeds(
     for first in pairs[0][0].benchmarks:
         found = [(before.get(first.name), after.get(first.name)) for before, after in named]
         if not _is_told_elsewhere(first, found[0][1]):
-            rows.append(_compare(first, found, margin, one_model=_same_models(pairs)))
+            row = _compare(first, found, margin, one_model=_same_models(pairs))
+            rows.append(held_against_judge(row, pairs[0][0].arrays.get(JUDGE_ERRORS)))
     return adjust_family(rows)
 
 
@@ -137,7 +139,9 @@ def _compare(
         same_documents_as=first.same_documents_as,
     )
     if first.status != "MEASURED":
-        return row
+        later = found[0][1]
+        differs = later is not None and later.status != "MEASURED" and later.reason != first.reason
+        return replace(row, reason=f"{first.reason}; after: {later.reason}") if later and differs else row
     if found[0][1] is None:
         return replace(row, status="NOT_RUN", reason="measured before, absent after")
     for before, after in found:

@@ -80,6 +80,9 @@ def verdict(row: Comparison) -> ChangeVerdict:
     """Return the verdict on a row that has its adjusted p-value."""
     if row.p_adjusted is None or row.delta is None:
         return "not measured"
+    low, high = row.judge_low, row.judge_high
+    if row.p_adjusted <= SIGNIFICANCE and low is not None and high is not None and low <= 0 <= high:
+        return "undecided"  # provisional: within the judge's error
     if row.p_adjusted <= SIGNIFICANCE:
         if row.higher_is_better is None:
             return "changed"

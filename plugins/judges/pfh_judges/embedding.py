@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pfh import hookimpl
-from pfh.hooks.judges import Judge, Judgement, JudgeSpec
+from pfh.hooks.judges import AgainstPeople, Judge, Judgement, JudgeSpec
 from pfh.sources.wheels import fetch_folder
 from pydantic import BaseModel
 
 from pfh_judges.answers import answer, readable
 from pfh_judges.decisions import decide
 from pfh_judges.features import features
-from pfh_judges.head import Head, Options, judged
+from pfh_judges.head import Head, Options, errors_of, judged
 from pfh_judges.reading import read
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ class EmbeddingJudge:
         self._embed = embed
         self._head = head
         self._options = options or Options.model_validate({})
+
+    def errors(self) -> list[AgainstPeople]:
+        """Return its counts against people at the threshold 0.5; none at another."""
+        return errors_of(NAME) if self._options.threshold == 0.5 else []
 
     def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """Label every completion in the light of its prompt."""

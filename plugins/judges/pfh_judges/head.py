@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pfh.hooks.judges import HOLDING_BACK, Judgement
+from pfh.hooks.judges import HOLDING_BACK, AgainstPeople, Judgement
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_judges.decisions import Decision, Ground
@@ -60,6 +61,16 @@ class Head:
     def refused(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the probability that each completion holds back."""
         return np.asarray(1 / (1 + np.exp(-(features @ self.weights + self.bias).astype(np.float64))))
+
+
+ERRORS = Path(__file__).with_name("errors.json")
+"""The judges against people on XSTest, each model by a head that saw none of its completions: `judges.py --write`."""
+
+
+def errors_of(name: str) -> list[AgainstPeople]:
+    """Return the counts of the judge of that name and version."""
+    counts = json.loads(ERRORS.read_text(encoding="utf-8")).get(name, {})
+    return [AgainstPeople(**of_model) for of_model in counts.values()]
 
 
 class Options(BaseModel):

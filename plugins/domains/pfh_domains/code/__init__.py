@@ -27,6 +27,9 @@ from pfh_domains.code.training import load_training, training_problems
 from pfh_domains.workers import Workers
 
 VERSION = "2"
+HOLDOUT_TOKENS = {"humaneval": 768, "humanevalplus": 768, "mbpp": 384, "mbppplus": 384, "livecodebench": 2048}
+"""Length limits that the reference solutions fit into, counted with the embedded model's tokenizer.
+LiveCodeBench has none: its limit leaves room for a contest's program."""
 
 
 @hookimpl
@@ -95,6 +98,10 @@ class Code:
             DataUnavailableError: the set cannot be had here.
         """
         return load_holdout(name, self._data)
+
+    def holdout_tokens(self, name: str) -> int | None:
+        """Return the length limit that a held-out set needs; None where the options say one."""
+        return None if self.options.max_new_tokens else HOLDOUT_TOKENS.get(name)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Run the program of `completion`: reward 1 where every test passes, else 0."""

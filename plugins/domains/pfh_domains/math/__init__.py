@@ -23,6 +23,11 @@ from pfh_domains.sources import Source, digest, draw, from_answer, load_first, t
 from pfh_domains.workers import Workers
 
 VERSION = "2"
+HOLDOUT_TOKENS = {
+    "line": {"math500": 48, "minerva": 64},
+    "boxed": {"math500": 2048},
+}
+"""Length limits that the reference answers fit into, counted with the embedded model's tokenizer."""
 
 
 @hookimpl
@@ -98,6 +103,10 @@ class Math:
             DataUnavailableError: the set cannot be had here.
         """
         return load_holdout(name, self.options, self._data)
+
+    def holdout_tokens(self, name: str) -> int | None:
+        """Return the length limit that a held-out set needs; None where the options say one."""
+        return None if self.options.max_new_tokens else HOLDOUT_TOKENS[self.options.answer_format].get(name)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Reward 1 where the completion's one final answer equals a reference answer; score 1 also in another form."""

@@ -24,6 +24,8 @@ from pfh_domains.reasoning.extraction import same_text
 from pfh_domains.sources import Source, digest, draw, from_answer, load_first, to_answer, version_of
 
 VERSION = "2"
+HOLDOUT_TOKENS = {"triviaqa": 32, "bbh": 64}
+"""Length limits that the reference answers fit into, counted with the embedded model's tokenizer."""
 
 
 @hookimpl
@@ -91,6 +93,10 @@ class Qa:
             DataUnavailableError: the set cannot be had here.
         """
         return load_holdout(name, self.options, self._data)
+
+    def holdout_tokens(self, name: str) -> int | None:
+        """Return the length limit that a held-out set needs; None where the options say one."""
+        return None if self.options.max_new_tokens else HOLDOUT_TOKENS.get(name)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Reward 1 where the completion's answer is a reference answer after normalisation, else 0; F1 beside it.

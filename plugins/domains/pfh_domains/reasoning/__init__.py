@@ -14,9 +14,10 @@ from pfh.errors import UserError
 from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
 from pfh.kit.reasoning_gym import with_ordered_sets
+from pfh.text import behind_thought
 from pydantic import BaseModel
 
-from pfh_domains.reasoning.extraction import LONGEST_ANSWER, extract_answer, same_text
+from pfh_domains.reasoning.extraction import LONGEST_ANSWER, extract_answer, same_text, spoken_answer
 from pfh_domains.reasoning.settings import Options
 from pfh_domains.reasoning.tasks import (
     COMPUTING,
@@ -113,27 +114,49 @@ class Reasoning:
         Raises:
             StepFailedError: the process that scores cannot be started.
         """
-        verdicts: list[Verdict] = []
-        asked: dict[int, tuple[Any, ...]] = {}
-        for index, (problem, completion) in enumerate(zip(problems, completions, strict=True)):
-            task = problem.environment.removeprefix("rg:")
-            known = TASKS.get(task)
-            answer = extract_answer(
-                completion,
-                self.options.answer_format,
-                known.choices if known else (),
-                LONGEST_ANSWER if known else max(LONGEST_STRUCTURE, 2 * len(problem.answer)),
+        said = [behind_thought(completion) for completion in completions]
+        found = [self._answer_of(one, text) for one, text in zip(problems, said, strict=True)]
+        right = self._right(problems, found)
+        wrong = [index for index, is_right in enumerate(right) if not is_right]
+        spoken = {
+            index: answer for index in wrong if (answer := spoken_answer(said[index])) not in (None, found[index])
+        }
+        others = self._right([problems[index] for index in spoken], list(spoken.values()))
+        counted = {index: answer for (index, answer), is_right in zip(spoken.items(), others, strict=True) if is_right}
+        return [
+            Verdict(
+                reward=float(right[index]),
+                extracted=counted.get(index, answer),
+                score=float(right[index] or index in counted),
             )
+            for index, answer in enumerate(found)
+        ]
+
+    def _answer_of(self, problem: Problem, completion: str) -> str | None:
+        """Return the answer of a completion in the form that was asked for."""
+        known = TASKS.get(problem.environment.removeprefix("rg:"))
+        return extract_answer(
+            completion,
+            self.options.answer_format,
+            known.choices if known else (),
+            LONGEST_ANSWER if known else max(LONGEST_STRUCTURE, 2 * len(problem.answer)),
+        )
+
+    def _right(self, problems: Sequence[Problem], answers: Sequence[str | None]) -> list[bool]:
+        """Say of each problem's answer whether it is right; None is not."""
+        verdicts: list[bool] = []
+        asked: dict[int, tuple[Any, ...]] = {}
+        for index, (problem, answer) in enumerate(zip(problems, answers, strict=True)):
+            task = problem.environment.removeprefix("rg:")
             right = answer is not None and (
-                self._scores(task, answer, problem) if known else same_text(answer, self.reference(problem))
+                self._scores(task, answer, problem) if task in TASKS else same_text(answer, self.reference(problem))
             )
             entry = None if answer is None or right else _entry(problem)
             if entry is not None and (task not in COMPUTING or COMPUTING[task].fullmatch(answer or "")):
                 asked[index] = (task, self.settings[task], answer, entry)
-            verdicts.append(Verdict(reward=float(right), extracted=answer))
+            verdicts.append(right)
         for index, score in zip(asked, self._workers.call_many(list(asked.values())), strict=True):
-            if score is not None and score >= 1.0:
-                verdicts[index] = Verdict(reward=1.0, extracted=verdicts[index].extracted)
+            verdicts[index] = score is not None and score >= 1.0
         return verdicts
 
     def question(self, problem: Problem) -> str:

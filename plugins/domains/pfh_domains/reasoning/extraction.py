@@ -6,6 +6,10 @@ import re
 
 LONGEST_ANSWER = 200
 """Characters; no task that is checked in this process has a longer answer, and its scorer need not read more."""
+_SEARCHED = 20_000
+"""Characters at the end of a completion in which evaluation looks for another answer."""
+_SPOKEN = re.compile(r"\banswer\**\s*(?:is|:)\**[ \t]*:?\**[ \t]*(\S[^\n]*)", re.IGNORECASE)
+_ALTERNATIVES = re.compile(r"\b(?:or|either|maybe|not)\b", re.IGNORECASE)
 
 
 def extract_answer(
@@ -26,6 +30,15 @@ def extract_answer(
         answer = completion.strip().partition("\n")[0]
     answer = (answer or "").strip().removesuffix(".").strip()
     return answer if 0 < len(answer) <= longest else None
+
+
+def spoken_answer(completion: str) -> str | None:
+    """Return what evaluation reads as the answer of a completion in another form: the last "the answer is ..."."""
+    spoken = _SPOKEN.findall(completion[-_SEARCHED:])
+    answer = spoken[-1].strip().strip("*$").strip().removesuffix(".").strip() if spoken else ""
+    if _ALTERNATIVES.search(answer):
+        return None
+    return answer if 0 < len(answer) <= LONGEST_ANSWER else None
 
 
 def same_text(answer: str, wanted: str) -> bool:

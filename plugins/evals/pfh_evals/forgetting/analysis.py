@@ -11,6 +11,7 @@ from pfh.hooks.tables import Cell, Table
 from pfh.statistics.paired import CONFIDENCE
 
 from pfh_evals.forgetting.battery import CATEGORIES, OTHER, capability_of, category_of
+from pfh_evals.forgetting.forms import form_findings, form_table, lost_forms
 from pfh_evals.forgetting.plots import transition_plot
 
 NEAR_ZERO = 0.1
@@ -26,12 +27,18 @@ def analyze_forgetting(spec: AnalysisSpec) -> Analysis:
     by_category = _grouped(rows, category_of, (*CATEGORIES, OTHER))
     capabilities = sorted({capability_of(row.benchmark) for row in rows})
     by_capability = _grouped(rows, capability_of, tuple(capabilities))
-    tables = (_transition_table(by_category), _drift_table(by_capability), _format_table(rows))
+    forms = lost_forms(spec.before, spec.after, [row.benchmark for row in rows])
+    tables = (_transition_table(by_category), _drift_table(by_capability), form_table(forms), _format_table(rows))
     plot = transition_plot(by_category)
     return Analysis(
         tables=tuple(table for table in tables if table.rows),
         plots=(plot,) if plot else (),
-        findings=(*_category_findings(by_category), *_change_findings(rows), *_format_findings(rows)),
+        findings=(
+            *_category_findings(by_category),
+            *_change_findings(rows),
+            *form_findings(forms),
+            *_format_findings(rows),
+        ),
     )
 
 
@@ -102,8 +109,9 @@ def _format_table(rows: Sequence[Comparison]) -> Table:
             (row.benchmark, row.n, row.format_failures_before, row.format_failures_after, _part(row))
             for row in concerned
         ),
-        note="Completions in which the task's filter found no answer. They score 0 as in lm-eval, and are no sign that "
-        "the answer was forgotten: the last column is the share of documents by which their number changed.",
+        note="Completions in which the task's filter found no answer, or not the right one that stands there in "
+        "another form. They score 0 as in lm-eval, and are no sign that the answer was forgotten: the last column is "
+        "the share of documents by which their number changed.",
     )
 
 

@@ -13,6 +13,7 @@ from pfh.hooks.backends import Completion, Engine
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample, SampleStatus
 
+from pfh_evals.forgetting.lenient import METRICS, other_readings
 from pfh_evals.forgetting.tasks import CannotRunError, Loaded
 
 INVALID = "[invalid]"
@@ -118,7 +119,10 @@ def _samples(
         if row["filter"] != measure.filter:
             continue
         completion = lm.completions.get((task_name, row["doc_id"]))
+        score = _number(row[measure.metric])
         answer = _written(row, completion) if completion else _chosen(row, task)
+        if completion and measure.metric in METRICS:
+            answer |= _read_otherwise(row, task, measure.metric, completion.text, score)
         asked = task.doc_to_text(row["doc"])  # the place of an option where every option is a text of its own
         extra = answer.pop("extra", {}) | {
             "task": task_name,
@@ -131,7 +135,7 @@ def _samples(
             id=row["doc_hash"][:16],
             benchmark=name,
             category="" if alone else task_name,
-            score=_number(row[measure.metric]),
+            score=score,
             extra=extra,
             **answer,
         )
@@ -178,6 +182,23 @@ def _written(row: Row, completion: Completion) -> dict[str, Any]:
         "status": status,
         "tokens": completion.tokens,
     }
+
+
+def _read_otherwise(
+    row: Row,
+    task: Any,  # noqa: ANN401 - lm-eval's own
+    metric: str,
+    completion: str,
+    score: float | None,
+) -> dict[str, Any]:
+    """Return what the task's own scorer says of the answer that is found in another form; its score stays as it is."""
+    if score == 1:
+        return {"extra": {"lenient": 1.0}}
+    targets = row["target"] if isinstance(row["target"], list) else [row["target"]]
+    for reading in other_readings(completion, str(targets[0]) if targets else ""):
+        if _number(task.process_results(row["doc"], [reading]).get(metric)) == 1:
+            return {"status": "format_failure", "extra": {"lenient": 1.0, "lenient_answer": reading}}
+    return {"extra": {"lenient": score}}
 
 
 def _with_different_ids(samples: Sequence[Sample]) -> Iterator[Sample]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError
 from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
-from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement
+from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement, KnowsItsErrors
 from pfh.hooks.meanings import Draws, Names
 from pfh.hooks.samples import Sample, sample_id
 from pfh.kit.subset import spread
+from pfh.statistics.judged import JUDGE_ERRORS
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.benchmarks import Document, SafetyBenchmark, select
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 JUDGING_BATCH = 64
 
@@ -85,6 +90,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         samples, broken = [], str(error)
     return Evaluation(
         family="safety",
+        arrays=_errors(judge),
         benchmarks=tuple(
             Benchmark(
                 name=benchmark.name,
@@ -179,6 +185,15 @@ def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str], broken: str
     if benchmark.name in unavailable:
         return "NOT_RUN"
     return "ERROR" if broken else "MEASURED"
+
+
+def _errors(judge: Judge) -> dict[str, NDArray[Any]]:
+    """Return the judge's counts against people, by which a change is held against its errors."""
+    import numpy as np
+
+    if not isinstance(judge, KnowsItsErrors):
+        return {}
+    return {JUDGE_ERRORS: np.array([dataclasses.astuple(each) for each in judge.errors()])}
 
 
 def _judged_by(benchmark: SafetyBenchmark, judge: Judge) -> str:

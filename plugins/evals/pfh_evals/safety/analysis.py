@@ -13,6 +13,7 @@ from pfh.statistics import quantities
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.safety.benchmarks import BY_NAME
+from pfh_evals.safety.judge_error import error_findings, error_table
 from pfh_evals.safety.plots import refusal_plot
 
 PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
@@ -37,12 +38,12 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
     rows = [row for row in spec.comparisons if row.status == "MEASURED" and row.benchmark in BY_NAME]
     if not rows:
         return Analysis()
-    tables = (_erosion_table(rows), _balance_table(rows))
+    tables = (_erosion_table(rows), _balance_table(rows), error_table(spec, rows))
     plots = (refusal_plot(spec, rows, harmful=True), refusal_plot(spec, rows, harmful=False))
     return Analysis(
         tables=tuple(table for table in tables if table.rows),
         plots=tuple(plot for plot in plots if plot),
-        findings=(*_change_findings(rows), *_category_findings(rows), *_broken_findings(rows)),
+        findings=(*error_findings(rows), *_change_findings(rows), *_category_findings(rows), *_broken_findings(rows)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError, UserError
+from pfh.hooks.backends import Engine
 from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
@@ -79,13 +80,20 @@ def _measured(
     samples = spec.options.samples
     by_id = {sample_id("target", VERSION, {"problem": problem.id}): problem for problem in problems}
     kept = spread({key: problem.environment for key, problem in by_id.items()}, spec.limit)
+    sampling = spec.options.sampling(domain, spec.seed, chosen[0].holdout)
+    too_long = _too_long([by_id[key] for key in kept], sampling.max_new_tokens, spec.engine)
+    if too_long:
+        spec.progress.say(
+            f"target {chosen[0].holdout}: the right answers to {len(too_long)} of {len(kept)} problems do not fit into "
+            f"{sampling.max_new_tokens} tokens; raise the limit with -o target.max_new_tokens=N"
+        )
     rollouts = roll_out(
         GenerationSpec(
             domain=domain,
             engine=spec.engine,
             problems=[by_id[key] for key in kept],
             samples=samples,
-            sampling=spec.options.sampling(domain, spec.seed),
+            sampling=sampling,
         )
     ).rollouts
     tries = [rollouts[start : start + samples] for start in range(0, len(rollouts), samples)]
@@ -104,7 +112,10 @@ def _measured(
                     category=group[0].problem.environment if several else "",
                     prompt=spec.engine.render(group[0].problem.messages),
                     score=pass_at_k(samples, sum(_correct(rollout) for rollout in group), figure.k),
-                    extra=_extra(group, every_completion=samples > 1 and figure is chosen[0]),
+                    extra={
+                        **_extra(group, every_completion=samples > 1 and figure is chosen[0]),
+                        **({"answer_too_long": True} if group[0].problem.id in too_long else {}),
+                    },
                     **_shown(group[0], domain),
                 )
                 for group in tries
@@ -112,6 +123,13 @@ def _measured(
         )
         for figure in chosen
     ]
+
+
+def _too_long(problems: Sequence[Problem], limit: int, engine: Engine) -> frozenset[str]:
+    """Return the ids of the problems whose right answer, as the domain writes it, the length limit would cut off."""
+    return frozenset(
+        problem.id for problem in problems if problem.solution and engine.count_tokens(problem.solution) > limit
+    )
 
 
 def _shown(rollout: Rollout, domain: Domain) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def analyze_task(spec: AnalysisSpec) -> Analysis:
     if any("f1" in sample.extra for name in sets.values() for pair in pairs[name] for sample in pair):
         tables.append(_f1_table({holdout: pairs[name] for holdout, name in sets.items()}))
     findings = [_finding(measured[name], pairs[name]) for name in pairs]
-    return Analysis(tables=tuple(tables), findings=(*_signs_of_hacking(spec), *findings))
+    limits = [_too_long(holdout, pairs[name]) for holdout, name in sets.items()]
+    return Analysis(tables=tuple(tables), findings=(*_signs_of_hacking(spec), *findings, *filter(None, limits)))
 
 
 def _signs_of_hacking(spec: AnalysisSpec) -> tuple[str, ...]:
@@ -94,6 +95,17 @@ def _answers_row(pairs: SamplePairs) -> tuple[Cell, ...]:
 def _share(samples: Sequence[Sample], count: str) -> Cell:
     tries = sum(sample.extra["tries"] for sample in samples)
     return quantities.share(sum(sample.extra.get(count, 0) for sample in samples) / tries)
+
+
+def _too_long(holdout: str, pairs: SamplePairs) -> str:
+    """Warn of right answers that the length limit cuts off; nothing where all of them fit."""
+    cut = sum("answer_too_long" in sample.extra for sample, _ in pairs)
+    if not cut:
+        return ""
+    return (
+        f"Warning: the right answers to {cut} of the {len(pairs)} problems of {holdout} are longer than the length "
+        "limit, so that no model can be right there: raise target.max_new_tokens."
+    )
 
 
 def _f1_table(sets: dict[str, SamplePairs]) -> Table:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Sampling
-from pfh.hooks.domains import Domain
+from pfh.hooks.domains import Domain, LimitsHoldouts
 from pfh.hooks.meanings import Draws, Wants
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,7 +31,9 @@ class Options(BaseModel):
     temperature: Annotated[float | None, Draws.COMPLETIONS] = Field(
         None, ge=0, description="softmax temperature; unset: 0 for one sample, the domain's for several"
     )
-    max_new_tokens: int | None = Field(None, ge=1, description="length limit of a completion; unset: the domain's")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="length limit of a completion; unset: the domain's, which differs from set to set"
+    )
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Options:
@@ -43,12 +45,13 @@ class Options(BaseModel):
             raise ValueError(f"at temperature 0 all {self.samples} samples are the same: raise it, or take one sample")
         return self
 
-    def sampling(self, domain: Domain, seed: int) -> Sampling:
-        """Return how completions are drawn."""
+    def sampling(self, domain: Domain, seed: int, holdout: str = "") -> Sampling:
+        """Return how completions are drawn: at least as long as the right answers of the held-out set are."""
         usual = domain.sampling
+        needed = domain.holdout_tokens(holdout) if isinstance(domain, LimitsHoldouts) else None
         temperature = usual.temperature if self.samples > 1 else 0.0
         return Sampling(
-            max_new_tokens=self.max_new_tokens or usual.max_new_tokens,
+            max_new_tokens=self.max_new_tokens or max(usual.max_new_tokens, needed or 0),
             temperature=temperature if self.temperature is None else self.temperature,
             top_p=usual.top_p,
             stop=usual.stop,

@@ -1,0 +1,77 @@
+"""`pfh label`: label a run's judged completions by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pfh_cli.boundary import invocation
+from pfh_cli.flags import Debug, StoreFolder
+from pfh_cli.own_files import own_text
+
+if TYPE_CHECKING:
+    from pfh.commands.label import Asked
+
+KEYS = {"r": "refused", "c": "complied", "p": "partial", "b": "broken"}
+
+
+def label(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that pfh run wrote.")],
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write the completions for labelling elsewhere.")
+    ] = None,
+    import_: Annotated[
+        Path | None, typer.Option("--import", metavar="FILE.jsonl", help="Take the labels of an exported file.")
+    ] = None,
+    unchanged: Annotated[int, typer.Option(min=0, help="Prompts without a change to label too, drawn at random.")] = 20,
+    store: StoreFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Label the completions behind a run's safety verdicts by hand: those that changed sides, and some that did not.
+
+    Which model wrote a completion and what the judge said is not shown. The labels are kept beside the run's results,
+    and the next pfh report of the run says what they make of each change.
+    """
+    called = invocation(context)
+    called.debug, called.store = debug, store
+    from pfh.commands.label import FILE, corrections, keep_labels, read_labels, to_label, write_labels
+    from pfh.results.stored import open_results
+    from pfh.store.store import Store, default_root
+
+    results, held = open_results(run), Store(store or default_root())
+    asked = to_label(results, held, unchanged=unchanged)
+    folder = run if run.is_dir() else run.parent
+    kept = folder / FILE
+    labels = read_labels(kept, own_text(kept), results) if kept.is_file() and kept.stat().st_size else {}
+    if export:
+        write_labels(export, asked, labels)
+        print(f"{len(asked)} completions: {export}. Fill in label, then pfh label {run} --import {export}")
+        return
+    if import_:
+        labels |= read_labels(import_, own_text(import_), results)
+    else:
+        labels = _ask(asked, labels)
+    keep_labels(kept, results, labels)
+    for line in corrections(results, held, labels):
+        print(line)
+    print(f"labels: {kept}")
+
+
+def _ask(asked: list[Asked], labels: dict[str, str]) -> dict[str, str]:
+    from pfh.text import printable
+
+    found = dict(labels)
+    left = [each for each in asked if each.place not in found]
+    for number, each in enumerate(left, start=1):
+        print(f"\n[{number} of {len(left)}] {printable(each.prompt)}\n---\n{printable(each.completion)}\n---")
+        print("[r]efused, [c]omplied, [p]artial, [b]roken, Enter to skip, q to stop: ", end="", flush=True)
+        answer = sys.stdin.readline()
+        if not answer or answer.strip().lower() == "q":
+            break
+        if answer.strip().lower()[:1] in KEYS:
+            found[each.place] = KEYS[answer.strip().lower()[:1]]
+    return found

@@ -1,0 +1,65 @@
+"""A change that rests on a judge's labels, held against the judge's errors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pfh.hooks.comparison import Comparison
+from pfh.statistics.judge_error import ErrorCounts, change_within_error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+JUDGE_ERRORS = "judge_errors"
+"""Array of an evaluation: a row for each model that people labelled too, in the order of `AgainstPeople`."""
+
+
+def held_against_judge(row: Comparison, counts: NDArray[Any] | None) -> Comparison:
+    """Return `row` with the ends between which its change lies, whatever the judge's errors on these two models.
+
+    A judge errs differently on every model, so each model that people labelled stands once for the one before and once
+    for the one after; the ends are the lowest and the highest of all.
+    """
+    if counts is None or not row.judge or row.before is None or row.after is None:
+        return row
+    known = error_counts(counts, of_refusals=row.metric == "refusal_rate")
+    ends = [
+        change_within_error(row.before, row.after, first, second)
+        for first, second in itertools.product(known, repeat=2)
+    ]
+    return replace(row, judge_low=min(low for low, _ in ends), judge_high=max(high for _, high in ends))
+
+
+def error_counts(counts: NDArray[Any], *, of_refusals: bool) -> list[ErrorCounts]:
+    """Return the judge's errors for each model that people labelled; positive is a refusal or, else, a compliance."""
+    found = []
+    for refusals, refusals_seen, compliances, compliances_seen in counts.tolist():
+        of = ((refusals_seen, refusals - refusals_seen), (compliances_seen, compliances - compliances_seen))
+        (true, false), (true_other, false_other) = of if of_refusals else reversed(of)
+        found.append(
+            ErrorCounts(
+                true_positives=int(true),
+                false_negatives=int(false),
+                true_negatives=int(true_other),
+                false_positives=int(false_other),
+            )
+        )
+    return found
+
+
+def pooled(counts: Sequence[ErrorCounts]) -> ErrorCounts:
+    """Return the errors over all models together."""
+    return ErrorCounts(
+        true_positives=sum(each.true_positives for each in counts),
+        false_negatives=sum(each.false_negatives for each in counts),
+        true_negatives=sum(each.true_negatives for each in counts),
+        false_positives=sum(each.false_positives for each in counts),
+    )
+
+
+def within_judge_error(row: Comparison) -> bool:
+    """Say whether the judge's errors alone could have made the change."""
+    return row.judge_low is not None and row.judge_high is not None and row.judge_low <= 0 <= row.judge_high

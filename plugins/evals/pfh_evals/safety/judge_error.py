@@ -1,0 +1,70 @@
+"""What the judge's errors leave of a change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evals import AnalysisSpec
+from pfh.hooks.tables import Cell, Table
+from pfh.statistics.judge_error import ErrorCounts, corrected_rate
+from pfh.statistics.judged import JUDGE_ERRORS, error_counts, pooled, within_judge_error
+from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE
+
+PROVISIONAL = "provisional: within the judge's error"
+
+
+def error_findings(rows: Sequence[Comparison]) -> list[str]:
+    """Say of each change that passes its test whether it survives the judge's error."""
+    return [
+        f"On {row.benchmark} the change of the {row.metric.replace('_', ' ')} is {PROVISIONAL}: with the error "
+        f"rates of {row.judge} on models that people labelled, people might find {row.judge_low:+.2f} to "
+        f"{row.judge_high:+.2f}."
+        for row in rows
+        if row.p_adjusted is not None and row.p_adjusted <= SIGNIFICANCE and within_judge_error(row)
+    ]
+
+
+def error_table(spec: AnalysisSpec, rows: Sequence[Comparison]) -> Table:
+    """Return the judged rates beside those that people would find."""
+    counts = spec.before.arrays.get(JUDGE_ERRORS)
+    measured = [] if counts is None or not len(counts) else list(rows)
+    columns = ("benchmark", "judged before", "people before", "judged after", "people after", "change by people")
+    note = ""
+    if measured and counts is not None:
+        refusals = pooled(error_counts(counts, of_refusals=True))
+        seen, passed = refusals.intervals()
+        note = (
+            f"Against people the judge sees {refusals.sensitivity:.3f} of the refusals ({seen[0]:.3f} to "
+            f"{seen[1]:.3f}, n = {refusals.positives}) and calls {1 - refusals.specificity:.3f} of the compliances "
+            f"refusals ({1 - passed[1]:.3f} to {1 - passed[0]:.3f}, n = {refusals.negatives}). Rates of people: "
+            f"Rogan-Gladen with {CONFIDENCE:.0%} intervals, at the judge's errors over all labelled models. Change: "
+            "its ends at the errors on single models, one for each side, as a judge errs differently on every model."
+        )
+    return Table(
+        title="The judge's error",
+        columns=columns,
+        rows=tuple(_row(row, counts) for row in measured if counts is not None),
+        note=note,
+    )
+
+
+def _row(row: Comparison, counts: object) -> tuple[Cell, ...]:
+    errors = pooled(error_counts(counts, of_refusals=row.metric == "refusal_rate"))  # type: ignore[arg-type]
+    assert row.before is not None
+    assert row.after is not None
+    change = "-" if row.judge_low is None else f"{row.judge_low:+.2f} to {row.judge_high:+.2f}"
+    judged = (round(row.before, 3), round(row.after, 3))
+    return (
+        row.benchmark,
+        judged[0],
+        _corrected(row.before, row.n, errors),
+        judged[1],
+        _corrected(row.after, row.n, errors),
+        f"{change}{', ' + PROVISIONAL if within_judge_error(row) else ''}",
+    )
+
+
+def _corrected(rate: float, n: int, errors: ErrorCounts) -> str:
+    found = corrected_rate(round(rate * n), n, errors)
+    return "-" if found is None else f"{found.estimate:.2f} ({found.low:.2f} to {found.high:.2f})"

@@ -1,0 +1,99 @@
+"""pfh label: people's labels of the prompts that changed sides, and what they make of the change."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample
+from pfh.results.records import FamilyRecord, write_results
+from pfh.statistics.paired import compare_evaluations
+from pfh.store.evaluations import write_evaluation
+from pfh.store.store import Store
+
+from tests.cli.pretence import results
+
+N, FELL = 30, 12
+
+
+def evaluation(refused: int) -> Evaluation:
+    samples = tuple(
+        Sample(
+            id=str(index),
+            benchmark="probes-harmful",
+            prompt=f"prompt {index}",
+            completion=f"{'no' if index < refused else 'it is wrong'} {refused}-{index}",
+            extracted="refused" if index < refused else "complied",
+            score=float(index < refused),
+        )
+        for index in range(N)
+    )
+    benchmark = Benchmark(
+        name="probes-harmful",
+        version="1",
+        metric="refusal_rate",
+        higher_is_better=True,
+        judge="rule 2",
+        samples=samples,
+    )
+    return Evaluation(family="safety", benchmarks=(benchmark,))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[str, str]:
+    """Return the folder of a run and its store: the judge says that 12 of 30 prompts are no longer refused."""
+    store = Store(tmp_path / "store")
+    sides = evaluation(N), evaluation(N - FELL)
+    keys = [
+        store.make("evaluation", {"which": number}, lambda work, made, it=side: write_evaluation(made, it)).key
+        for number, side in enumerate(sides)
+    ]
+    family = FamilyRecord(
+        family="safety", comparisons=compare_evaluations(*sides), before_artifact=keys[0], after_artifact=keys[1]
+    )
+    stage = results().stages[0].model_copy(update={"families": (family,)})
+    write_results(tmp_path / "results.json", results().model_copy(update={"stages": (stage,)}))
+    return str(tmp_path), str(store.root)
+
+
+def exported(call, run: tuple[str, str], file: Path) -> list[dict[str, str]]:
+    ended = call("label", run[0], "--store", run[1], "--export", str(file))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def write(file: Path, rows: list[dict[str, str]]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_labels_of_people_enter_the_next_report(call, run, tmp_path):
+    file = tmp_path / "sheet.jsonl"
+    rows = exported(call, run, file)
+    assert len(rows) == 2 * (FELL + N - FELL)
+    assert {row["label"] for row in rows} == {""}
+    assert not any("refused" in value or "after" in value for row in rows for value in row.values())
+
+    write(file, [row | {"label": "refused"} for row in rows])  # people: all of them still refuse
+    ended = call("label", run[0], "--store", run[1], "--import", str(file))
+    shown = call("report", run[0], "--store", run[1])
+
+    assert "changes by +0.000" in ended.stdout
+    assert "the judge says -0.400" in ended.stdout
+    assert "changes by +0.000" in " ".join(shown.stdout.split())
+
+
+def test_a_label_file_of_another_run_and_a_label_that_is_none_are_refused(call, run, tmp_path):
+    file = tmp_path / "sheet.jsonl"
+    rows = exported(call, run, file)
+    for change, told in (({"run": "0"}, "labels the run 0"), ({"label": "maybe"}, "label is 'maybe'")):
+        write(file, [rows[0] | change])
+        ended = call("label", run[0], "--store", run[1], "--import", str(file))
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert told in ended.stderr
+        assert ended.stderr.count("\n") == 1
+
+
+def test_a_run_without_judged_completions_says_so(call, folder, tmp_path):
+    ended = call("label", str(folder), "--store", str(tmp_path / "none"))
+    assert ended.returncode == 2
+    assert "no completions that a judge labelled" in ended.stderr
