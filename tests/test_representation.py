@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -69,7 +70,7 @@ def statuses(evaluation):
 def no_nan(analysis):
     """Every table and plot is strict JSON."""
     shown = [table.rows for table in analysis.tables], [dict(plot.figure) for plot in analysis.plots], analysis.findings
-    return json.dumps(shown, allow_nan=False)
+    return json.dumps(shown, allow_nan=False, default=dataclasses.asdict)
 
 
 # CKA

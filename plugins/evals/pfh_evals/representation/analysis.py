@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
-from pfh.hooks.tables import Cell, LongTable, Plot, Table
+from pfh.hooks.tables import Cell, LongTable, Plot, Quantity, Table
 from pfh.statistics.paired import CONFIDENCE, RESAMPLES
 
 from pfh_evals.representation import long_tables, plots, similarity
@@ -142,14 +142,17 @@ def _probes(spec: AnalysisSpec) -> Part:
     )
 
 
-def _simultaneous(accuracy: NDArray[np.float64], tested: int) -> list[str]:
-    """Return Wilson's interval of every layer's accuracy; together, for all layers, they hold at 95%."""
+def _simultaneous(accuracy: NDArray[np.float64], tested: int) -> list[Quantity]:
+    """Return every layer's accuracy with Wilson's interval; together, for all layers, they hold at 95%."""
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(
         np.round(accuracy * tested), tested, alpha=(1 - CONFIDENCE) / len(accuracy), method="wilson"
     )
-    return [f"{first:.2f} to {last:.2f}" for first, last in zip(low, high, strict=True)]
+    return [
+        Quantity(value=float(value), unit="share", low=float(first), high=float(last))
+        for value, first, last in zip(accuracy, low, high, strict=True)
+    ]
 
 
 def _probe_findings(spec: AnalysisSpec) -> tuple[str, ...]:
