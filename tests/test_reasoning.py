@@ -161,7 +161,8 @@ def test_boxed_answers_are_asked_for_shown_and_needed():
     assert "\\boxed{}" in question(problem)
     assert problem.messages[1]["content"].startswith("\\boxed{")
     assert domain.verify(problem, f"Let me think.\nIt is \\boxed{{{problem.answer}}}.").reward == 1
-    assert domain.verify(problem, problem.answer).extracted is None
+    bare = domain.verify(problem, problem.answer)
+    assert (bare.reward, bare.counted, bare.format_failure) == (0, 1, True)
     assert domain.sampling.stop == ()
 
 

@@ -33,9 +33,11 @@ def extract_answer(
 
 
 def spoken_answer(completion: str) -> str | None:
-    """Return what evaluation reads as the answer of a completion in another form: the last "the answer is ..."."""
+    """Return what evaluation reads as the answer in another form: the last "the answer is ...", or the only line."""
     spoken = _SPOKEN.findall(completion[-_SEARCHED:])
     answer = spoken[-1].strip().strip("*$").strip().removesuffix(".").strip() if spoken else ""
+    if not spoken and "\n" not in completion.strip() and "\\boxed" not in completion and "<answer" not in completion:
+        answer = completion[: 2 * LONGEST_ANSWER].strip().removesuffix(".").strip()
     if _ALTERNATIVES.search(answer):
         return None
     return answer if 0 < len(answer) <= LONGEST_ANSWER else None
