@@ -19,6 +19,7 @@ from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
+from pfh.hooks.meanings import Learns, declares
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
@@ -91,11 +92,13 @@ def execute(
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)
     matches = dict.fromkeys(note for each in compared for note in each.notes)
+    own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in spec.methods]
+    taught = "" if all(own) else spec.domain
     results = RunResults(
-        title=f"{' then '.join(spec.methods)} on {spec.domain}, from {start.model.name}",
-        headline=headline(checked, spec.domain),
+        title=f"{' then '.join(spec.methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
+        headline=headline(checked, taught),
         start=start.label,
-        domain=spec.domain,
+        domain=taught,
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
