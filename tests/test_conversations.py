@@ -354,7 +354,7 @@ def program_for(domain: math.Math) -> str:
 def test_the_model_earns_the_reward_by_saying_what_it_read(domain):
     (problem,) = domain.problems("train", 1, seed=0)
     rollout = conversation(domain, program_for(domain) + "\nmade up", f"So \\boxed{{{problem.answer}}}.")
-    assert rollout.verdict == Verdict(reward=1.0, extracted=problem.answer)
+    assert rollout.verdict == Verdict(reward=1.0, extracted=problem.answer, score=1.0)
     assert rollout.messages[0]["content"] == program_for(domain)
     assert rollout.messages[1] == {
         "role": "user",
@@ -365,7 +365,7 @@ def test_the_model_earns_the_reward_by_saying_what_it_read(domain):
 @needs_sandbox
 def test_an_answer_that_only_the_program_printed_earns_nothing(domain):
     rollout = conversation(domain, program_for(domain), "That is it.")
-    assert rollout.verdict == Verdict(reward=0.0, extracted=None)
+    assert rollout.verdict == Verdict(reward=0.0, extracted=None, score=0.0)
 
 
 @needs_sandbox
@@ -468,7 +468,7 @@ def test_a_run_refuses_such_a_method_before_it_measures_anything(tiny_llama_path
         evals=(EvalChoice(family="safety"),),
         domain="math",
         model=str(tiny_llama_path),
-        options={"domains:math": {"tool": "python", "answer_format": "boxed"}},
+        options={"domains:math": {"tool": "python", "answer_format": "boxed", "dataset": "Math12K"}},
         problems=4,
     )
     store = Store(tmp_path / "store")

@@ -35,7 +35,14 @@ SHARDED = (
     + "fsdp_config:\n  fsdp_version: 2\n  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP\n"
     + "  fsdp_state_dict_type: FULL_STATE_DICT\n"
 )
-SMALL = {"batch_size": "4", "lora_rank": "4", "learning_rate": "1e-2", "warmup": "0.0", "max_length": "256"}
+SMALL = {
+    "batch_size": "4",
+    "gradient_accumulation": "1",
+    "lora_rank": "4",
+    "learning_rate": "1e-2",
+    "warmup": "0.0",
+    "max_length": "256",
+}
 FSDP_ON_CPU = """\
 import os
 if "RANK" in os.environ:
@@ -217,7 +224,7 @@ def test_an_interrupted_training_goes_on_in_its_processes(site, two, tiny_llama_
 
 
 def test_processes_that_draw_while_they_train_share_out_the_rollouts(site, two, tiny_llama_path, tmp_path):
-    options = SMALL | {"batch_size": "16", "gradient_accumulation": "1", "generations": "4", "max_steps": "2"}
+    options = SMALL | {"batch_size": "16", "generations": "4", "max_steps": "2"}
     trained = train(tmp_path, tiny_llama_path, "grpo", two, **options)
     rollouts, update = trained.phases
     assert (rollouts.samples, rollouts.devices) == (32, 2)

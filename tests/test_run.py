@@ -25,9 +25,10 @@ from tests.plugin_dists import install
 COIN = '''
 """A domain whose verifier tosses a coin that the completion fixes: random models are right half the time.
 
-What a self-test tries has its fixed outcome.
+What a self-test tries has its fixed outcome. A random model never ends its turn: any sign but a small letter does.
 """
 import re
+import string
 import zlib
 
 from pfh import hookimpl
@@ -37,7 +38,9 @@ from pfh.errors import DataUnavailableError
 
 
 class Coin:
-    name, version, sampling, holdouts = "coin", "1", Sampling(max_new_tokens=6, temperature=1.0), ()
+    name, version, holdouts = "coin", "1", ()
+    ends = tuple(string.ascii_uppercase + string.digits + string.punctuation)
+    sampling = Sampling(max_new_tokens=12, temperature=1.0, stop=ends)
 
     def problems(self, split, count, seed):
         return tuple(

@@ -100,11 +100,15 @@ def _informed(spec: StageSpec, method: str) -> tuple[Problem, ...]:
     wanted = spec.options.information
     informed = tuple(problem for problem in spec.problems if _information(problem, spec.domain, wanted))
     if not informed:
+        worked, answer_alone = (
+            (" (where the prompts ask for reasoning, a worked one)", "show the answer alone (information=answer), ")
+            if wanted == "solution"
+            else ("", "")
+        )
         raise UserError(
-            f"{method} shows the teacher each problem's solution, and none of the {len(spec.problems)} problems of the "
-            f"domain {spec.domain.name} has one to show (where the prompts ask for reasoning, a worked one): choose "
-            "another domain or dataset, show the answer alone (information=answer), or take a method that learns from "
-            "rewards alone, such as grpo."
+            f"{method} shows the teacher each problem's {wanted}, and none of the {len(spec.problems)} problems of the "
+            f"domain {spec.domain.name} has one to show{worked}: choose another domain or dataset, {answer_alone}or "
+            "take a method that learns from rewards alone, such as grpo."
         )
     return informed
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pfh.errors import NotNumbersError
 from pfh.hooks.backends import Intervention
 
 from pfh_evals.representation.activations import NotFiniteError, streams
@@ -78,8 +79,11 @@ class Asker:
         Raises:
             NotFiniteError: one is not a number.
         """
-        with self.engine.intervened(interventions):
-            found = self.engine.next_token_logprobs(self.prompts(requests))
+        try:
+            with self.engine.intervened(interventions):
+                found = self.engine.next_token_logprobs(self.prompts(requests))
+        except NotNumbersError as error:
+            raise NotFiniteError(f"the model's probabilities are not finite: {error}") from error
         if np.any(np.isnan(found)):
             raise NotFiniteError("the model's probabilities are not finite")
         return found
