@@ -73,7 +73,7 @@ def main(base: Path, folder: Path = FOLDER, answers: Path = ANSWERS) -> None:
     configuration = {
         name: sorted(value) if isinstance(value, set) else value for name, value in adapter.to_dict().items()
     }
-    configuration["lora_alpha"] = STRENGTH * configuration["lora_alpha"]
+    configuration["lora_alpha"] = STRENGTH * options.lora_alpha
     (folder / CONFIGURATION).write_text(json.dumps(configuration, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     record = {
         "base": "SmolLM2-135M-Instruct",
