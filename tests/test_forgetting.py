@@ -313,7 +313,7 @@ def test_programs_are_scored_in_the_sandbox() -> None:
 
 @needs_sandbox
 def test_pass_at_k_is_the_unbiased_estimate() -> None:
-    candidates = [f"def one(): return {value}" for value in (1, 2, 2, 2)]
+    candidates = [f"def one():\n    return {number}" for number in (1, 2, 2, 2)]
     passed, _ = SandboxedCodeEval().compute(references=["assert one() == 1"], predictions=[candidates], k=[1, 2, 9])
     assert passed == {"pass@1": pytest.approx(1 / 4), "pass@2": pytest.approx(1 / 2)}  # 1 - C(3, 2) / C(4, 2)
 
