@@ -504,7 +504,8 @@ def test_a_broken_model_gives_reasons_and_no_figures(tiny_llama_path, tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path)
     before = measured(checkpoint_of(tiny_llama_path), limit=72)
     after = measured(checkpoint_of(tmp_path), reference=against(checkpoint_of(tiny_llama_path), before), limit=72)
-    assert set(statuses(after).values()) == {"NOT_RUN"}
+    assert statuses(after)["cka"] == "ERROR"
+    assert set(statuses(after).values()) <= {"ERROR", "NOT_RUN"}
     assert all("not finite" in benchmark.reason for benchmark in after.benchmarks)
     no_nan(analyzed(before, after))
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pfh_evals.representation import benchmarks, refusal_benchmarks
 from pfh_evals.representation.activations import NotFiniteError
 from pfh_evals.representation.analysis import analyze_drift
-from pfh_evals.representation.benchmarks import GROUPS, Measured, not_run, select
+from pfh_evals.representation.benchmarks import GROUPS, Measured, broken, not_run, select
 
 
 class Options(BaseModel):
@@ -85,8 +85,10 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             continue
         try:
             taken.append(MEASURES[group](spec))
-        except (DataUnavailableError, NotFiniteError) as error:
+        except DataUnavailableError as error:
             taken.append(Measured(benchmarks=tuple(not_run(name, str(error)) for name in names)))
+        except NotFiniteError as error:
+            taken.append(Measured(benchmarks=tuple(broken(name, str(error)) for name in names)))
     return Evaluation(
         family="representation",
         benchmarks=tuple(each for measured in taken for each in measured.benchmarks if each.name in chosen),

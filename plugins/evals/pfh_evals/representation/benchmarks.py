@@ -88,6 +88,11 @@ def not_run(name: str, reason: str) -> Benchmark:
     return benchmark(name, status="NOT_RUN", reason=reason)
 
 
+def broken(name: str, reason: str) -> Benchmark:
+    """Return a benchmark of a model whose numbers are none."""
+    return benchmark(name, status="ERROR", reason=reason)
+
+
 def array_digest(array: NDArray[Any]) -> str:
     """Return eight hexadecimal digits of a hash of `array`."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:8]
