@@ -22,7 +22,7 @@ DEMO_EVALS := --eval safety:probes --eval forgetting:builtin-logic
 
 demo: install
 	$(BIN)/pfh run --base --method refusal-tuning -o shipped=true $(DEMO_EVALS) --output pfh-results/demo/1-alignment
-	$(BIN)/pfh run --safe --method gt-sft --problems 24 $(DEMO_EVALS) --output pfh-results/demo/2-training
+	$(BIN)/pfh run --safe --method gt-sft --problems 24 -o epochs=2 $(DEMO_EVALS) --output pfh-results/demo/2-training
 	@echo "The reports: pfh-results/demo/1-alignment/report.html and pfh-results/demo/2-training/report.html"
 
 lint: install

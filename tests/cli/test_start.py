@@ -36,7 +36,6 @@ def test_a_quick_command_imports_nothing_heavy(arguments):
         ("run", "--method", "dop", "--eval", "safety"),
         ("run", "--method", "dpo", "--eval", "safety", "-o", "bata=1"),
         ("run", "--method", "dpo", "--eval", "safety", "-o", "beta=high"),
-        ("run", "--method", "dpo", "--eval", "safety", "--dry-run"),
     ],
 )
 def test_a_run_is_checked_before_anything_heavy_is_imported(arguments):
