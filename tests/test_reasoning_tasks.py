@@ -51,7 +51,7 @@ def test_other_tasks_keep_the_contract(task):
 
 def test_answers_of_several_lines_need_a_box():
     with pytest.raises(UserError, match="answer_format=boxed"):
-        Reasoning(Options(tasks=("sudoku",)))
+        Reasoning(Options(tasks=("sudoku",), answer_format="line"))
 
 
 def test_a_level_makes_problems_harder_and_keeps_own_settings():
