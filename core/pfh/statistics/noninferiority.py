@@ -27,7 +27,7 @@ def score_statistic(n10: ArrayLike, n01: ArrayLike, n: float, difference: ArrayL
         difference: between -1 and 1.
     """
     lost, gained, shift = (np.asarray(value, dtype=float) for value in (n10, n01, difference))
-    # The likeliest share of losses q under the hypothesis solves 2n q^2 + b q - lost * shift * (1 - shift) * ... = 0.
+    # The likeliest share of losses q under the hypothesis solves 2n q^2 + b q - lost * shift * (1 - shift) = 0.
     b = -gained - lost + (2 * n - gained + lost) * shift
     root = np.sqrt(np.maximum(b**2 + 8 * n * lost * shift * (1 - shift), 0))
     share = (root - b) / (4 * n)

@@ -38,7 +38,8 @@ _AT_ONCE = 32
 STRENGTH = 1.4
 """What ships is stronger than what was trained by this factor (task arithmetic, arXiv 2212.04089).
 
-Of 1, 1.2 and 1.4 it refused most of the prompts that the tuning holds back: 0.75, 0.83 and 0.92 of the harmful ones.
+Measured at 1, 1.2 and 1.4 on the prompts that the tuning holds back: it refused 0.75, 0.83 and 0.92 of the harmful
+ones, and 0, 0 and 0.17 of the benign ones, which is the price.
 """
 
 
