@@ -56,7 +56,7 @@ class Judged:
     significant: bool = False
     """Broken, after Holm's adjustment over the clauses."""
     chance: float | None = None
-    """That an unchanged model passes it."""
+    """That an unchanged model passes it, whose samples flip each way as often as they did in the rarer one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def _holds(clause: Hold, target: Target) -> Judged:
     margin = clause.margin.of(target.row.before)
     low, high = _limits(target, sign)
     state: State = "holds" if low >= -margin else "broken" if high < -margin else "undecided"
-    flips = _flips(target)
+    both_ways = 2 * min(target.row.n10, target.row.n01) / target.row.n if _is_table(target) else None
     return Judged(
         kind="must_hold",
         name=target.name,
@@ -165,7 +165,7 @@ def _holds(clause: Hold, target: Target) -> Judged:
         said=_line(target, f"{low:+.3f} at least", state, sign * target.row.delta, -margin),
         status="MEASURED",
         p_value=_p_of_meeting(target, sign, -margin),
-        chance=None if flips is None or margin <= 0 else chance_to_hold(target.row.n, flips, margin),
+        chance=None if both_ways is None or margin <= 0 else chance_to_hold(target.row.n, both_ways, margin),
     )
 
 
