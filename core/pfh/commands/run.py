@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import by_stage, compare_subjects
-from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
-from pfh.commands.subjects import Subject, model_subject
+from pfh.commands.run_steps import RunSteps, trains
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
@@ -28,17 +26,13 @@ from pfh.results.records import RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
-from pfh.steps.checks import check_stage
-from pfh.steps.ranks.configuration import Configuration, read_configuration
+from pfh.steps.ranks.configuration import Configuration
 from pfh.steps.session import Session
-from pfh.steps.training import TrainedStage, train_stage
-from pfh.steps.verifier import self_test
+from pfh.steps.training import TrainedStage
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from pfh.hooks.checkpoint import Checkpoint
 
 
 def execute(
@@ -52,37 +46,36 @@ def execute(
     """
     check_writable(output)
     options = validate(spec, plugins)
-    ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     session = Session(
         plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
     )
+    steps = RunSteps(spec, session, options)
     try:
-        start, checkpoint = _start(spec, session, options)
-        progress.say(f"start: {start.label}")
-        domain = open_domain(spec, session, options, spec.problems)
-        for method in spec.methods:
-            check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
-        verifier = self_test(session, domain)
-        questions = asked(spec, session, [start], options, domain)
-        before = measured(start, session, questions)
-        stages: list[TrainedStage] = []
-        subjects: list[Subject] = []
-        for method in spec.methods:
-            trained = train_stage(
-                session,
-                checkpoint,
-                domain,
-                method,
-                options=options[f"methods:{method}"],
-                seed=spec.seed,
-                budget=spec.budget,
-                ranks=ranks,
-            )
-            checkpoint = trained.checkpoint
-            stages.append(trained)
-            subjects.append(measured(_trained_subject(trained), session, questions, against=before))
+        progress.say(f"start: {steps.start.label}")
+        steps.check()
+        return compose(steps, output)
     finally:
         session.release()
+
+
+def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True) -> RunOutcome:
+    """Make what is missing of a run, compare its models, and write results, report and the models.
+
+    Raises:
+        UserError: the output folder cannot be written.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    spec, session, options, ranks = steps.spec, steps.session, steps.options, steps.ranks
+    plugins, progress, start = session.plugins, session.progress, steps.start
+    verifier, questions = steps.verifier, steps.questions
+    before = steps.subject(0)
+    places = range(1, len(spec.methods) + 1)
+    stages, subjects = [], []
+    for place in places:
+        stages.append(steps.trained(place))
+        subjects.append(steps.subject(place))
+    session.release()
+    domain = steps.domain
     compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
@@ -92,7 +85,10 @@ def execute(
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)
     matches = dict.fromkeys(note for each in compared for note in each.notes)
-    own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in spec.methods]
+    own = [
+        declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) or not trains(options[f"methods:{method}"])
+        for method in spec.methods
+    ]
     taught = "" if all(own) else spec.domain
     results = RunResults(
         title=f"{' then '.join(spec.methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
@@ -107,7 +103,8 @@ def execute(
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
-    _write_models(folder, results, spec.problems)
+    if models:
+        _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in places])
     return outcome
 
 
@@ -150,9 +147,11 @@ def _unconfined() -> Iterator[None]:
             os.environ[UNSAFE_VARIABLE] = before
 
 
-def _write_models(folder: Path, results: RunResults, problems: int) -> None:
+def _write_models(folder: Path, results: RunResults, problems: int, options: Sequence[BaseModel | None]) -> None:
     """Write the last stage's model as `model` into `folder`, and those of earlier stages as `model-1-METHOD`."""
     for number, stage in enumerate(results.stages):
+        if not trains(options[number]):
+            continue
         last = number == len(results.stages) - 1
         name = "model" if last else f"model-{number + 1}-{stage.method}"
         try:
@@ -162,32 +161,6 @@ def _write_models(folder: Path, results: RunResults, problems: int) -> None:
                 f"{folder / name} cannot be written ({error.strerror}); the run is stored: name another folder with "
                 "--output and run the same command again."
             ) from error
-
-
-def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> tuple[Subject, Checkpoint]:
-    named = spec.model or spec.start or "safe"
-    subject = open_asked(named, spec, session, options)
-    checkpoint = subject.checkpoint
-    if checkpoint is None:
-        raise UserError(f"{named} holds stored answers, which cannot be trained: give the model's weights.")
-    if checkpoint.endpoint is not None:
-        raise UserError(
-            f"{named} cannot be trained, as only its completions can be had: give the model's weights, or "
-            "measure it with pfh eval."
-        )
-    label = subject.label
-    if spec.model is None:
-        default = "" if spec.start else "the default; "
-        other = "--safe for the aligned start" if spec.start == "base" else "--base for the unaligned start"
-        label = f"{label} ({default}{other}, --model for your own)"
-    elif spec.start:
-        label = f"{spec.start.upper()}: {checkpoint.name}"
-    return dataclasses.replace(subject, label=label), checkpoint
-
-
-def _trained_subject(trained: TrainedStage) -> Subject:
-    name = trained.checkpoint.name
-    return dataclasses.replace(model_subject(name, trained.checkpoint, f"custom: {name}"), curves=trained.curves)
 
 
 def _stage(
