@@ -22,6 +22,7 @@ from pfh_cli.label import label
 from pfh_cli.list_plugins import list_plugins
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.optional_name import CompareCommand
+from pfh_cli.plan import plan
 from pfh_cli.report import report
 from pfh_cli.run import run
 from pfh_cli.startup import coerce_only_what_is_given
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare", cls=CompareCommand)(compare)
+app.command("plan")(plan)
 app.command("report")(report)
 app.command("gate")(gate)
 app.command("export")(export)

@@ -114,8 +114,16 @@ class Planner:
             try:
                 self._domains[key] = open_domain(spec, session, options, spec.problems)
             except UserError:
-                stand_in = f"{spec.domain} (problems not here: {spec.problems}, seed {spec.seed})"
-                self._domains[key] = dataclasses.replace(NO_DOMAIN, name=spec.domain, options=chosen, missing=stand_in)
+                stand_in = f"{spec.domain}: {spec.problems} problems of seed {spec.seed}, not here"
+                self._domains[key] = dataclasses.replace(
+                    self._without_problems(spec, session, options), name=spec.domain, options=chosen, missing=stand_in
+                )
         if self._domains[key].missing:
             self._unknown[f"the problems of the domain {spec.domain}"] = None
         return self._domains[key]
+
+    def _without_problems(self, spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> OpenDomain:
+        try:
+            return open_domain(spec, session, options)
+        except UserError:
+            return NO_DOMAIN
