@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.commands.measuring import asked
+from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
 from pfh.commands.subjects import model_subject
 from pfh.hooks.budget import Account
@@ -76,13 +77,14 @@ class GraphOfRun:
             answers += self._evaluations(place, current, made, before, again=again, questions=questions).values()
         from pfh import __version__
 
+        inputs = {"answers": answers, "trainings": trainings, "run": repr(self.spec), "pfh": __version__}
         return self._add(
             "comparison",
-            {"answers": answers, "trainings": trainings, "run": repr(self.spec), "pfh": __version__},
+            inputs,
             f"{' then '.join(self.spec.methods)} on {self.spec.domain}, from {self.base}, seed {self.spec.seed}",
             "comparison",
             (*answers, *trainings, tested),
-            None,
+            lambda steps: keep_run(steps, inputs),
         )
 
     def _start(self) -> tuple[Checkpoint, tuple[str, ...]]:
@@ -265,7 +267,7 @@ class GraphOfRun:
         label: str,
         part: str,
         needs: tuple[str, ...],
-        act: Act | None,
+        act: Act,
         *,
         model: str = "",
         options: BaseModel | None = None,
@@ -281,8 +283,7 @@ class GraphOfRun:
             about={"weights": self.base, "problems": self.spec.problems, "options": options, **about},
         )
         self.graph.setdefault(step.id, step)
-        if act is not None:
-            self.acts.setdefault(step.id, act)
+        self.acts.setdefault(step.id, act)
         return step.id
 
 

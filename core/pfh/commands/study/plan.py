@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class PlannedStudy:
     """What all runs take, each step once."""
     costs: CostModel
     store: Store
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Name of a run that cannot be had here to why; only where what is missing is to be downloaded."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -53,6 +55,7 @@ def plan_study(
     store: Store,
     progress: Progress | None = None,
     phase: str | None = None,
+    download: bool = False,
     **overrides: Any,  # noqa: ANN401 - fields of `Study`
 ) -> PlannedStudy:
     """Read a study and plan all its runs, or those of one phase.
@@ -63,6 +66,7 @@ def plan_study(
         store: where steps may lie already.
         progress: shows what takes time.
         phase: only the runs of this one.
+        download: get the models and the data that are not here; a run that lacks one is refused, and the others stay.
         overrides: fields of the study that take another value, such as `limit`; None leaves them.
 
     Raises:
@@ -78,17 +82,26 @@ def plan_study(
         runs = tuple(run for run in runs if run.phase == phase)
     if not runs:
         raise UserError(f"{file} makes no run: everything is excluded.")
-    planner = Planner(plugins, store, progress)
-    plans = tuple(planner.plan(run.spec) for run in runs)
-    graph = union(plan.graph for plan in plans)
+    planner = Planner(plugins, store, progress, download=download)
+    plans: dict[str, RunPlan] = {}
+    refused: dict[str, str] = {}
+    for run in runs:
+        try:
+            plans[run.name] = planner.plan(run.spec)
+        except UserError as error:
+            if not download:
+                raise
+            refused[run.name] = str(error)
+    graph = union(plan.graph for plan in plans.values())
     return PlannedStudy(
         study=study,
         file=file,
-        runs=runs,
-        plans=plans,
+        runs=tuple(run for run in runs if run.name in plans),
+        plans=tuple(plans.values()),
         graph=graph,
         costs=cost_model(study, graph.values(), store),
         store=store,
+        refused=refused,
     )
 
 

@@ -165,7 +165,8 @@ def _check(document: Document, place: Place, made: Any) -> Any:  # noqa: ANN401 
 
 
 def _evals(study: Study, document: Document, plugins: Plugins) -> tuple[tuple[EvalChoice, ...], dict[str, Options]]:
-    choices, options = [], {}
+    choices: list[EvalChoice] = []
+    options: dict[str, Options] = {}
     for index, entry in enumerate(study.evals):
         name, given = named_entry(entry)
         choice = EvalChoice.parse(name)
@@ -209,7 +210,9 @@ def _check_where(study: Study, document: Document, runs: Sequence[StudyRun]) -> 
     for index, entry in enumerate(study.methods):
         for variant in variants_of(entry, ("methods", index), document):
             known["method"] |= {variant.method: None, variant.label: None}
-    chosen = [(("phases", index, "where"), phase.where) for index, phase in enumerate(study.phases)]
+    chosen: list[tuple[Place, Chosers]] = [
+        (("phases", index, "where"), phase.where) for index, phase in enumerate(study.phases)
+    ]
     chosen += [(("exclude", index), chosers) for index, chosers in enumerate(study.exclude)]
     for place, chosers in chosen:
         for name, values in chosen_values(chosers).items():

@@ -80,7 +80,7 @@ class Device(_Part):
     """Floating-point operations a second at its peak, in 16 bits."""
     bandwidth: float = Field(gt=0)
     """Bytes a second of its memory."""
-    share: float = Field(0.4, gt=0, le=1)
+    share: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of both that is reached."""
 
 
@@ -90,7 +90,7 @@ class Slurm(_Part):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    minutes: int = Field(24 * 60, ge=1)
+    minutes: Annotated[int, Field(ge=1)] = 24 * 60
     """Time limit of a job."""
     extra: dict[str, Scalar] = Field(default_factory=dict)
     """Further lines of #SBATCH."""
@@ -133,5 +133,5 @@ class Study(_Part):
     """Number of weights of further models, such as teachers."""
     device: Device | None = None
     """What costs are counted by."""
-    slurm: Slurm = Slurm()
+    slurm: Slurm | None = None
     """How jobs are handed to Slurm."""

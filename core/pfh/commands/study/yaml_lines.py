@@ -16,7 +16,7 @@ Place = tuple[str | int, ...]
 """Where a value stands: keys and numbers from the top."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
     """Reads numbers such as 3e9 as YAML 1.2 has them."""
 
 
