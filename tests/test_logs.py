@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import shutil
 import struct
@@ -486,7 +487,7 @@ def test_a_cut_off_log_of_inspect_itself_gives_what_is_whole_in_it(tmp_path):
     (tmp_path / "cut.eval").write_bytes((INSPECT / "before.eval").read_bytes()[:9000])
     with zipfile.ZipFile(INSPECT / "before.eval") as archive:
         members = [each for each in archive.infolist() if each.filename.startswith("samples/")]
-    later = {each.filename: place.header_offset for each, place in zip(members, members[1:], strict=False)}
+    later = {each.filename: place.header_offset for each, place in itertools.pairwise(members)}
     whole = [name for name, end in later.items() if end <= 9000]
     log = open_log(f"inspect:{tmp_path / 'cut.eval'}")
     assert len(log.evaluations[0].benchmarks[0].samples) == len(whole) > 0

@@ -1,6 +1,7 @@
 """Logs that three versions of Inspect wrote of the same two models: every pair compares.
 
-What is right is counted here from the rules by which those models answered (`inspect_logs/make_versions.py`), not from the logs.
+What is right is counted here from the rules by which those models answered (`inspect_logs/make_versions.py`), not
+from the logs.
 """
 
 import zipfile

@@ -2,8 +2,9 @@
 
     python make_versions.py PYTHON...
 
-Each PYTHON is the interpreter of an environment that has one version of inspect_ai; the one that runs this has the newest. The documents are this project's own
-and the models are lists of replies, so that tests/test_versions.py can count what is right without reading a log.
+Each PYTHON is the interpreter of an environment that has one version of inspect_ai; the one that runs this has the
+newest. The documents are this project's own and the models are lists of replies, so that tests/test_versions.py can
+count what is right without reading a log.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def measured(log: InspectFile, epochs: Epochs) -> list[Measured]:
 def _reductions(log: InspectFile, scorer: str) -> list[Json]:
     """Return how a scorer's epochs were reduced, with the reduced scores where the log holds them.
 
-    Newer versions keep those as a part of its own, older ones (0.3.25) within the results; a log that broke off has none.
+    Newer versions keep those as a part of its own, 0.3.25 within the results; a log that broke off has none.
     """
     held = log.reductions or tuple(map(mapping, listed(mapping(log.header.get("results")).get("sample_reductions"))))
     of_scorer = [each for each in held if str(each.get("scorer", scorer)) == scorer]
