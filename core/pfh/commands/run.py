@@ -69,18 +69,22 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     plugins, progress, start = session.plugins, session.progress, steps.start
     verifier, questions = steps.verifier, steps.questions
     before = steps.subject(0)
+    steps.prepare_divergence()
     places = range(1, len(spec.methods) + 1)
-    stages, subjects = [], []
+    stages, subjects, divergences = [], [], []
     for place in places:
         stages.append(steps.trained(place))
         subjects.append(steps.subject(place))
+        divergences.append(steps.divergence(place))
     session.release()
     domain = steps.domain
     compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
-        _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks)
-        for method, trained, each in zip(spec.methods, stages, compared, strict=True)
+        _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
+            update={"divergence": divergence}
+        )
+        for method, trained, each, divergence in zip(spec.methods, stages, compared, divergences, strict=True)
     ]
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)

@@ -10,12 +10,14 @@ from pfh.commands.measuring import asked
 from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
 from pfh.commands.subjects import model_subject
+from pfh.errors import UserError
 from pfh.hooks.budget import Account
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import RunSpec
 from pfh.hooks.meanings import Leaves, Names, Wants, declares, has_variable, name_of
 from pfh.hooks.methods import Draw, StageSpec
 from pfh.starts.embedded import EMBEDDED_NAME, SAFE_METHOD, SAFE_OPTIONS
+from pfh.steps.divergence import TOKENS, completion_inputs, divergence_inputs
 from pfh.steps.domains import NO_DOMAIN
 from pfh.steps.evaluation import evaluation_inputs
 from pfh.steps.graph import Step, StepKind
@@ -53,6 +55,7 @@ class GraphOfRun:
     def plan(self) -> str:
         """Add every step; return the id of the comparison."""
         current, made = self._start()
+        start = current
         tested = self._add(
             "self-test",
             self_test_inputs(self.session, self.domain),
@@ -64,6 +67,7 @@ class GraphOfRun:
         questions = asked(
             self.spec, self.session, [model_subject(current.name, current, "")], self.options, self.domain
         )
+        prompts = self._prompts(current, made)
         before = self._evaluations(0, current, made, {}, again=False, questions=questions)
         answers, trainings = [*before.values()], []
         for place in range(1, len(self.spec.methods) + 1):
@@ -75,6 +79,7 @@ class GraphOfRun:
                 made = (trained,)
                 trainings.append(trained)
             answers += self._evaluations(place, current, made, before, again=again, questions=questions).values()
+            answers += self._divergence(place, start, current, (*made, *prompts)) if prompts else []
         from pfh import __version__
 
         inputs = {"answers": answers, "trainings": trainings, "run": repr(self.spec), "pfh": __version__}
@@ -244,6 +249,44 @@ class GraphOfRun:
                 domain=self.spec.domain if question.domain else "",
             )
         return found
+
+    def _prompts(self, start: Checkpoint, made: tuple[str, ...]) -> tuple[str, ...]:
+        """Add the start's completions of held-out prompts, along which divergences are measured; none without any."""
+        count = self.spec.divergence_prompts
+        try:
+            inputs = completion_inputs(self.session, start, self.domain.domain, count) if count else None
+        except UserError:
+            return ()
+        if inputs is None:
+            return ()
+        completed = self._add(
+            "rollouts",
+            inputs,
+            f"completions of {count} held-out prompts by {start.name}",
+            "divergence",
+            made,
+            lambda steps: steps.prepare_divergence(),
+            model=start.fingerprint,
+            prompts=count,
+            samples=1,
+            new_tokens=TOKENS,
+        )
+        return (completed,)
+
+    def _divergence(self, place: int, start: Checkpoint, after: Checkpoint, needs: tuple[str, ...]) -> list[str]:
+        count = self.spec.divergence_prompts
+        inputs = divergence_inputs(self.session, start, after, self.domain.domain, count)
+        found = self._add(
+            "divergence",
+            inputs,
+            f"divergence of {after.name}",
+            "divergence",
+            needs,
+            lambda steps: steps.divergence(place),
+            model=after.fingerprint,
+            prompts=count,
+        )
+        return [found]
 
     def _merged(
         self, model: Checkpoint, made: tuple[str, ...], part: str, act: Act

@@ -14,6 +14,7 @@ from pfh.errors import UserError
 from pfh.hooks.launchers import RunSpec
 from pfh.hooks.meanings import Draws, Learns, declares, values
 from pfh.steps.checks import check_stage
+from pfh.steps.divergence import divergence_from, prepare_divergence
 from pfh.steps.domains import OpenDomain
 from pfh.steps.evaluation import Question
 from pfh.steps.ranks.configuration import Configuration, read_configuration
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pfh.hooks.backends import Sampling
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.hooks.domains import Problem
+    from pfh.statistics.divergence import Divergence
 
 OTHER_SEED = 1_000
 """Added to the seed of what samples, where the start is measured again for its noise."""
@@ -180,6 +182,20 @@ class RunSteps:
             return measured(subject, other, [under_another_seed(question)], against=against)
         finally:
             other.release()
+
+    def prepare_divergence(self) -> None:
+        """Have the start complete the held-out prompts while it is resident."""
+        prepare_divergence(self.session, checkpoint_of(self.start), self.domain.domain, self.spec.divergence_prompts)
+
+    def divergence(self, place: int) -> Divergence:
+        """Return how far what a stage left, from 1, is from the start."""
+        return divergence_from(
+            self.session,
+            self.start.checkpoint,
+            self.trained(place).checkpoint,
+            self.domain.domain,
+            self.spec.divergence_prompts,
+        )
 
     def subject(self, place: int) -> Subject:
         """Return the start (0) or what a stage left, with its answers to every family."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec, Reference
 from pfh.hooks.evaluation import Evaluation
-from pfh.hooks.meanings import Names, Wants, declares, name_of
+from pfh.hooks.meanings import Names, Wants, decisive, declares, names_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.evaluations import read_evaluation, write_evaluation
@@ -44,7 +44,7 @@ def evaluate_family(
 ) -> tuple[Artifact, Evaluation]:
     """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
 
-    The judge that an option names, the domain and the reference, if the options want them, enter the key.
+    The judges that an option names, the domain and the reference, if the options want them, enter the key.
     """
     family, benchmarks, options = question.family, question.benchmarks, question.options
     domain = question.domain.domain if question.domain else None
@@ -95,15 +95,16 @@ def evaluation_inputs(
     session: Session, checkpoint: Checkpoint, question: Question, reference: str = ""
 ) -> dict[str, Any]:
     """Return what decides the key of an evaluation; `reference` is the key of the one that it is measured against."""
-    options, judge = question.options, name_of(question.options, Names.JUDGE)
+    options, judges = question.options, names_of(question.options, Names.JUDGE)
     used: list[tuple[Kind, str]] = [("evals", question.family)]
-    used += [("judges", judge)] if judge else []
+    used += [("judges", judge) for judge in judges]
     used += [("domains", question.domain.name)] if question.domain else []
     return {
         "family": session.plugins.load("evals", question.family).code_version,
         "benchmarks": question.benchmarks,
-        "options": options.model_dump(mode="json") if options else {},
-        "judge": session.judge_inputs(judge) if judge else {},
+        "options": decisive(options),
+        "judge": session.judge_inputs(judges[0]) if judges else {},
+        **({"other judges": {name: session.judge_inputs(name) for name in judges[1:]}} if judges[1:] else {}),
         "domain": question.domain.identity(session.plugins) if question.domain else {},
         "limit": question.limit,
         "seed": question.seed,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pfh.store.store import Store
 
-StepKind = Literal["start", "self-test", "evaluation", "rollouts", "training", "merged", "comparison"]
+StepKind = Literal["start", "self-test", "evaluation", "rollouts", "training", "merged", "divergence", "comparison"]
 """Kind of the artifact that a step makes."""
 
 
