@@ -22,7 +22,7 @@ name: small
 starts: [{{name: tiny, model: {model}, start: base, scale: 3.0e6}}]
 methods:
   - none
-  - {{gt-sft: {{batch_size: 2, gradient_accumulation: 1, max_steps: 2, save_steps: 1, learning_rate: [0.0001, 0.0002]}}}}
+  - gt-sft: {{batch_size: 2, gradient_accumulation: 1, max_steps: 2, save_steps: 1, learning_rate: [0.0001, 0.0002]}}
 domains: [coin]
 evals: ["picky:here"]
 problems: 6
@@ -56,18 +56,8 @@ def whole(site, study, tmp_path_factory):
 
 
 def matrix(site, study, folder, *arguments):
-    return pfh(
-        "matrix",
-        str(study),
-        "--store",
-        str(folder / "store"),
-        "--output",
-        str(folder / "out"),
-        *arguments,
-        path=site,
-        HF_HUB_OFFLINE="1",
-        OMP_NUM_THREADS="1",
-    )
+    places = ("--store", str(folder / "store"), "--output", str(folder / "out"))
+    return pfh("matrix", str(study), *places, *arguments, path=site, HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
 
 
 def figures(folder: Path) -> dict[str, object]:

@@ -43,7 +43,7 @@ def tasks_of(planned: PlannedStudy) -> tuple[Task, ...]:
     for plan in planned.plans:
         for name in plan.graph:
             owners.setdefault(name, plan)
-    missing = {name: step for name, step in planned.graph.items() if not is_stored(step, planned.store)}
+    missing = _missing(planned)
     groups: dict[str, list[str]] = {}
     of: dict[str, str] = {}
     for name, step in missing.items():
@@ -70,12 +70,26 @@ def tasks_of(planned: PlannedStudy) -> tuple[Task, ...]:
     return _in_order(list(tasks.values()))
 
 
+def _missing(planned: PlannedStudy) -> dict[str, Step]:
+    """Return the steps that are not stored and that a comparison rests on which is not stored either."""
+    wanted = {plan.comparison for plan in planned.plans}
+    missing = {}
+    for name, step in reversed(list(planned.graph.items())):
+        if name in wanted and not is_stored(step, planned.store):
+            missing[name] = step
+            wanted.update(step.needs)
+    return {name: missing[name] for name in planned.graph if name in missing}
+
+
 def _group(step: Step) -> str:
     """Return what the steps of one task have in common: what is asked of one model, and all of a start."""
     if step.part == "start":
         return "start"
     if step.kind == "evaluation":
         return f"{step.part} {step.model}"
+    if step.part == "divergence":  # of the same resident model
+        part = "evaluation of the start" if step.kind == "rollouts" else "evaluation after"
+        return f"{part} {step.model}"
     return step.id
 
 
@@ -170,7 +184,7 @@ def perform(task: Mapping[str, Any], store: Store, progress: Progress) -> None:
                 continue
             progress.say(step.label)
             plan.acts[step.id](steps)
-            if not is_stored(step, store):
+            if not is_stored(step, store) and step.kind != "divergence":  # that it cannot be is told by the run
                 raise StepFailedError(f"{step.label} left nothing under the key that was planned for it ({step.id}).")
     finally:
         for plan, _ in opened.values():
