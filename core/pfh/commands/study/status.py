@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ def study_status(file: Path, store: Store) -> dict[str, Any]:
         seen.update(run["steps"])
         runs.setdefault(run["phase"], Counter())[states[run["comparison"]]] += 1
     left = sum(step["seconds"] for name, step in steps.items() if states[name] in ("waiting", "running"))
-    launcher = read_whole(folder / "launcher.json")
+    launcher = _alive(read_whole(folder / "launcher.json"))
     return {
         "study": study.name,
         "launcher": launcher or None,
@@ -76,13 +77,21 @@ def cancel_study(file: Path, store: Store) -> str:
     """
     study, _ = read_study(file)
     folder = store.root / "studies" / study.name
-    launcher = read_whole(folder / "launcher.json")
+    launcher = _alive(read_whole(folder / "launcher.json"))
     if not launcher:
         return f"{study.name} is not running; nothing is to be ended."
     (folder / CANCEL).touch()
     return (
         f"{study.name} ends: its launcher (process {launcher['pid']} on {launcher['host']}) stops the tasks that run."
     )
+
+
+def _alive(launcher: dict[str, Any]) -> dict[str, Any]:
+    """Return what is noted of a launcher; nothing of one on this machine that is no longer there."""
+    from psutil import pid_exists
+
+    here = launcher.get("host") == socket.gethostname()
+    return {} if here and not pid_exists(int(launcher["pid"])) else launcher
 
 
 def _names(folder: Path) -> set[str]:
