@@ -14,6 +14,7 @@ from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.safety.benchmarks import BY_NAME
 from pfh_evals.safety.judge_error import error_findings, error_table
+from pfh_evals.safety.latent_analysis import latent_findings, latent_tables
 from pfh_evals.safety.plots import refusal_plot
 
 PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
@@ -36,14 +37,18 @@ class _Refusals:
 def analyze_erosion(spec: AnalysisSpec) -> Analysis:
     """Return the tables, plots and findings of the family."""
     rows = [row for row in spec.comparisons if row.status == "MEASURED" and row.benchmark in BY_NAME]
-    if not rows:
-        return Analysis()
-    tables = (_erosion_table(rows), _balance_table(rows), error_table(spec, rows))
+    tables = (_erosion_table(rows), _balance_table(rows), *latent_tables(spec), error_table(spec, rows))
     plots = (refusal_plot(spec, rows, harmful=True), refusal_plot(spec, rows, harmful=False))
     return Analysis(
         tables=tuple(table for table in tables if table.rows),
         plots=tuple(plot for plot in plots if plot),
-        findings=(*error_findings(rows), *_change_findings(rows), *_category_findings(rows), *_broken_findings(rows)),
+        findings=(
+            *error_findings(rows),
+            *latent_findings(spec),
+            *_change_findings(rows),
+            *_category_findings(rows),
+            *_broken_findings(rows),
+        ),
     )
 
 
