@@ -103,9 +103,8 @@ def show(ladder: dict[float, tuple[Evaluation, dict[str, float]]]) -> None:
         print(f"\ndose {dose:.0%}; processor seconds: {', '.join(f'{k} {v:.1f}' for k, v in seconds.items())}")
         for row in compare_evaluations(start, evaluation):
             means.setdefault(row.benchmark, []).append(row.after or 0.0)
-            print(
-                f"  {row.benchmark:24} n {row.n:3}  mean {row.after:+8.3f}  change {row.delta:+8.3f}  p {row.p_value:.2g}"
-            )
+            told = f"mean {row.after:+8.3f}  change {row.delta:+8.3f}  p {row.p_value:.2g}"
+            print(f"  {row.benchmark:24} n {row.n:3}  {told}")
     print()
     for name, values in means.items():
         steps = np.diff(values)
