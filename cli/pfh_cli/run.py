@@ -14,6 +14,7 @@ from pfh_cli.flags import (
     ApplyChatTemplate,
     AsJson,
     Backend,
+    ChatTemplateKwargs,
     Debug,
     DryRun,
     Evals,
@@ -56,6 +57,7 @@ def run(
     tasks: Tasks = None,
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
+    chat_template_kwargs: ChatTemplateKwargs = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
     problems: Annotated[
@@ -122,6 +124,7 @@ def run(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,

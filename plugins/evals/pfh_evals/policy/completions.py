@@ -11,6 +11,7 @@ from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.judges import HOLDING_BACK, Embeds, Judge
 from pfh.hooks.samples import Sample, sample_id
+from pfh.thoughts import behind_thought
 
 from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure
 from pfh_evals.policy.prompts import Prompt
@@ -34,9 +35,9 @@ class Answers:
     completions: tuple[Completion, ...]
 
     @property
-    def texts(self) -> list[str]:
-        """The completions' texts, in order."""
-        return [completion.text for completion in self.completions]
+    def said(self) -> list[str]:
+        """What the completions say, without thoughts, in order."""
+        return [behind_thought(completion.text) for completion in self.completions]
 
 
 def draw(spec: EvaluationSpec, prompts: Sequence[Prompt]) -> list[Answers]:
@@ -97,7 +98,7 @@ def measured(
                 benchmark=measure.name,
                 category=each.prompt.category,
                 prompt=each.rendered,
-                completion=each.texts[0],
+                completion=each.completions[0].text,
                 score=score,
                 tokens=each.completions[0].tokens,
                 extra={**extra, **(_kept(each) if keep else {})},
@@ -111,7 +112,7 @@ def embed(answers: Sequence[Answers], judge: Embeds, spec: EvaluationSpec) -> di
     found = {}
     with spec.progress.task("embedding completions", len(answers)) as bar:
         for each in answers:
-            found[each.prompt.id] = judge.embed(each.texts)
+            found[each.prompt.id] = judge.embed(each.said)
             bar.advance(1)
     return found
 
@@ -148,7 +149,7 @@ def _tokens(prompt: Prompt, spec: EvaluationSpec) -> list[int] | None:
 
 def _kept(answers: Answers) -> dict[str, object]:
     return {
-        "completions": answers.texts,
+        "completions": [completion.text for completion in answers.completions],
         "ended": [not completion.truncated for completion in answers.completions],
     }
 
@@ -162,7 +163,7 @@ def _values(measure: Measure, answers: Answers) -> list[float | None]:
 
 def _score(measure: Measure, answers: Answers, values: Sequence[float | None]) -> float | None:
     if measure.together is not None:
-        return measure.together(answers.texts)
+        return measure.together(answers.said)
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and measure.name != DIVERGENCE else None
 
@@ -170,7 +171,7 @@ def _score(measure: Measure, answers: Answers, values: Sequence[float | None]) -
 def _refusals(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec) -> dict[str, list[float | None]]:
     assert judge is not None
     prompts = [each.prompt.text for each in answers for _ in each.completions]
-    texts = [text for each in answers for text in each.texts]
+    texts = [text for each in answers for text in each.said]
     labels: list[float | None] = []
     with spec.progress.task(f"judging by {judge.name}", len(texts)) as bar:
         for start in range(0, len(texts), JUDGING_BATCH):
