@@ -57,7 +57,7 @@ MEASURES = (
     Measure(name="truncation", group=IN_TOKENS, metric="truncated", each=lambda _, written: float(written.truncated)),
     Measure(
         name="cut-thought",
-        group=IN_TOKENS,
+        group="thinking",
         metric="cut_while_thinking",
         higher_is_better=False,
         each=lambda _, written: float(thinks_on(written.text)),
