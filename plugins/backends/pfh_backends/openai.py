@@ -209,9 +209,9 @@ class RemoteEngine:
         try:
             if request.prompt is None:
                 messages: list[Any] = [*request.messages]
-                arguments = dict(self._checkpoint.chat_template_kwargs)
-                extra = {"extra_body": {"chat_template_kwargs": arguments}} if arguments else {}
-                chat = self._client.chat.completions.create(messages=messages, **drawn, **extra)
+                if arguments := dict(self._checkpoint.chat_template_kwargs):
+                    drawn["extra_body"] = {"chat_template_kwargs": arguments}
+                chat = self._client.chat.completions.create(messages=messages, **drawn)
                 choice, usage, text = chat.choices[0], chat.usage, _with_thought(chat.choices[0].message)
             else:
                 plain = self._client.completions.create(prompt=request.prompt, **drawn)
