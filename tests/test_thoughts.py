@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pfh.thoughts import behind_thought, opened_by, read_thoughts, thinks_on
+from pfh.kit.thoughts import behind_thought, opened_by, read_thoughts, thinks_on
 
 CHANNELS = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant"
 SAID = [

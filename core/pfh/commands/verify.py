@@ -11,8 +11,8 @@ from typing import Any
 from pfh.commands.own_rows import need, prompt_text, read_json_lines
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.domains import FORMS, Domain, DomainSpec, HasGold, Problem, TakesProblems, Verdict, verify_each
+from pfh.kit.thoughts import thinks_on
 from pfh.registry.plugins import Plugins
-from pfh.thoughts import thinks_on
 
 TOGETHER = 256
 """Rows that are judged together."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from pfh.hooks.domains import AsksToReason, Domain, Problem
-from pfh.thoughts import behind_thought
+from pfh.kit.thoughts import behind_thought
 
 Form = Literal["answer", "rationale", "program"]
 

@@ -67,7 +67,7 @@ RENAMED = {
 """Names that are others now."""
 
 
-SURFACE = ("hooks", "kit", "statistics", "sources", "sandbox", "errors", "progress", "text", "thoughts", "testing")
+SURFACE = ("hooks", "kit", "statistics", "sources", "sandbox", "errors", "progress", "text", "testing")
 """What of pfh a plugin may import, `testing` in its tests."""
 
 

@@ -25,8 +25,8 @@ from pfh.hooks.backends import (
     Score,
     ScoringRequest,
 )
+from pfh.kit.thoughts import thinks_on
 from pfh.text import redacted
-from pfh.thoughts import thinks_on
 
 if TYPE_CHECKING:
     import numpy as np

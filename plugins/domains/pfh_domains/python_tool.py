@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from textwrap import dedent
 
 from pfh.hooks.domains import Reply
+from pfh.kit.thoughts import read_thoughts
 from pfh.sandbox import Limits, Outcome, in_parallel, run_python
 from pfh.text import printable
-from pfh.thoughts import read_thoughts
 
 VERSION = "2"
 """Changes whenever a reply may."""

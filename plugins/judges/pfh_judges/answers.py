@@ -7,7 +7,7 @@ import unicodedata
 import zlib
 from itertools import pairwise
 
-from pfh.thoughts import behind_thought
+from pfh.kit.thoughts import behind_thought
 
 SPECIAL = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|</?s>|<(pad|eos|bos|unk|end_of_turn|start_of_turn|end_of_text)>|\[/?INST\]|<<?/?SYS>>?"

@@ -18,8 +18,8 @@ from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import GroundTruthOptions, ground_truth
 from pfh.kit.targets import told_forms
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import TrainingOptions, Work, rate, save_trained, train_resumably
-from pfh.thoughts import thinks_on
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pfh.hooks.backends import Completion, GenerationRequest
 from pfh.hooks.domains import Problem, verify_each
 from pfh.hooks.methods import TrainingSpec
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.tokens.encoding import decode_tokens, first_stop, read_completion
 from pfh.kit.training import lora_config
-from pfh.thoughts import thinks_on
 
 from pfh_methods.collapse import repeated_share
 from pfh_methods.tally import Tally

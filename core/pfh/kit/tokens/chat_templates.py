@@ -25,7 +25,7 @@ from jinja2 import TemplateError
 
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Message
-from pfh.thoughts import CHANNEL, behind_thought
+from pfh.kit.thoughts import CHANNEL, behind_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

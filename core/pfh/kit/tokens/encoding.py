@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, GenerationRequest, ScoringRequest
+from pfh.kit.thoughts import CHANNEL, HARMONY_MARKS, SPECIAL_MARKS, opened_by, thinks_on
 from pfh.kit.tokens import chat_templates as templates
-from pfh.thoughts import CHANNEL, HARMONY_MARKS, SPECIAL_MARKS, opened_by, thinks_on
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 from pfh.hooks.backends import Message
+from pfh.kit.thoughts import CHANNEL, opened_by
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import as_written, encode_text
-from pfh.thoughts import CHANNEL, opened_by
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

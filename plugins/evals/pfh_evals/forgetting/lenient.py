@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pfh.thoughts import behind_thought
+from pfh.kit.thoughts import behind_thought
 
 METRICS = frozenset({"exact_match", "em"})
 """Metrics that compare an answer with a target; others have no answer that could be found elsewhere."""

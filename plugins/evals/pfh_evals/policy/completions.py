@@ -11,7 +11,7 @@ from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.judges import Embeds, Judge
 from pfh.hooks.samples import Sample, sample_id
-from pfh.thoughts import behind_thought
+from pfh.kit.thoughts import behind_thought
 
 from pfh_evals.judging import judgements, score_of, side_by_side
 from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure

@@ -8,7 +8,7 @@ from functools import partial
 
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Completion
-from pfh.thoughts import behind_thought, thinks_on
+from pfh.kit.thoughts import behind_thought, thinks_on
 
 from pfh_evals.policy import words
 from pfh_evals.policy.formats import adheres, fits_schema

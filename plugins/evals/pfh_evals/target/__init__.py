@@ -15,7 +15,7 @@ from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pfh.kit.conversations import roll_out
 from pfh.kit.subset import spread
-from pfh.thoughts import thinks_on
+from pfh.kit.thoughts import thinks_on
 from pydantic import BaseModel
 
 from pfh_evals.target.analysis import analyze_task
