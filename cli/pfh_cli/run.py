@@ -16,6 +16,7 @@ from pfh_cli.flags import (
     Backend,
     ChatTemplateKwargs,
     Debug,
+    DivergencePrompts,
     DryRun,
     Evals,
     Limit,
@@ -60,6 +61,7 @@ def run(
     chat_template_kwargs: ChatTemplateKwargs = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
+    divergence_prompts: DivergencePrompts = 16,
     problems: Annotated[
         int | None,
         typer.Option(
@@ -128,6 +130,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
         revision=revision,
