@@ -16,6 +16,7 @@ from pfh.commands.subjects import known_to_the_store
 from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import RunSpec
+from pfh.kit.tokens.loading import arguments_of
 from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import resolve
@@ -123,6 +124,14 @@ class Planner:
         if found.fingerprint.startswith("not-here-"):
             self._unknown[f"the model {text}"] = None
         return found
+
+    def teacher(self, text: str, student: Checkpoint) -> Checkpoint:
+        """Return the teacher that `text` names, under those arguments of the student's chat template that it has."""
+        teacher, arguments = self.model(text), student.chat_template_kwargs
+        if not arguments or teacher.endpoint is not None or teacher.fingerprint.startswith("not-here-"):
+            return teacher
+        known = arguments_of(teacher)
+        return teacher.with_template_arguments({name: value for name, value in arguments.items() if name in known})
 
     def domain(self, spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> OpenDomain:
         """Return the run's domain with its problems; without them where its data is not here."""

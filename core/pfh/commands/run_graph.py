@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ class GraphOfRun:
     def plan(self) -> str:
         """Add every step; return the id of the comparison."""
         current, made = self._start()
+        current = current.with_template_arguments(self.spec.chat_template_kwargs)
         start = current
         tested = self._add(
             "self-test",
@@ -137,7 +139,7 @@ class GraphOfRun:
         if current.adapter:
             current, made = self._merged(current, made, "merge", lambda steps: steps.merged(place - 1))
         named = name_of(options, Names.MODEL)
-        teacher = self.planner.model(named) if named else None
+        teacher = self.planner.teacher(named, current) if named else None
         stage = StageSpec(
             checkpoint=current,
             domain=self.domain.domain,
@@ -293,7 +295,8 @@ class GraphOfRun:
     ) -> tuple[Checkpoint, tuple[str, ...]]:
         inputs = merged_inputs(self.session, model)
         step = self._add("merged", inputs, f"{model.name}, merged", part, made, act, model=model.fingerprint)
-        return Checkpoint(name=model.name, path=Path(), fingerprint=model.fingerprint), (step,)
+        merged = dataclasses.replace(model, path=Path(), adapter=None)
+        return merged, (step,)
 
     def _left(self, current: Checkpoint, trained: str, name: str, *, adapter: bool) -> Checkpoint:
         """Return the model that a training will leave."""
@@ -301,7 +304,7 @@ class GraphOfRun:
         weights = self.session.store.root / "artifacts" / "training" / key / "weights"
         if adapter:
             return current.with_adapter(weights, name=name, fingerprint=f"training-{key}")
-        return Checkpoint(name=name, path=weights, fingerprint=f"training-{key}")
+        return dataclasses.replace(current, name=name, path=weights, fingerprint=f"training-{key}", adapter=None)
 
     def _add(
         self,

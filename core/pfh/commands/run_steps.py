@@ -140,7 +140,7 @@ class RunSteps:
         Raises:
             UserError: it cannot be had here.
         """
-        return named_teacher(self.session, self.method(place)[1])
+        return named_teacher(self.session, self.method(place)[1], self.trained(place - 1).checkpoint)
 
     def merged(self, place: int) -> Checkpoint:
         """Return the model that a stage left with its adapter merged, as the next stage trains it."""
