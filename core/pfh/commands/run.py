@@ -30,6 +30,7 @@ from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.steps.checks import check_stage
 from pfh.steps.ranks.configuration import Configuration, read_configuration
+from pfh.steps.rehearsal import rehearse_stage
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, train_stage
 from pfh.steps.verifier import self_test
@@ -62,6 +63,9 @@ def execute(
         domain = open_domain(spec, session, options, spec.problems)
         for method in spec.methods:
             check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
+        if spec.rehearsal and ranks is None:
+            for method in spec.methods:
+                rehearse_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"])
         verifier = self_test(session, domain)
         questions = asked(spec, session, [start], options, domain)
         before = measured(start, session, questions)

@@ -62,6 +62,8 @@ class RunSpec(Request):
     """What every stage may spend; None lets each method end by its own options."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
+    rehearsal: bool = True
+    """Try each method on two examples before anything is measured; never done for several processes."""
 
 
 @dataclass(frozen=True, kw_only=True)

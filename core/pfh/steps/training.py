@@ -191,18 +191,22 @@ def _below_resolution(trained: Path, left: float) -> str:
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
-    weights = artifact.path / "weights"
-    name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
-    if (weights / "adapter_config.json").exists():
-        checkpoint = start.with_adapter(weights, name=name, fingerprint=fingerprint)
-    else:
-        checkpoint = Checkpoint(name=name, path=weights, fingerprint=fingerprint)
+    checkpoint = checkpoint_of(
+        artifact.path / "weights", start, name=f"{start.name}+{method}", fingerprint=f"training-{artifact.key}"
+    )
     return TrainedStage(
         checkpoint=checkpoint,
         phases=read_ledger(artifact.path / "ledger.json"),
         curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
         notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
     )
+
+
+def checkpoint_of(trained: Path, start: Checkpoint, *, name: str, fingerprint: str) -> Checkpoint:
+    """Return what a training left in the folder `trained`: an adapter over `start`, or all weights."""
+    if (trained / "adapter_config.json").exists():
+        return start.with_adapter(trained, name=name, fingerprint=fingerprint)
+    return Checkpoint(name=name, path=trained, fingerprint=fingerprint)
 
 
 def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:

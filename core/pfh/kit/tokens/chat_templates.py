@@ -17,6 +17,7 @@ stop. An untrained base model does not know that yet: generation also ends where
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
@@ -44,6 +45,11 @@ _PLAIN_TEMPLATE_WITH_BOS = "{{- bos_token -}}" + PLAIN_TEMPLATE
 
 PLAIN_STOPS = ("\n\nUser:",)
 
+DAY = date(2024, 7, 26)
+"""Today, for templates that write the date: the day that Llama 3's falls back on."""
+
+_SAID = "(what the model said)"
+
 
 def chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the Jinja template that `tokenizer` renders chats with: its own, or pfh's plain one.
@@ -68,15 +74,52 @@ def stops(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     """Return the text that a model is fed for the chat `messages`, generation prompt included.
 
-    The text holds every special token it needs: encode it with `add_special_tokens=False`.
+    The text holds every special token it needs: encode it with `add_special_tokens=False`. A template that writes
+    today's date gets `DAY`, so that a model is put the same before and after, and whenever a run is repeated.
 
     Raises:
         UserError: the model's own template refuses the chat, for instance its system turn.
     """
-    template = chat_template(tokenizer)
+    return _fill(tokenizer, messages, generation_prompt=True)
+
+
+def after_the_answer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what the template writes behind an assistant's answer that ends a chat.
+
+    Raises:
+        UserError: the template refuses an assistant's turn.
+    """
+    chat: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SAID}]
+    _, said, after = _fill(tokenizer, chat, generation_prompt=False).rpartition(_SAID)
+    return after if said else ""
+
+
+def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the added token that the template writes behind an answer, white space before it aside; None without one.
+
+    A model that was taught with the template writes it there, whatever its tokenizer says of its end of sequence.
+    """
+    try:
+        after = after_the_answer(tokenizer)
+    except UserError:
+        return None
+    added = tokenizer.added_tokens_decoder
+    for token in tokenizer.encode(after, add_special_tokens=False):
+        if token in added:
+            return int(token)
+        if tokenizer.decode([token]).strip():
+            return None
+    return None
+
+
+def _fill(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, generation_prompt: bool) -> str:
     try:
         text = tokenizer.apply_chat_template(
-            list(messages), chat_template=template, tokenize=False, add_generation_prompt=True
+            list(messages),
+            chat_template=chat_template(tokenizer),
+            tokenize=False,
+            add_generation_prompt=generation_prompt,
+            strftime_now=DAY.strftime,
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)

@@ -137,10 +137,19 @@ def encode_pair(
 
 
 def encode_context(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return the tokens of `text`, special ones added unless it already begins with the first of them."""
+    """Return the tokens of `text`, special ones added in front unless it already begins with the first of them.
+
+    A tokenizer that ends every text (`add_eos_token`) does not end one that is to be continued.
+    """
     prefix = _prefix_token(tokenizer)
     given = text.startswith(tokenizer.decode(prefix))
     tokens: list[int] = tokenizer.encode(text, add_special_tokens=not given)
+    for token, written in (
+        (tokenizer.eos_token_id, tokenizer.eos_token),
+        (tokenizer.sep_token_id, tokenizer.sep_token),
+    ):
+        if token is not None and len(tokens) > 1 and tokens[-1] == token and not text.endswith(written):
+            return tokens[:-1]
     return tokens
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
 from pfh.errors import UserError
 from pfh.hooks.backends import Message
 from pfh.kit.tokens import chat_templates as templates
@@ -22,14 +20,20 @@ if TYPE_CHECKING:
 THOUGHT, THOUGHT_ENDS = "<think>", "</think>"
 """What templates of reasoning models put around a thought."""
 
-_SAID = "(what the model said)"
-
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Return the tokens at which `model` stops generating."""
-    stated = model.generation_config.eos_token_id if model.generation_config else None
-    listed = stated if isinstance(stated, list) else [stated]
-    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if token is not None)
+    return all_ends(model.generation_config.eos_token_id if model.generation_config else None, tokenizer)
+
+
+def all_ends(stated: int | Sequence[int] | None, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the tokens that end a completion: those `stated` in a model's files, and the ends of its chat template.
+
+    A base model's files may name its end of text alone, while its template ends turns with another token.
+    """
+    listed = stated if isinstance(stated, Sequence) else [stated]
+    ends = (*listed, tokenizer.eos_token_id, templates.end_of_turn_token(tokenizer))
+    return frozenset(token for token in ends if token is not None)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
@@ -59,14 +63,9 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> li
     Where the template writes none of `ends`, it is the tokenizer's end-of-sequence token.
 
     Raises:
-        UserError: there is no such token either.
+        UserError: there is no such token either, or the template refuses an assistant's turn.
     """
-    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SAID}]
-    try:
-        text = tokenizer.apply_chat_template(chat, chat_template=templates.chat_template(tokenizer), tokenize=False)
-    except TemplateError as error:
-        raise UserError(f"The model's chat template refuses an assistant's turn: {error}.") from error
-    written = encode_text(tokenizer, str(text).rpartition(_SAID)[2])
+    written = encode_text(tokenizer, templates.after_the_answer(tokenizer))
     for place, token in enumerate(written):
         if token in ends:
             return written[: place + 1]
