@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
 from pfh.kit.tokens.loading import loading, quiet
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from transformers import PreTrainedModel
 
     from pfh.hooks.checkpoint import Checkpoint
+
+_GENERATION = "generation_config.json"
+_POSITIONS = ("wpe", "embed_positions", "position_embeddings", "position_embedding")
+_ROUTER = "output_router_logits"
 
 
 def load_weights(checkpoint: Checkpoint, dtype: torch.dtype, **placement: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own
@@ -61,6 +68,37 @@ def without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
     return model
 
 
+def learned_positions(model: PreTrainedModel) -> int | None:
+    """Return how many tokens `model` has learned positions for, beyond which it fails; None where it computes them."""
+    from torch.nn import Embedding
+
+    for name, module in model.named_modules():
+        if isinstance(module, Embedding) and name.rpartition(".")[2] in _POSITIONS:
+            return int(module.num_embeddings) - int(getattr(module, "offset", 0))
+    return None
+
+
+def restore_defaults(start: Checkpoint, folder: Path) -> None:
+    """Give trained weights in `folder` the defaults of generation of `start`, which pfh leaves aside, and its flags.
+
+    As they were written: a file that sets a temperature without sampling is no less theirs. The ends are those that the
+    model was taught.
+    """
+    own = start.path / _GENERATION
+    if start.gguf_file or not (folder / "config.json").exists():
+        return
+    with loading(f"The configuration of {start.name} cannot be read from {start.path}"):
+        if own.exists():
+            saved = folder / _GENERATION
+            ends = json.loads(saved.read_text())["eos_token_id"] if saved.exists() else None
+            defaults = json.loads(own.read_text(encoding="utf-8"))
+            saved.write_text(json.dumps(defaults | ({} if ends is None else {"eos_token_id": ends}), indent=2))
+        before = json.loads((start.path / "config.json").read_text(encoding="utf-8"))
+        if before.get(_ROUTER):
+            after = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            (folder / "config.json").write_text(json.dumps(after | {_ROUTER: True}, indent=2))
+
+
 def _format(checkpoint: Checkpoint) -> dict[str, Any]:
     if checkpoint.gguf_file:
         from transformers import GgufConfig
@@ -78,7 +116,7 @@ def _only_what_is_asked(model: PreTrainedModel) -> None:
     from transformers import GenerationConfig
 
     config = model.config.get_text_config()
-    if getattr(config, "output_router_logits", False):
-        config.output_router_logits = False
+    if getattr(config, _ROUTER, False):
+        setattr(config, _ROUTER, False)
     if model.generation_config is not None:
         model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)

@@ -18,6 +18,7 @@ from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.kit.weights import restore_defaults
 from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
@@ -177,6 +178,7 @@ def _keep(
     notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
+    restore_defaults(start, result.path)
     result.path.rename(folder / "weights")
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
@@ -219,8 +221,9 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         model, tokenizer = load_for_training(checkpoint)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        restore_defaults(checkpoint, folder)
 
-    code = code_of("pfh.kit.training.models")
+    code = code_of("pfh.kit.training.models", "pfh.kit.weights")
     inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
     artifact = session.store.make("merged", inputs, build)
     return Checkpoint(name=checkpoint.name, path=artifact.path, fingerprint=checkpoint.fingerprint)

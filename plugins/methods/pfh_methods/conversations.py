@@ -12,6 +12,7 @@ from pfh.hooks.backends import Message
 from pfh.hooks.domains import Converses, Problem
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
+from pfh.kit.tokens.taught import encode_prompt
 
 from pfh_methods.on_domain import OnlineSetup, everywhere
 
@@ -38,7 +39,7 @@ def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
 
     def roll_out(prompts: Sequence[Sequence[Message]], trainer: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - a class made by on_domain
         held = [
-            _Conversation(problems[place], encode_text(setup.tokenizer, templates.render(setup.tokenizer, prompt)))
+            Talk(problems[place], encode_text(setup.tokenizer, templates.render(setup.tokenizer, prompt)))
             for place, prompt in zip(trainer.asked, prompts, strict=True)
         ]
         going = held
@@ -51,7 +52,7 @@ def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
                 one.say(drawn[place], logprobs and logprobs[place])
             left = answering.turns - turn
             room = longest - trainer.max_completion_length
-            going = _answered(setup, going, answering, left - 1, room) if left else []
+            going = answered(setup, going, answering, left - 1, room) if left else []
         return {
             "prompt_ids": [one.prompt for one in held],
             "completion_ids": [one.ids for one in held],
@@ -65,20 +66,26 @@ def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
 
 
 @dataclass
-class _Conversation:
+class Talk:
+    """One conversation: the prompt and what was said after it, in tokens."""
+
     problem: Problem
     prompt: list[int]
     ids: list[int] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
+    chat: list[Message] = field(default_factory=list)
+    """What was said and answered after the problem's messages."""
     turns: int = 0
 
     @property
     def context(self) -> list[int]:
+        """What the model reads before its next turn."""
         return self.prompt + self.ids
 
     def say(self, ids: Sequence[int], logprobs: Sequence[float] | None) -> None:
+        """Add what the model wrote."""
         self.last = list(ids)
         self.turns += 1
         self.ids += ids
@@ -93,13 +100,11 @@ class _Conversation:
         self.logprobs[end:] = [0.0] * len(reply)
 
 
-def _answered(
-    setup: OnlineSetup, going: Sequence[_Conversation], answering: Converses, left: int, room: int
-) -> list[_Conversation]:
+def answered(setup: OnlineSetup, going: Sequence[Talk], answering: Converses, left: int, room: int) -> list[Talk]:
     """Add the domain's replies where another turn fits, and return the conversations that got one."""
     asked = [one.problem for one in going]
     said = [setup.read(one.problem, one.last).text for one in going]
-    answered = []
+    further = []
     for one, reply in zip(going, answering.replies(asked, said, left), strict=True):
         if reply is None:
             continue
@@ -107,11 +112,14 @@ def _answered(
         between = _between(setup.tokenizer, one.problem, reply.content)
         if len(one.context) - len(one.last) + kept + len(between) <= room:
             one.hear(kept, between)
-            answered.append(one)
-    return answered
+            one.chat += [{"role": "assistant", "content": reply.heard}, {"role": "user", "content": reply.content}]
+            measured = encode_prompt(setup.tokenizer, [*one.problem.messages, *one.chat])
+            setup.tally.followed(1, measured != one.context)
+            further.append(one)
+    return further
 
 
-def _heard(setup: OnlineSetup, one: _Conversation, heard: str) -> int:
+def _heard(setup: OnlineSetup, one: Talk, heard: str) -> int:
     """Return how many tokens of the last completion it takes to say `heard`, with which it begins."""
     return bisect_left(
         range(len(one.last)), True, key=lambda end: setup.read(one.problem, one.last[:end]).text.startswith(heard)

@@ -17,7 +17,7 @@ stop. An untrained base model does not know that yet: generation also ends where
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
@@ -45,8 +45,16 @@ _PLAIN_TEMPLATE_WITH_BOS = "{{- bos_token -}}" + PLAIN_TEMPLATE
 
 PLAIN_STOPS = ("\n\nUser:",)
 
-DAY = date(2024, 7, 26)
+DAY = datetime(2024, 7, 26, tzinfo=UTC)
 """Today, for templates that write the date: the day that Llama 3's falls back on."""
+_CLOCK = "strftime_now"
+_DIRECTIVES = [f"%{letter}" for letter in "aAbBcdDeFGHIjlmMpRSTuUVwWxXyYzZ"] + [f"%-{letter}" for letter in "dHIjmMSy"]
+_MACRO = (
+    f"{{% macro {_CLOCK}(form) %}}{{{{ form"
+    + "".join(f" | replace({each!r}, {DAY.strftime(each)!r})" for each in [*_DIRECTIVES, "%%"])
+    + " }}{% endmacro %}{{ '' }}"
+)
+"""Of Jinja, in place of the function of that name."""
 
 _SAID = "(what the model said)"
 
@@ -116,15 +124,19 @@ def _fill(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ge
     try:
         text = tokenizer.apply_chat_template(
             list(messages),
-            chat_template=chat_template(tokenizer),
+            chat_template=_dated(chat_template(tokenizer)),
             tokenize=False,
             add_generation_prompt=generation_prompt,
-            strftime_now=DAY.strftime,
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise UserError(f"The model's chat template refuses a chat of the turns {roles}: {error}.") from error
     return str(text)
+
+
+def _dated(template: str) -> str:
+    """Return `template` with `DAY` for today: transformers hands it a clock, and lets nobody hand it another."""
+    return template if _CLOCK not in template else _MACRO + template
 
 
 def _adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:

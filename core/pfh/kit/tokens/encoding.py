@@ -70,8 +70,13 @@ def read_completion(
     text = decode_tokens(tokenizer, kept)
     if request.prompt is None and templates.is_plain(tokenizer):
         text = text.removeprefix(" ")
+    stop = first_stop(text, stops)
     return Completion(
-        text=text[: first_stop(text, stops)], tokens=len(kept), prompt_tokens=prompt_tokens, truncated=truncated
+        text=text[:stop],
+        tokens=len(kept),
+        prompt_tokens=prompt_tokens,
+        truncated=truncated,
+        token_ids=tuple(kept) if stop is None else (),
     )
 
 

@@ -42,13 +42,20 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
 
 
 def encode_completion(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str, end: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    text: str,
+    end: Sequence[int],
+    drawn: Sequence[int] = (),
 ) -> list[int]:
     """Return the tokens of a completion of the chat, apart from the prompt's as in generation, and `end` behind them.
 
+    They are those `drawn`, where the model wrote it itself and they are known: its text may be put into others.
     With an empty `end` the completion was cut, and stays as it is. Else, where the prompt opens a thought, a text
     without one closes it first.
     """
+    if drawn:
+        return [*drawn, *end]
     if end and templates.render(tokenizer, messages).rstrip().endswith(THOUGHT):
         opened, _, rest = text.partition(THOUGHT)
         text = rest.lstrip("\n") if not opened.strip() and rest else text
