@@ -18,6 +18,12 @@ MODEL_HELP = (
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the documents, completions and the bootstrap.")]
 
 
+DivergencePrompts = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, help="Held-out prompts along which the divergence from the start is measured; 0: none."
+    ),
+]
 Limit = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="At most this many documents a benchmark.", show_default="all"),

@@ -15,6 +15,7 @@ from pfh_cli.flags import (
     AsJson,
     Backend,
     Debug,
+    DivergencePrompts,
     DryRun,
     Evals,
     Limit,
@@ -58,6 +59,7 @@ def run(
     apply_chat_template: ApplyChatTemplate = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
+    divergence_prompts: DivergencePrompts = 16,
     problems: Annotated[
         int | None,
         typer.Option(
@@ -129,6 +131,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
         revision=revision,

@@ -36,6 +36,7 @@ def run(
     apply_chat_template: bool = False,
     seed: int = 0,
     limit: int | None = None,
+    divergence_prompts: int = 16,
     problems: int | None = None,
     budget: str | Budget | None = None,
     accelerate: str | Path | None = None,
@@ -64,6 +65,7 @@ def run(
         apply_chat_template: put prompts as chats, in the model's own template.
         seed: of problems, rollouts, training and bootstrap.
         limit: at most this many documents a benchmark.
+        divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         accelerate: train in several processes, as this configuration of accelerate says.
@@ -92,6 +94,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -192,6 +195,7 @@ def compare(
     noise_floor: bool = False,
     allow_mismatch: bool | Sequence[str] = False,
     limit: int | None = None,
+    divergence_prompts: int = 16,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -206,6 +210,7 @@ def compare(
         models: the one before, then those after; each as `evaluate` takes one.
         eval: what to measure; empty is what stored results or logs have in common.
         domain: for families that put a domain's problems to the model.
+        divergence_prompts: as in `run`.
         seeds: measure every model under each of these seeds.
         noise_floor: measure the first model twice, and mark changes that are not above its own.
         allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
@@ -227,6 +232,7 @@ def compare(
         domain=domain,
         seed=seed,
         limit=limit,
+        divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
         revision=revision,

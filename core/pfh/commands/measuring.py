@@ -14,12 +14,15 @@ from pfh.hooks.domains import DomainSpec
 from pfh.hooks.evals import Reference
 from pfh.hooks.launchers import Request
 from pfh.hooks.meanings import Wants, declares
+from pfh.starts.settings import default_settings
 from pfh.steps.domains import OpenDomain
 from pfh.steps.evaluation import Question, evaluate_family
 from pfh.steps.session import Session
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from pfh.hooks.domains import Domain
 
 
 def open_asked(text: str, spec: Request, session: Session, options: Mapping[str, BaseModel | None]) -> Subject:
@@ -47,6 +50,23 @@ def open_domain(
     domain = session.plugins.open_domain(spec.domain, DomainSpec(options=chosen, data=session.data))
     drawn = domain.problems("train", problems, spec.seed) if problems else ()
     return OpenDomain(name=spec.domain, domain=domain, problems=drawn, options=chosen)
+
+
+def domain_for_divergence(
+    spec: Request, session: Session, options: Mapping[str, BaseModel | None], questions: Sequence[Question]
+) -> Domain | None:
+    """Return the domain whose held-out prompts two models are taken along; None where it cannot be opened."""
+    for question in questions:
+        if question.domain is not None:
+            return question.domain.domain
+    key = f"domains:{spec.domain}"
+    try:
+        chosen = {**default_settings(key, *getattr(spec, "models", ())), **spec.options.get(key, {})}
+        filled = {**options, key: options.get(key) or session.plugins.options("domains", spec.domain, chosen)}
+        return open_domain(spec, session, filled).domain
+    except UserError as error:
+        session.progress.say(f"no divergence from the start: {error}")
+        return None
 
 
 def asked(

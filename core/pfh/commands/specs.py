@@ -39,6 +39,7 @@ class Asked:
     dtype: str
     revision: str | None
     allow_pickle: bool
+    divergence_prompts: int = 16
 
 
 def run_spec(
@@ -69,6 +70,7 @@ def run_spec(
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
         rehearsal=rehearsal,
+        divergence_prompts=asked.divergence_prompts,
     )
 
 
@@ -102,6 +104,7 @@ def compare_spec(
         models=tuple(str(model) for model in models),
         seeds=_numbers(seeds) if isinstance(seeds, str) else tuple(seeds or ()),
         noise_floor=noise_floor,
+        divergence_prompts=asked.divergence_prompts,
         allow_mismatch=allow_mismatch if isinstance(allow_mismatch, bool) else tuple(allow_mismatch),
     )
 
