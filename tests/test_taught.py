@@ -23,10 +23,9 @@ from pfh.kit.tokens.encoding import (
 )
 from pfh.kit.tokens.taught import all_ends, encode_completion, encode_prompt, end_of_turn
 from pfh_methods import dpo
-from pfh_methods.conversations import Talk, answered
+from pfh_methods.conversations import _answered, _Conversation
 from pfh_methods.refusal_tuning.examples import Example as Refusal
 from pfh_methods.refusal_tuning.examples import tokenized
-from pfh_methods.tally import Tally
 
 from tests.templates import KINDS, tokenizer_of
 from tests.tiny import tiny_tokenizer
@@ -86,26 +85,22 @@ def test_the_prompt_is_the_measured_one_and_the_taught_end_ends_generation(name)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_later_turns_are_trained_on_as_they_are_measured_or_the_difference_is_seen(name):
+def test_later_turns_of_a_training_read_what_later_turns_read_when_they_are_measured(name):
     tokenizer, _ = kind(name)
     problem = Problem(id="a", environment="e", messages=ASKED, answer="5")
+    prompt = chat_templates.render(tokenizer, ASKED)
 
     def read(_, ids):
         return Said(decode_tokens(tokenizer, ids).removeprefix(" "))
 
     for said in ("6", "<think>\nhm\n</think>\n\n6"):
-        drawn = encode_completion(tokenizer, ASKED, said, [])
-        talk = Talk(problem, encode_prompt(tokenizer, ASKED))
-        talk.say(drawn, None)
-        setup = SimpleNamespace(tokenizer=tokenizer, tally=Tally(), read=read)
-        assert answered(setup, [talk], Wrong(), left=1, room=10**6) == [talk]
-        measured = encode_prompt(tokenizer, [*ASKED, {"role": "assistant", "content": said}, *TRY_AGAIN])
-        assert setup.tally.turns == 1
-        assert (talk.context == measured) == (setup.tally.turns_apart == 0)
-        forgets = name in ("Qwen3", "R1 distill")
-        # R1's prompt opens a thought that its past turns lack; two write a space before what was said.
-        other = name in ("R1 distill", "Mistral", "vicuna")
-        assert setup.tally.turns_apart == int(other or (forgets and "think" in said))
+        talk = _Conversation(problem, [*ASKED], prompt, encode_prompt(tokenizer, ASKED))
+        talk.say(encode_completion(tokenizer, ASKED, said, []), None)
+        setup = SimpleNamespace(tokenizer=tokenizer, read=read)
+        assert _answered(setup, [talk], Wrong(), left=1, room=10**6) == [talk]
+        heard = read(problem, encode_completion(tokenizer, ASKED, said, [])).text
+        measured = encode_prompt(tokenizer, [*ASKED, {"role": "assistant", "content": heard}, *TRY_AGAIN])
+        assert talk.context == measured
 
 
 def test_a_date_in_a_template_is_the_same_on_every_day(monkeypatch):

@@ -149,7 +149,6 @@ def train_online(
                 if left_out
                 else []
             ),
-            *_turns_apart(tally),
             *signs_of_collapse(drawn),
         ),
     )
@@ -307,16 +306,6 @@ def _outcome(curves: Sequence[Mapping[str, float]], tally: Tally) -> str:
         f"batches, {_mean(curves[-part:], 'reward'):.2f} in the last; in {_mean(curves, 'frac_reward_zero_std'):.0%} "
         f"of the groups all completions earned the same. Of {len(tally.asked)} prompts that were put to it, "
         f"{len(tally.told_apart)} had completions with different rewards."
-    )
-
-
-def _turns_apart(tally: Tally) -> tuple[str, ...]:
-    if not tally.turns_apart:
-        return ()
-    return (
-        f"Before {tally.turns_apart / tally.turns:.0%} of the later turns of conversations the model read other tokens "
-        "than it is put when it is measured: it reads what it wrote, and its chat template leaves out thoughts or white"
-        " space of earlier turns.",
     )
 
 

@@ -23,11 +23,6 @@ class Tally:
     differences: dict[str, float] = field(default_factory=dict)
     """Summed log-ratio of the two prompts' policies by token, where a method reads completions after two prompts."""
 
-    turns: int = 0
-    """Turns of conversations after the first, of this process."""
-    turns_apart: int = 0
-    """Those before which the model read other tokens than the chat template would make of what was said."""
-
     @classmethod
     def read(cls, path: Path) -> Tally:
         """Return the tally kept in `path`, or a new one that will be kept there."""
@@ -60,11 +55,6 @@ class Tally:
         """Add log-ratios by token."""
         for token, difference in differences.items():
             self.differences[token] = self.differences.get(token, 0.0) + difference
-
-    def followed(self, turns: int, apart: int) -> None:
-        """Count later turns of conversations, and those whose prompt is another than the measured one."""
-        self.turns += turns
-        self.turns_apart += apart
 
     def split(self, seconds: float) -> dict[str, float]:
         """Return how `seconds` since the last call divide into generation, scoring and the update."""

@@ -16,14 +16,17 @@ stop. An untrained base model does not know that yet: generation also ends where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from pfh.errors import UserError
+from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Message
+from pfh.kit.thoughts import CHANNEL, behind_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,7 +59,16 @@ _MACRO = (
 )
 """Of Jinja, in place of the function of that name."""
 
-_SAID = "(what the model said)"
+SAID = "(what the model said)"
+"""Stands in a template for an answer, to see what is around it."""
+
+
+_ARGUMENTS_END = "{#- pfh: arguments of the template end here #}{{ '' }}"
+_RENDERED_WITH = {
+    "messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "pad_token", "unk_token",
+    "raise_exception", "strftime_now", "namespace", "range", "dict",
+}  # fmt: skip
+"""What every template is rendered with: no argument of it."""
 
 
 def chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -67,6 +79,52 @@ def chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
     if tokenizer.chat_template:
         return str(tokenizer.get_chat_template())
     return _PLAIN_TEMPLATE_WITH_BOS if _adds_bos(tokenizer) else PLAIN_TEMPLATE
+
+
+def set_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]) -> None:
+    """Let `tokenizer` render every chat under `arguments`, whoever asks it: they are written into its template.
+
+    Raises:
+        UserError: the template has no such argument.
+    """
+    template = chat_template(tokenizer).rpartition(_ARGUMENTS_END)[2]
+    known = template_arguments(template)
+    for name in arguments:
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise UserError(
+                f"The model's chat template has no argument {name!r}.{did_you_mean(name, known)} It has {listed}."
+            )
+    written = "".join(f"{{% set {name} = {_literal(value)} %}}" for name, value in arguments.items())
+    tokenizer.chat_template = written + _ARGUMENTS_END + template if written else template
+
+
+def template_arguments(template: str) -> set[str]:
+    """Return the names that a template reads and that nothing else gives it."""
+    from jinja2 import Environment, meta
+
+    environment = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S701 - nothing is rendered with it
+    plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)
+    try:
+        return meta.find_undeclared_variables(environment.parse(plain)) - _RENDERED_WITH
+    except TemplateError:
+        return set(re.findall(r"\b[a-z]+_[a-z_]+\b", template)) - _RENDERED_WITH
+
+
+def bare_template(template: str) -> str:
+    """Return a template as it was before `set_arguments`, to be saved with a model."""
+    return template.rpartition(_ARGUMENTS_END)[2]
+
+
+def _literal(value: Any) -> str:  # noqa: ANN401 - JSON
+    """Return a JSON value as Jinja writes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(str(key))}: {_literal(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -82,13 +140,24 @@ def stops(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     """Return the text that a model is fed for the chat `messages`, generation prompt included.
 
-    The text holds every special token it needs: encode it with `add_special_tokens=False`. A template that writes
-    today's date gets `DAY`, so that a model is put the same before and after, and whenever a run is repeated.
+    The text holds every special token it needs: encode it with `add_special_tokens=False`. Earlier thoughts are left
+    out where the template does so, as those of most reasoning models do; gpt-oss' refuses its own channels in a turn,
+    so that only what was said is handed to it. A template that writes today's date gets `DAY`, so that a model is put
+    the same before and after, and whenever a run is repeated.
 
     Raises:
         UserError: the model's own template refuses the chat, for instance its system turn.
     """
-    return _fill(tokenizer, messages, generation_prompt=True)
+    return _rendered(tokenizer, messages, add_generation_prompt=True)
+
+
+def render_answered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+    """Return the text of a chat that ends with the assistant's turn, as the template ends it.
+
+    Raises:
+        UserError: the model's own template refuses the chat.
+    """
+    return _rendered(tokenizer, messages, add_generation_prompt=False)
 
 
 def after_the_answer(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -97,8 +166,8 @@ def after_the_answer(tokenizer: PreTrainedTokenizerBase) -> str:
     Raises:
         UserError: the template refuses an assistant's turn.
     """
-    chat: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SAID}]
-    _, said, after = _fill(tokenizer, chat, generation_prompt=False).rpartition(_SAID)
+    chat: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
+    _, said, after = render_answered(tokenizer, chat).rpartition(SAID)
     return after if said else ""
 
 
@@ -120,13 +189,13 @@ def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return None
 
 
-def _fill(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, generation_prompt: bool) -> str:
+def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
     try:
         text = tokenizer.apply_chat_template(
-            list(messages),
+            [_spoken(message) for message in messages],
             chat_template=_dated(chat_template(tokenizer)),
             tokenize=False,
-            add_generation_prompt=generation_prompt,
+            add_generation_prompt=add_generation_prompt,
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
@@ -137,6 +206,12 @@ def _fill(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ge
 def _dated(template: str) -> str:
     """Return `template` with `DAY` for today: transformers hands it a clock, and lets nobody hand it another."""
     return template if _CLOCK not in template else _MACRO + template
+
+
+def _spoken(message: Message) -> Message:
+    if message["role"] != "assistant" or CHANNEL not in message["content"]:
+        return message
+    return {"role": "assistant", "content": behind_thought(message["content"])}
 
 
 def _adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:

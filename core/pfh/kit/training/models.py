@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.adapters import attach_adapter
-from pfh.kit.tokens.chat_templates import chat_template
+from pfh.kit.tokens.chat_templates import bare_template, chat_template
 from pfh.kit.tokens.loading import load_tokenizer
 from pfh.kit.tokens.taught import end_tokens
 from pfh.kit.training.passes import count_passes
@@ -76,9 +76,19 @@ def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | Non
             model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
         else:
             model.save_pretrained(folder, state_dict=weights)
-            trainer.processing_class.save_pretrained(folder)
+            save_tokenizer(trainer.processing_class, folder)
     accelerator.wait_for_everyone()
     return folder
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save `tokenizer` with the template as the model has it: its arguments are for who uses the model to choose."""
+    used = tokenizer.chat_template
+    tokenizer.chat_template = bare_template(used) if isinstance(used, str) else used
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.chat_template = used
 
 
 def _merged(model: Any, weights: dict[str, Any] | None, base: Checkpoint, folder: Path) -> Any:  # noqa: ANN401 - peft's
