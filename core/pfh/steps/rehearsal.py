@@ -65,7 +65,7 @@ def rehearse_stage(
     if not isinstance(options, TrainingOptions):
         return
     small = options.model_copy(update={name: value for name, value in _SMALL.items() if hasattr(options, name)})
-    teacher = named_teacher(session, options)
+    teacher = named_teacher(session, options, checkpoint)
     start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     inputs = {
         "method": session.plugins.load("methods", method).code_version,
