@@ -53,6 +53,8 @@ def execute(
     try:
         progress.say(f"start: {steps.start.label}")
         steps.check()
+        _ = steps.verifier
+        steps.rehearse()
         return compose(steps, output)
     finally:
         session.release()
