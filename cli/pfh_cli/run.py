@@ -18,6 +18,7 @@ from pfh_cli.flags import (
     DryRun,
     Evals,
     Limit,
+    Margin,
     Methods,
     NumFewshot,
     Options,
@@ -58,6 +59,7 @@ def run(
     apply_chat_template: ApplyChatTemplate = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
+    margin: Margin = None,
     problems: Annotated[
         int | None,
         typer.Option(
@@ -125,6 +127,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        margin=margin,
         backend=backend,
         dtype=dtype,
         revision=revision,

@@ -36,6 +36,7 @@ def run(
     apply_chat_template: bool = False,
     seed: int = 0,
     limit: int | None = None,
+    margin: float | None = None,
     problems: int | None = None,
     budget: str | Budget | None = None,
     accelerate: str | Path | None = None,
@@ -63,6 +64,7 @@ def run(
         apply_chat_template: put prompts as chats, in the model's own template.
         seed: of problems, rollouts, training and bootstrap.
         limit: at most this many documents a benchmark.
+        margin: the largest change that counts as none, in percentage points, of scores between 0 and 1; None is 5.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         accelerate: train in several processes, as this configuration of accelerate says.
@@ -90,6 +92,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        margin=margin,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -189,6 +192,7 @@ def compare(
     noise_floor: bool = False,
     allow_mismatch: bool | Sequence[str] = False,
     limit: int | None = None,
+    margin: float | None = None,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -207,8 +211,8 @@ def compare(
         noise_floor: measure the first model twice, and mark changes that are not above its own.
         allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
             that are allowed.
-        option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
-            store, progress: as in `run`.
+        option, tasks, num_fewshot, apply_chat_template, seed, limit, margin, backend, dtype, revision, allow_pickle,
+            output, store, progress: as in `run`.
 
     Raises:
         UserError: the input or the environment is at fault, or the models were measured differently.
@@ -224,6 +228,7 @@ def compare(
         domain=domain,
         seed=seed,
         limit=limit,
+        margin=margin,
         backend=backend,
         dtype=dtype,
         revision=revision,

@@ -9,15 +9,17 @@ from typing import Annotated
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError
 from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
-from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement
 from pfh.hooks.meanings import Draws, Names
 from pfh.hooks.samples import Sample, sample_id
+from pfh.hooks.tables import Table
 from pfh.kit.subset import spread
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.judging import error_arrays, judgements, open_judges, score_of, side_by_side
+from pfh_evals.plans import Planned, plan_table
 from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.benchmarks import Document, SafetyBenchmark, select
 
@@ -108,6 +110,26 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             for benchmark in chosen
         ),
     )
+
+
+@hookimpl
+def plan(spec: PlanSpec) -> Table:
+    """Say how many prompts `evaluate` would put to a model.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have.
+    """
+    rows = []
+    for benchmark in select(spec.benchmarks):
+        count, source = None, benchmark.insufficient
+        if not benchmark.insufficient:
+            try:
+                documents, source = benchmark.load(spec.data)
+                count = len(_asks(benchmark, documents, spec.limit))
+            except DataUnavailableError as error:
+                source = f"cannot be run: {error}"
+        rows.append(Planned(benchmark=benchmark.name, documents=count, requests=count, scores="0 or 1", source=source))
+    return plan_table("safety", rows)
 
 
 @hookimpl
