@@ -42,7 +42,14 @@ def test_the_margin_is_said_in_points_and_checked() -> None:
     (found,) = asks("safety:probes", margin=0.02).values()
     assert isinstance(found, dict)
     assert "no change of 2 points either way" in found["note"]
-    fields = {"option": None, "tasks": None, "num_fewshot": None, "apply_chat_template": False, "domain": "reasoning"}
+    fields = {
+        "option": None,
+        "tasks": None,
+        "num_fewshot": None,
+        "apply_chat_template": False,
+        "chat_template_kwargs": None,
+        "domain": "reasoning",
+    }
     fields |= {"eval": "safety", "seed": 0, "limit": None, "backend": "hf", "dtype": "auto", "revision": None}
     more = {"seeds": None, "noise_floor": False, "allow_mismatch": False}
     asked = Asked(**fields, allow_pickle=False, margin=2)  # type: ignore[arg-type]
