@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from pfh.errors import content_of
 from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
@@ -168,5 +169,6 @@ def read_results(path: Path) -> RunResults:
 
     Raises:
         pydantic.ValidationError: the file is no results file of this schema version.
+        UserError: it is no file.
     """
-    return RunResults.model_validate_json(path.read_bytes())
+    return RunResults.model_validate_json(content_of(path))

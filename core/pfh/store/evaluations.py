@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.errors import content_of, reading
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
 
@@ -38,11 +39,20 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Read what `write_evaluation` wrote."""
+    """Read what `write_evaluation` wrote.
+
+    Raises:
+        UserError: the folder holds something else, as a store from elsewhere may.
+    """
+    with reading(f"The evaluation in {folder}", "remove that folder, and what needs it is measured again"):
+        return _read_evaluation(folder)
+
+
+def _read_evaluation(folder: Path) -> Evaluation:
     samples: dict[str, list[Sample]] = {}
     for sample in read_samples(folder / "samples.parquet"):
         samples.setdefault(sample.benchmark, []).append(sample)
-    stored = json.loads((folder / "benchmarks.json").read_text())
+    stored = json.loads(content_of(folder / "benchmarks.json"))
     benchmarks = tuple(Benchmark(**row, samples=tuple(samples.get(row["name"], ()))) for row in stored["benchmarks"])
     return Evaluation(
         family=stored["family"],

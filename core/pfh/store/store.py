@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pfh.errors import StepFailedError, UserError
+from pfh.errors import StepFailedError, UserError, content_of, reading
 from pfh.progress import Progress, Silent
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
+_LARGEST_MANIFEST = 1 << 28
 _KEY = re.compile("[0-9a-f]{20}")
 
 
@@ -175,16 +176,17 @@ def _sealed(manifest: Mapping[str, Any]) -> str:
 def _damage(path: Path, kind: str, key: str) -> str:
     """Say what is wrong with the artifact in `path`, or return an empty string."""
     try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-        manifest = json.loads(text)
-        sealed = _sealed({name: value for name, value in manifest.items() if name != "seal"})
-        files = dict(manifest["files"])
-        made_of = artifact_key(kind, manifest["inputs"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        with reading("its manifest", "make it again"):
+            text = content_of(path / MANIFEST, _LARGEST_MANIFEST).decode()
+            manifest = json.loads(text)
+            sealed = _sealed({name: value for name, value in manifest.items() if name != "seal"})
+            files = {str(name): str(digest) for name, digest in manifest["files"].items()}
+            named = (manifest["kind"], manifest["key"], artifact_key(kind, manifest["inputs"]))
+    except UserError:
         return "its manifest cannot be read"
     if text != sealed:
         return "its manifest was changed"
-    if (manifest["kind"], manifest["key"], made_of) != (kind, key, key):
+    if named != (kind, key, key):
         return "its manifest is that of another artifact"
     there = {str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()} - {MANIFEST}
     if strange := sorted(there - set(files)):

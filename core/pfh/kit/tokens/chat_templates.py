@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
-from pfh.errors import UserError
+from pfh.errors import UserError, reading
 from pfh.hooks.backends import Message
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> s
         UserError: the model's own template refuses the chat, for instance its system turn.
     """
     template = chat_template(tokenizer)
-    try:
-        text = tokenizer.apply_chat_template(
-            list(messages), chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-    except TemplateError as error:
-        roles = ", ".join(message["role"] for message in messages)
-        raise UserError(f"The model's chat template refuses a chat of the turns {roles}: {error}.") from error
+    roles = ", ".join(message["role"] for message in messages)
+    with reading(f"A chat of the turns {roles} in the model's chat template", "mend the template"):
+        try:
+            text = tokenizer.apply_chat_template(
+                list(messages), chat_template=template, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise UserError(f"The model's chat template refuses a chat of the turns {roles}: {error}.") from error
     return str(text)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pfh.errors import UserError
+from pfh.errors import UserError, reading
+from pfh.kit.tokens.rehearsal import rehearse
 
 if TYPE_CHECKING:
     import torch
@@ -57,13 +58,11 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     own = checkpoint.adapter is not None and (checkpoint.adapter / "tokenizer_config.json").exists()
     folder = checkpoint.adapter if own else checkpoint.path
     options = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file and not own else {}
-    try:
+    what, remedy = f"The tokenizer of {checkpoint.name} in {folder}", "take that of the model that it was made from"
+    with reading(what, remedy, done="loaded"):
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise UserError(
-            f"The tokenizer of {checkpoint.name} cannot be loaded from {folder}: {reason(error)}"
-        ) from error
+        rehearse(tokenizer, checkpoint)
     return tokenizer
 
 

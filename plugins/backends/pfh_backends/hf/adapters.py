@@ -8,13 +8,15 @@ beside them, in float32.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pfh.errors import StepFailedError, UserError
-from pfh.kit.tokens.loading import quiet, reason
+from pfh.errors import StepFailedError, UserError, reading
+from pfh.kit.tokens.loading import quiet
+from pfh.kit.trials import trouble
 from pfh.kit.update_resolution import WHOLE, UpdateLeft
 
 from pfh_backends.hf.loading import on_disk
@@ -56,7 +58,6 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
         StepFailedError: the model's weights are on the disk.
     """
     from peft import PeftConfig, PeftModel
-    from safetensors import SafetensorError
 
     assert checkpoint.adapter is not None
     if on_disk(model):
@@ -65,35 +66,36 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
             "weights on the disk: use --dtype bfloat16, or merge the adapter into its base."
         )
     tied = bool(model.config.get_text_config().tie_word_embeddings)
-    try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = PeftConfig.from_pretrained(str(checkpoint.adapter))
-            _refuse_unmergeable(config, checkpoint.name)
-            adapted = PeftModel(model, config)
-            loaded = adapted.load_adapter(str(checkpoint.adapter), "default", torch_device=str(model.device))
-            if loaded.unexpected_keys or loaded.missing_keys:
-                stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
-                raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
-            _refuse_tied_targets(model, adapted, checkpoint.name)
-            left = _left(adapted, model.dtype)
-            if left < WHOLE and not dict(_replaced(adapted)):
-                adapted.eval().requires_grad_(False)
-                return MergedAdapter(parameters={}, modules={}, tied=tied, left=left, apart=adapted)
-            size = sum(parameter.nbytes for _, parameter in _touched(adapted))
-            merged = MergedAdapter(
-                parameters={name: _set_aside(parameter) for name, parameter in _touched(adapted)}
-                if size <= KEPT_BYTES
-                else None,
-                modules=dict(_replaced(adapted)),
-                tied=tied,
-                left=left,
-            )
-            adapted.merge_and_unload()
-    except (ValueError, RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise UserError(
-            f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}: {reason(error)}"
-        ) from error
+    what, remedy = f"The adapter {checkpoint.name}", f"{checkpoint.path} may not be the base that it was trained from"
+    with (
+        reading(what, remedy, done="merged into its base"),
+        quiet(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        config = PeftConfig.from_pretrained(str(checkpoint.adapter))
+        _refuse_unmergeable(config, checkpoint.name)
+        _refuse_endless_patterns(config, model, checkpoint.name)
+        adapted = PeftModel(model, config)
+        loaded = adapted.load_adapter(str(checkpoint.adapter), "default", torch_device=str(model.device))
+        if loaded.unexpected_keys or loaded.missing_keys:
+            stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
+            raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
+        _refuse_tied_targets(model, adapted, checkpoint.name)
+        left = _left(adapted, model.dtype)
+        if left < WHOLE and not dict(_replaced(adapted)):
+            adapted.eval().requires_grad_(False)
+            return MergedAdapter(parameters={}, modules={}, tied=tied, left=left, apart=adapted)
+        size = sum(parameter.nbytes for _, parameter in _touched(adapted))
+        merged = MergedAdapter(
+            parameters={name: _set_aside(parameter) for name, parameter in _touched(adapted)}
+            if size <= KEPT_BYTES
+            else None,
+            modules=dict(_replaced(adapted)),
+            tied=tied,
+            left=left,
+        )
+        adapted.merge_and_unload()
     model.requires_grad_(False)
     return merged
 
@@ -147,6 +149,17 @@ def _refuse_unmergeable(config: PeftConfig, name: str) -> None:
             raise UserError(
                 f"The LoRA adapter {name} uses {setting}={value}, which cannot be swapped in: merge it into its base."
             )
+
+
+def _refuse_endless_patterns(config: PeftConfig, model: PreTrainedModel, name: str) -> None:
+    """Refuse regular expressions over the names of modules that do not come to an end."""
+    patterns = [config.target_modules, config.exclude_modules, config.layers_pattern]
+    patterns = [each for each in patterns if isinstance(each, str)] + [*config.rank_pattern, *config.alpha_pattern]
+    names = [module for module, _ in model.named_modules()]
+    if patterns and (took := trouble(lambda: [re.match(each, module) for each in patterns for module in names])):
+        raise UserError(
+            f"The patterns in the adapter_config.json of {name} take {took}: name the modules in target_modules."
+        )
 
 
 def _refuse_tied_targets(model: PreTrainedModel, adapted: PeftModel, name: str) -> None:

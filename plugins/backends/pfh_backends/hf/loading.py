@@ -9,8 +9,8 @@ import tempfile
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import StepFailedError, UserError
-from pfh.kit.tokens.loading import quiet, reason
+from pfh.errors import StepFailedError, UserError, reading
+from pfh.kit.tokens.loading import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,6 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device,
         StepFailedError: it does not fit into the memory of the GPU.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, GgufConfig
 
     options: dict[str, object] = {"dtype": dtype, "trust_remote_code": False}
@@ -42,16 +41,18 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device,
     else:
         options |= {"use_safetensors": not checkpoint.allow_pickle or None}
     offloaded = _offload(checkpoint, dtype, progress) if device.type == "cpu" else {}
-    try:
-        with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                checkpoint.path, local_files_only=True, output_loading_info=True, **options, **offloaded
-            )
-            model = model if offloaded else model.to(device)
-    except torch.OutOfMemoryError as error:
-        raise StepFailedError(f"{checkpoint.name} does not fit into the memory of the {device.type} device.") from error
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise UserError(f"{checkpoint.name} cannot be loaded from {checkpoint.path}: {reason(error)}") from error
+    what, remedy = f"The model {checkpoint.name} in {checkpoint.path}", "give one that transformers can load"
+    with reading(what, remedy, done="loaded"):
+        try:
+            with quiet():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    checkpoint.path, local_files_only=True, output_loading_info=True, **options, **offloaded
+                )
+                model = model if offloaded else model.to(device)
+        except torch.OutOfMemoryError as error:
+            raise StepFailedError(
+                f"{checkpoint.name} does not fit into the memory of the {device.type} device."
+            ) from error
     if offloaded:
         weakref.finalize(model, shutil.rmtree, offloaded["offload_folder"])
     if missing := sorted(report["missing_keys"]):
@@ -63,7 +64,8 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device,
 
 def _offload(checkpoint: Checkpoint, dtype: torch.dtype, progress: Progress) -> dict[str, Any]:
     """Return how transformers shares the weights out between memory and disk; nothing where they fit."""
-    needed, free = _weight_bytes(checkpoint, dtype), _free_memory()
+    with reading(f"The weights of {checkpoint.name}", "they are damaged: get them again"):
+        needed, free = _weight_bytes(checkpoint, dtype), _free_memory()
     if needed <= FITS * free:
         return {}
     sizes = f"{needed / 1e9:.1f} GB as {str(dtype).removeprefix('torch.')}, of {free / 1e9:.1f} GB that are free"

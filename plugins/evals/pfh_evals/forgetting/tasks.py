@@ -144,10 +144,10 @@ class TaskFinder:
         try:
             configuration = load_yaml(file, resolve_func=False)
             TaskIndex.process_cfg(configuration, file.resolve(), found)
+            name = str(configuration.get("group") or configuration["task"])
+            self._index[name] = found[name]
         except Exception as error:  # it may be missing, no YAML, or YAML of something else
             raise UserError(f"{file} is no task definition of lm-eval: {' '.join(str(error).split())}") from error
-        name = str(configuration.get("group") or configuration["task"])
-        self._index[name] = found[name]
         self._looked_up.add(name)
         self._take_in(_folder_index(file.resolve().parent))  # what a group's members are
         return name
