@@ -130,6 +130,7 @@ HELM_SPEC = {"name": "mmlu:subject=law,model=m", "adapter_spec": {"model": "org/
 OLMES = [{"doc_id": i, "native_id": f"n{i}", "metrics": {"acc_raw": i, "num_tokens": 3}} for i in range(2)]
 LIGHTEVAL = [{"doc": {"query": f"q{i}", "id": str(i)}, "metric": {"acc": float(i)}} for i in range(2)]
 
+DETAILS = "details/org/m/2025-05-06T07-08-09.000001/details_lighteval|arc|0_2025-05-06T07-08-09.000001.parquet"
 LOGS: dict[str, tuple[dict[str, bytes], dict[str, st.SearchStrategy[bytes]]]] = {
     "lm-eval": (
         {SAMPLES: lines_of(ROWS), RESULTS: json_bytes(ABOUT)},
@@ -155,16 +156,8 @@ LOGS: dict[str, tuple[dict[str, bytes], dict[str, st.SearchStrategy[bytes]]]] = 
         {"task-000-arc-predictions.jsonl": json_lines(OLMES)},
     ),
     "lighteval": (
-        {
-            "details/org/m/2025-05-06T07-08-09.000001/details_lighteval|arc|0_2025-05-06T07-08-09.000001.parquet": parquet(
-                LIGHTEVAL
-            )
-        },
-        {
-            "details/org/m/2025-05-06T07-08-09.000001/details_lighteval|arc|0_2025-05-06T07-08-09.000001.parquet": st.one_of(
-                changed(LIGHTEVAL).map(parquet), damaged(parquet(LIGHTEVAL))
-            )
-        },
+        {DETAILS: parquet(LIGHTEVAL)},
+        {DETAILS: st.one_of(changed(LIGHTEVAL).map(parquet), damaged(parquet(LIGHTEVAL)))},
     ),
 }
 
