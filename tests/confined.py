@@ -30,11 +30,13 @@ class Ended(NamedTuple):
     """Bytes of memory that it held at its fullest, beyond what it began with."""
 
 
-def command(*arguments: str, seconds: float = SECONDS, memory: int = MEMORY) -> Ended:
+def command(*arguments: str, seconds: float = SECONDS, memory: int = MEMORY, privileged: bool = True) -> Ended:
     """Run the command line `pfh` with `arguments`."""
     from pfh_cli.main import main
 
     def called() -> int:
+        if not privileged:
+            drop_privileges()
         sys.argv = ["pfh", *arguments]
         return main()
 
@@ -56,6 +58,15 @@ def forked(function: Callable[[], int], seconds: float = SECONDS, memory: int = 
             time.monotonic() - began,
             max(0, usage.ru_maxrss * 1024 - before),
         )
+
+
+def drop_privileges() -> None:
+    """Give up every capability, so that modes of files hold for root as for anybody."""
+    import ctypes
+
+    if os.geteuid() == 0:
+        header, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset(header, nothing) == 0
 
 
 def _inside(function: Callable[[], int], out: Path, err: Path, memory: int) -> None:

@@ -13,7 +13,7 @@ from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.statistics.single import Measurement
-from pfh.text import json_text
+from pfh.text import json_text, write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -161,7 +161,7 @@ def results_json(results: RunResults) -> str:
 
 def write_results(path: Path, results: RunResults) -> None:
     """Write `results` as JSON."""
-    path.write_text(results_json(results) + "\n", encoding="utf-8")
+    write_whole(path, results_json(results) + "\n")
 
 
 def read_results(path: Path) -> RunResults:

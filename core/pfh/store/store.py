@@ -12,14 +12,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError, UserError, content_of, reading
 from pfh.progress import Progress, Silent
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
 _LARGEST_MANIFEST = 1 << 28
+ROOM = 1 << 24
+"""Bytes that must be free before anything is made: with less a step would only fail later."""
 _KEY = re.compile("[0-9a-f]{20}")
 
 
@@ -60,9 +65,7 @@ class Store:
             for name in ("artifacts", "partial", "locks", "cache", "logs"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"The store {root} cannot be written ({error.strerror}); name another with --store or PFH_STORE."
-            ) from error
+            raise self._unwritable(error.strerror) from error
 
     @property
     def cache(self) -> Path:
@@ -100,17 +103,13 @@ class Store:
                 folder to fill, which becomes the artifact once it returns.
 
         Raises:
-            StepFailedError: the disk is full.
+            UserError: the artifact is not there, and the store cannot be written or has no room.
+            StepFailedError: the disk became full.
         """
-        from filelock import FileLock, Timeout
-
+        if there := self.find(kind, inputs):
+            return there
         key = artifact_key(kind, inputs)
-        lock = FileLock(self.root / "locks" / f"{kind}-{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self._progress.say(f"another process is making {kind} {key}; waiting for it")
-            lock.acquire()
+        lock = self._locked(kind, key)
         try:
             return self.find(kind, inputs) or self._build(kind, key, inputs, build)
         except OSError as error:
@@ -122,6 +121,23 @@ class Store:
             ) from error
         finally:
             lock.release()
+
+    def _locked(self, kind: str, key: str) -> FileLock:
+        """Return the lock of an artifact, held."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / "locks" / f"{kind}-{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self._progress.say(f"another process is making {kind} {key}; waiting for it")
+            lock.acquire()
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
+        return lock
+
+    def _unwritable(self, why: str | None) -> UserError:
+        return UserError(f"The store {self.root} cannot be written ({why}); name another with --store or PFH_STORE.")
 
     def discard(self, artifact: Artifact) -> None:
         """Remove an artifact, so that `make` builds it anew."""
@@ -141,6 +157,8 @@ class Store:
         self._progress.say(f"the damaged {kind} {key} was made again; it is kept as {aside}")
 
     def _build(self, kind: str, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
+        if (free := shutil.disk_usage(self.root).free) < ROOM:
+            raise self._unwritable(f"its disk has {free >> 20} MB left")
         partial = self.root / "partial" / f"{kind}-{key}"
         work, fresh = partial / "work", partial / "artifact"
         work.mkdir(parents=True, exist_ok=True)
