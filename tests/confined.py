@@ -30,7 +30,18 @@ class Ended(NamedTuple):
     """Bytes of memory that it held at its fullest, beyond what it began with."""
 
 
-def command(*arguments: str, seconds: float = SECONDS, memory: int = MEMORY, privileged: bool = True) -> Ended:
+def never() -> bool:
+    """Say no."""
+    return False
+
+
+def command(
+    *arguments: str,
+    seconds: float = SECONDS,
+    memory: int = MEMORY,
+    privileged: bool = True,
+    until: Callable[[], bool] = never,
+) -> Ended:
     """Run the command line `pfh` with `arguments`."""
     from pfh_cli.main import main
 
@@ -40,18 +51,23 @@ def command(*arguments: str, seconds: float = SECONDS, memory: int = MEMORY, pri
         sys.argv = ["pfh", *arguments]
         return main()
 
-    return forked(called, seconds=seconds, memory=memory)
+    return forked(called, seconds=seconds, memory=memory, until=until)
 
 
-def forked(function: Callable[[], int], seconds: float = SECONDS, memory: int = MEMORY) -> Ended:
-    """Call `function` in a fork; its return value is the exit code."""
+def forked(
+    function: Callable[[], int], seconds: float = SECONDS, memory: int = MEMORY, until: Callable[[], bool] = never
+) -> Ended:
+    """Call `function` in a fork; its return value is the exit code.
+
+    It is killed when its seconds are over, or as soon as `until` says so.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         began, before = time.monotonic(), _resident()
         child = os.fork()
         if child == 0:
             _inside(function, out, err, memory)
-        code, usage = _awaited(child, began + seconds)
+        code, usage = _awaited(child, began + seconds, until)
         return Ended(
             code,
             *(file.read_bytes().decode("utf-8", "surrogateescape") if file.exists() else "" for file in (out, err)),
@@ -90,18 +106,18 @@ def _inside(function: Callable[[], int], out: Path, err: Path, memory: int) -> N
         os._exit(code)
 
 
-def _awaited(child: int, deadline: float) -> tuple[int, resource.struct_rusage]:
+def _awaited(child: int, deadline: float, until: Callable[[], bool]) -> tuple[int, resource.struct_rusage]:
     while True:
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status), usage
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or until():
             for kill in (os.killpg, os.kill):  # its group, if it has one of its own by now
                 with contextlib.suppress(ProcessLookupError):
                     kill(child, signal.SIGKILL)
             _, status, usage = os.wait4(child, 0)
             return os.waitstatus_to_exitcode(status), usage
-        time.sleep(0.01)
+        time.sleep(0.002)
 
 
 def _resident() -> int:
