@@ -175,7 +175,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: edit(folder / "tokenizer_config.json", tokenizer_class="../../evil"),
         WORKS,
     ),
-    "a token without a row": (_far_token, "the token 5000"),
+    "a token without a row": (_far_token, "rows of embeddings"),
     "generation in 400 beams": (lambda folder: edit(folder / "generation_config.json", num_beams=400), WORKS),
     "generation by nonsense": (
         lambda folder: edit(folder / "generation_config.json", repetition_penalty=-1, suppress_tokens="abc"),
