@@ -14,6 +14,7 @@ from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
 from pfh.results.verdict import caveats, stage_name, verdict_lines
 from pfh.statistics import formatting as figures
+from pfh.statistics.judged import within_judge_error
 from pfh.text import printable, script_json, write_whole
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _environment() -> Environment:
         "figures": figures,
         "stage_name": stage_name,
         "verdict_lines": verdict_lines,
+        "within_judge_error": within_judge_error,
     }
     return environment
 
