@@ -72,6 +72,8 @@ def check_writable(folder: Path | None) -> None:
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise UserError(f"{folder} cannot be written: {there} is no folder; name another with --output.")
+    if any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
+        raise UserError(f"{folder} holds a model, which results would hide: name another folder with --output.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{folder} cannot be written: {there} is read-only; name another folder with --output.")
     if (free := shutil.disk_usage(there).free) < ROOM:
