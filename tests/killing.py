@@ -99,7 +99,8 @@ def state(folder: Path) -> dict[str, Any]:
 
     tables = {file.relative_to(folder): pq.read_table(file).to_pylist() for file in _files(folder, "parquet")}
     weights = {file.relative_to(folder): _hash(file) for file in _files(folder, "safetensors")}
-    results = _without_times(json.loads((folder / "out" / "results.json").read_bytes()))
+    told = (folder / "out" / "results.json").read_text(encoding="utf-8").replace(str(folder), "")
+    results = _without_times(json.loads(told))
     return {"artifacts": sorted(artifacts(folder)), "results": results, "samples": tables, "weights": weights}
 
 
