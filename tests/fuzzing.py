@@ -18,7 +18,7 @@ from pfh.errors import PfhError
 
 from tests.confined import MEMORY, Ended, forked
 
-SECONDS = float(os.environ.get("PFH_FUZZ_SECONDS", "3"))
+SECONDS = float(os.environ.get("PFH_FUZZ_SECONDS", "2"))
 """How long every reader is fuzzed."""
 FIRST = int(os.environ.get("PFH_FUZZ_SEED", "0"))
 """Another number draws other input."""

@@ -39,11 +39,16 @@ def answer(model: Path) -> str:
     return WORKS
 
 
+@pytest.fixture(scope="module")
+def imported(tiny_llama_path: Path) -> None:
+    """Load a model, so that the forks need not import anything."""
+    answer(tiny_llama_path)
+
+
 @pytest.fixture
-def ends(tmp_path: Path, tiny_llama_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], None]:
+def ends(tmp_path: Path, imported: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], None]:
     """Return a function that loads a model within limits and holds what is said against what is wanted."""
     monkeypatch.setattr(trials, "SECONDS", 1)
-    answer(tiny_llama_path)  # so that the forks need not import anything
 
     def run(model: Path, wanted: str) -> None:
         ended = forked(lambda: print(answer(model)) or 0)
