@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pfh.commands.own_rows import need, read_json_lines
-from pfh.errors import UserError
+from pfh.errors import UserError, content_of, reading
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.judges import HOLDING_BACK
 from pfh.hooks.samples import Sample
@@ -143,7 +143,8 @@ def with_corrections(results: RunResults, folder: Path, store: Store) -> RunResu
         UserError: the labels are another run's.
     """
     kept = folder / FILE
-    text = kept.read_text(encoding="utf-8") if kept.is_file() else ""
+    with reading(f"The labels in {kept}", "mend that file, or move it away"):
+        text = content_of(kept).decode() if kept.is_file() else ""
     if not text.strip():
         return results
     notes = corrections(results, store, read_labels(kept, text, results))

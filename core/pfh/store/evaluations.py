@@ -49,17 +49,20 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def _read_evaluation(folder: Path) -> Evaluation:
+    from pydantic import TypeAdapter
+
     samples: dict[str, list[Sample]] = {}
     for sample in read_samples(folder / "samples.parquet"):
         samples.setdefault(sample.benchmark, []).append(sample)
     stored = json.loads(content_of(folder / "benchmarks.json"))
-    benchmarks = tuple(Benchmark(**row, samples=tuple(samples.get(row["name"], ()))) for row in stored["benchmarks"])
+    described = TypeAdapter(list[Benchmark]).validate_python(stored["benchmarks"])
+    benchmarks = tuple(dataclasses.replace(each, samples=tuple(samples.get(each.name, ()))) for each in described)
     return Evaluation(
-        family=stored["family"],
+        family=str(stored["family"]),
         benchmarks=benchmarks,
         arrays=_read_arrays(folder / _ARRAYS),
-        model=stored.get("model", ""),
-        reference=stored.get("reference", ""),
+        model=str(stored.get("model", "")),
+        reference=str(stored.get("reference", "")),
     )
 
 
@@ -88,7 +91,7 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"score": pa.float64(), "choices": pa.int64(), "tokens": pa.int64()}
+    types = _column_types()
     encode = json.JSONEncoder(default=str).encode
     columns: dict[str, Any] = {}
     for field_ in dataclasses.fields(Sample):
@@ -104,13 +107,28 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
-    """Read what `write_samples` wrote."""
+    """Read what `write_samples` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    table, types = pq.read_table(path), _column_types()
+    for name in table.column_names:
+        if table.schema.field(name).type != types.get(name, pa.string()):
+            raise ValueError(f"the column {name} of {path.name} holds no {types.get(name, pa.string())}")
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
     columns["extra"] = [json.loads(extra) for extra in columns["extra"]]
     return tuple(Sample(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True))
+
+
+def _column_types() -> dict[str, Any]:
+    """Return the types of the columns that are no text."""
+    import pyarrow as pa
+
+    return {"score": pa.float64(), "choices": pa.int64(), "tokens": pa.int64()}
 
 
 def _storable(text: str | None) -> str | None:
