@@ -20,7 +20,8 @@ from tests.tiny import tiny_llama
 
 ALL_THE_TIME = 600.0
 TRAINING = ("batch_size=2", "gradient_accumulation=1", "save_steps=1", "samples=4", "max_steps=4")
-_TIMES = ("made", "date", "wall", "tokens_per_second")
+_SPENT = ("made", "date", "wall", "tokens_per_second", "ledger", "budget_spent")
+"""What a kill may change: times, and what was done twice for it."""
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
@@ -100,7 +101,7 @@ def state(folder: Path) -> dict[str, Any]:
     tables = {file.relative_to(folder): pq.read_table(file).to_pylist() for file in _files(folder, "parquet")}
     weights = {file.relative_to(folder): _hash(file) for file in _files(folder, "safetensors")}
     told = (folder / "out" / "results.json").read_text(encoding="utf-8").replace(str(folder), "")
-    results = _without_times(json.loads(told))
+    results = _figures(json.loads(told))
     return {"artifacts": sorted(artifacts(folder)), "results": results, "samples": tables, "weights": weights}
 
 
@@ -112,10 +113,10 @@ def _hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _without_times(value: Any) -> Any:
+def _figures(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_times(inner) for key, inner in value.items() if "second" not in key and key not in _TIMES}
-    return [_without_times(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _figures(inner) for key, inner in value.items() if "second" not in key and key not in _SPENT}
+    return [_figures(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _differences(found: Any, wanted: Any, place: str = "") -> list[str]:
