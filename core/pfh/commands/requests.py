@@ -38,6 +38,8 @@ class CompareSpec(MeasureSpec):
 
     seeds: tuple[int, ...] = ()
     """Measure every model under each of these seeds; empty is `seed` alone."""
+    divergence_prompts: int = 16
+    """Held-out prompts along whose completions the divergence from the start is measured; 0 for none."""
     noise_floor: bool = False
     """Measure the first model once more, and say how much it differs from itself."""
     allow_mismatch: bool | tuple[str, ...] = False

@@ -29,6 +29,7 @@ from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.steps.checks import check_stage
+from pfh.steps.divergence import divergence_from, prepare_divergence
 from pfh.steps.ranks.configuration import Configuration, read_configuration
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, train_stage
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from pfh.hooks.checkpoint import Checkpoint
+    from pfh.statistics.divergence import Divergence
 
 
 def execute(
@@ -65,8 +67,10 @@ def execute(
         verifier = self_test(session, domain)
         questions = asked(spec, session, [start], options, domain)
         before = measured(start, session, questions)
+        prepare_divergence(session, checkpoint, domain.domain, spec.divergence_prompts)
         stages: list[TrainedStage] = []
         subjects: list[Subject] = []
+        divergences: list[Divergence] = []
         for method in spec.methods:
             trained = train_stage(
                 session,
@@ -81,13 +85,18 @@ def execute(
             checkpoint = trained.checkpoint
             stages.append(trained)
             subjects.append(measured(_trained_subject(trained), session, questions, against=before))
+            divergences.append(
+                divergence_from(session, start.checkpoint, checkpoint, domain.domain, spec.divergence_prompts)
+            )
     finally:
         session.release()
     compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
-        _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks)
-        for method, trained, each in zip(spec.methods, stages, compared, strict=True)
+        _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
+            update={"divergence": divergence}
+        )
+        for method, trained, each, divergence in zip(spec.methods, stages, compared, divergences, strict=True)
     ]
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)

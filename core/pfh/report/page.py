@@ -13,6 +13,7 @@ from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
 from pfh.results.verdict import caveats, stage_name, verdict_lines
+from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
 from pfh.statistics.judged import within_judge_error
 from pfh.text import printable, script_json, write_whole
@@ -72,6 +73,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "caveats": caveats,
         "charts": charts,
+        "divergence_sentence": divergence.sentence,
         "figures": figures,
         "stage_name": stage_name,
         "verdict_lines": verdict_lines,

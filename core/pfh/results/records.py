@@ -12,6 +12,7 @@ from pfh.errors import content_of
 from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
+from pfh.statistics.divergence import Divergence
 from pfh.statistics.single import Measurement
 from pfh.text import json_text, write_whole
 
@@ -82,6 +83,8 @@ class StageRecord(_Record):
     """Versions that the training rests on: of its method, its domain and the libraries that train."""
     families: tuple[FamilyRecord, ...] = ()
     """One a family that was evaluated."""
+    divergence: Divergence | None = None
+    """How far the model is from the start, measured the same way whatever the method; null in older results."""
 
 
 class MeasuredFamily(_Record):

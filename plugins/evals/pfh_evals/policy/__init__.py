@@ -13,6 +13,7 @@ from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.judges import Embeds, Judge
 from pfh.hooks.meanings import Draws, Names, Wants
+from pfh.kit.divergence import NotComparableError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pfh_evals.judging import error_arrays, open_judges
@@ -198,7 +199,7 @@ def _unless_other_tokens(spec: EvaluationSpec, row: Benchmark) -> Benchmark:
 def _diverged(spec: EvaluationSpec, row: Benchmark, answers: Sequence[Answers]) -> Benchmark:
     try:
         samples = divergence.measure(spec, answers)
-    except (divergence.NotComparableError, UserError) as error:
+    except (NotComparableError, UserError) as error:
         return replace(row, status="NOT_RUN", reason=str(error))
     if not samples:
         return replace(row, status="INSUFFICIENT", reason="the models have no prompt in common")
