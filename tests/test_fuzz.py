@@ -20,6 +20,7 @@ from pfh.commands.compare import compare
 from pfh.commands.evaluate import evaluate
 from pfh.commands.judge import read_completions
 from pfh.commands.label import read_labels
+from pfh.commands.own_judge_errors import read_own_errors
 from pfh.commands.requests import CompareSpec, MeasureSpec
 from pfh.commands.verify import read_rows
 from pfh.errors import UserError
@@ -360,7 +361,17 @@ def test_options(kind: Any, fuzzed: Callable[..., None]) -> None:
 
 
 def test_rows(fuzzed: Callable[..., None], kept: Path, tmp_path: Path) -> None:
-    rows = [{"prompt": "p", "completion": "c", "answer": ["a", 1], "run": "r", "place": "x", "label": "refused"}] * 2
+    rows = [
+        {
+            "prompt": "p",
+            "completion": "c",
+            "answer": ["a", 1],
+            "run": "r",
+            "place": "x",
+            "label": "refused",
+            "human": "refused",
+        }
+    ] * 2
     results, domain = open_results(kept / "out"), EchoDomain()
 
     def read(content: bytes) -> None:
@@ -371,6 +382,7 @@ def test_rows(fuzzed: Callable[..., None], kept: Path, tmp_path: Path) -> None:
             lambda: read_completions(Path("f"), text),
             lambda: read_rows(Path("f"), text, domain),
             lambda: read_labels(Path("f"), text, results),
+            lambda: read_own_errors(tmp_path / "rows.jsonl"),
         )
         for each in readers:
             try:
