@@ -52,7 +52,8 @@ def test_what_is_planned_is_what_is_made(methods, options, site, tiny_llama_path
     assert not plan.unknown
     assert not stored(store.root)
     execute(spec, plugins=Plugins(), store=store, progress=Silent(), output=tmp_path / "out")
-    assert stored(store.root) == set(plan.graph) - {plan.comparison}
+    made = {name for name in stored(store.root) if not name.startswith("rehearsal-")}  # a check, which leads to nothing
+    assert made == set(plan.graph) - {plan.comparison}
     assert Planner(Plugins(), store).plan(spec).graph.keys() == plan.graph.keys()
     place = {name: index for index, name in enumerate(plan.graph)}
     assert all(place[need] < place[name] for name, step in plan.graph.items() for need in step.needs)

@@ -21,6 +21,7 @@ from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
+from pfh.steps.fitting import fit_options
 from pfh.steps.graph import Graph
 from pfh.steps.session import Session
 from pfh.store.store import Store
@@ -60,6 +61,7 @@ class Planner:
         self._sessions: dict[str, Session] = {}
         self._again: dict[int, Session] = {}
         self._models: dict[tuple[Any, ...], Checkpoint] = {}
+        self._fitted: dict[tuple[str, str, str], BaseModel | None] = {}
         self._domains: dict[str, OpenDomain] = {}
         self._unknown: dict[str, None] = {}
 
@@ -124,6 +126,15 @@ class Planner:
         if found.fingerprint.startswith("not-here-"):
             self._unknown[f"the model {text}"] = None
         return found
+
+    def fitted(self, session: Session, start: Checkpoint, method: str, options: BaseModel | None) -> BaseModel | None:
+        """Return a method's options as a run fits them to its start, where that is here."""
+        if not start.path.is_absolute() or not start.path.exists():
+            return options
+        key = (start.fingerprint, method, "" if options is None else options.model_dump_json())
+        if key not in self._fitted:
+            self._fitted[key] = fit_options(session, start, method, options)
+        return self._fitted[key]
 
     def teacher(self, text: str, student: Checkpoint) -> Checkpoint:
         """Return the teacher that `text` names, under those arguments of the student's chat template that it has."""

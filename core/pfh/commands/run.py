@@ -53,6 +53,8 @@ def execute(
     try:
         progress.say(f"start: {steps.start.label}")
         steps.check()
+        _ = steps.verifier
+        steps.rehearse()
         return compose(steps, output)
     finally:
         session.release()
@@ -78,7 +80,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
         divergences.append(steps.divergence(place))
     session.release()
     domain = steps.domain
-    compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
+    compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(

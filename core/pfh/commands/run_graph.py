@@ -76,6 +76,7 @@ class GraphOfRun:
             method = self.spec.methods[place - 1]
             options = self.options[f"methods:{method}"]
             again = not trains(options)
+            options = self.planner.fitted(self.session, start, method, options)
             if not again:
                 current, trained = self._training(place, method, options, current, made, tested)
                 made = (trained,)
@@ -170,7 +171,7 @@ class GraphOfRun:
             lambda steps: steps.train(place),
             model=current.fingerprint,
             method=method,
-            options=self.options[f"methods:{method}"],
+            options=options,
             budget=str(self.spec.budget or ""),
             may_draw=draws is None,
         )

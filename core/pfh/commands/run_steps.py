@@ -17,7 +17,9 @@ from pfh.steps.checks import check_stage
 from pfh.steps.divergence import divergence_from, prepare_divergence
 from pfh.steps.domains import OpenDomain
 from pfh.steps.evaluation import Question
+from pfh.steps.fitting import fit_options
 from pfh.steps.ranks.configuration import Configuration, read_configuration
+from pfh.steps.rehearsal import rehearse_stage
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, merged, named_teacher, train_stage
@@ -44,7 +46,7 @@ class RunSteps:
     def __init__(self, spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> None:
         self.spec = spec
         self.session = session
-        self.options = options
+        self._given = options
         self.ranks: Configuration | None = (
             None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
         )
@@ -58,7 +60,19 @@ class RunSteps:
         Raises:
             UserError: it cannot be had, or cannot be trained.
         """
-        return open_start(self.spec, self.session, self.options)
+        return open_start(self.spec, self.session, self._given)
+
+    @cached_property
+    def options(self) -> dict[str, BaseModel | None]:
+        """Options by plugin key, those of methods fitted to the start.
+
+        Raises:
+            UserError: one does not fit it.
+        """
+        start = checkpoint_of(self.start)
+        keys = {f"methods:{name}": name for name in self.spec.methods}
+        fitted = {key: fit_options(self.session, start, name, self._given[key]) for key, name in keys.items()}
+        return {**self._given, **fitted}
 
     @cached_property
     def domain(self) -> OpenDomain:
@@ -92,9 +106,19 @@ class RunSteps:
         """
         method, options = self.method(place)
         if trains(options):
-            check_stage(
-                self.session, checkpoint_of(self.start), self.domain, method, options=options, budget=self.spec.budget
-            )
+            start = checkpoint_of(self.start)
+            check_stage(self.session, start, self.domain, method, options=options, budget=self.spec.budget)
+
+    def rehearse(self) -> None:
+        """Rehearse every stage, unless that is turned off or several processes train.
+
+        Raises:
+            UserError: what one trains could not be saved, loaded or asked.
+        """
+        for place in range(1, len(self.spec.methods) + 1):
+            method, options = self.method(place)
+            if self.spec.rehearsal and self.ranks is None and trains(options):
+                rehearse_stage(self.session, checkpoint_of(self.start), self.domain, method, options=options)
 
     def train(self, place: int) -> TrainedStage:
         """Check a stage, from 1, and train it.

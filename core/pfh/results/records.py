@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from pfh.errors import content_of
 from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.statistics.divergence import Divergence
 from pfh.statistics.single import Measurement
-from pfh.text import json_text
+from pfh.text import json_text, write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,6 +42,8 @@ class FamilyRecord(_Record):
 
     family: str
     """Name of the eval plugin."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Every option of the family, defaults included; empty for what another tool measured."""
     comparisons: tuple[Comparison, ...]
     """One a benchmark; those that could not be measured are among them, with the reason."""
     whole: FamilyChange | None = None
@@ -163,7 +166,7 @@ def results_json(results: RunResults) -> str:
 
 def write_results(path: Path, results: RunResults) -> None:
     """Write `results` as JSON."""
-    path.write_text(results_json(results) + "\n", encoding="utf-8")
+    write_whole(path, results_json(results) + "\n")
 
 
 def read_results(path: Path) -> RunResults:
@@ -171,5 +174,6 @@ def read_results(path: Path) -> RunResults:
 
     Raises:
         pydantic.ValidationError: the file is no results file of this schema version.
+        UserError: it is no file.
     """
-    return RunResults.model_validate_json(path.read_bytes())
+    return RunResults.model_validate_json(content_of(path))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from pfh.errors import UserError
+from pfh.errors import UserError, reading
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.results.records import RunResults, read_results
 from pfh.statistics.paired import paired_benchmarks
@@ -21,18 +22,17 @@ def open_results(run: Path) -> RunResults:
     from pydantic import ValidationError
 
     file = run / "results.json" if run.is_dir() else run
-    try:
-        return read_results(file)
-    except FileNotFoundError:
-        raise UserError(f"There is no {file}; name a folder that pfh run wrote (it says which, at its end).") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{file} holds no results that this pfh can read{f' ({place}: ' if place else ' ('}{first['msg']})."
-        ) from error
+    if not os.path.lexists(file):
+        raise UserError(f"There is no {file}; name a folder that pfh run wrote (it says which, at its end).")
+    with reading(str(file), "name a folder that pfh run wrote"):
+        try:
+            return read_results(file)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"{file} holds no results that this pfh can read{f' ({place}: ' if place else ' ('}{first['msg']})."
+            ) from error
 
 
 def stored_pairs(results: RunResults, store: Store) -> dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]]:
@@ -40,13 +40,14 @@ def stored_pairs(results: RunResults, store: Store) -> dict[tuple[int, str], lis
     pairs = {}
     for number, stage in enumerate(results.stages):
         for family in stage.families:
-            before = _evaluation(family.before_artifact, store)
-            after = _evaluation(family.after_artifact, store)
+            before = stored_evaluation(family.before_artifact, store)
+            after = stored_evaluation(family.after_artifact, store)
             if before and after:
                 pairs[number, family.family] = paired_benchmarks(before, after)
     return pairs
 
 
-def _evaluation(key: str, store: Store) -> Evaluation | None:
+def stored_evaluation(key: str, store: Store) -> Evaluation | None:
+    """Return the evaluation of that key; None where the store no longer has it."""
     artifact = store.get("evaluation", key)
     return read_evaluation(artifact.path) if artifact else None
