@@ -266,14 +266,6 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
 
 def merged_inputs(session: Session, checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what decides the key of a merged model."""
-<<<<<<< HEAD
-    code = session.code("pfh.kit.training.models")
-    return {
-        "model": checkpoint.fingerprint,
-        "code": code.digest,
-        "libraries": library_versions(code.libraries, session.versions),
-    }
-=======
     code = session.code("pfh.kit.training.models", "pfh.kit.weights")
-    return {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
->>>>>>> study
+    libraries = library_versions(code.libraries, session.versions)
+    return {"model": checkpoint.fingerprint, "code": code.digest, "libraries": libraries}

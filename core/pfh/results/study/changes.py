@@ -1,4 +1,4 @@
-"""The changes that a study's effects are made of: one a run, benchmark and document, positive where it is for the good."""
+"""The changes that a study's effects are made of: one a run, benchmark and document, positive for the good."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from pfh.statistics.paired import paired_benchmarks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+COLUMNS = [
+    *("run", "start", "method", "domain", "seed", "family", "benchmark", "category", "document"),
+    *("before", "after", "change"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +83,7 @@ def long_table(runs: Iterable[FinishedRun], read: Callable[[str], Evaluation | N
                             "change": sign * (other.score - sample.score),
                         }
                     )
-    columns = [
-        "run",
-        "start",
-        "method",
-        "domain",
-        "seed",
-        "family",
-        "benchmark",
-        "category",
-        "document",
-        "before",
-        "after",
-        "change",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def scores_of(table: DataFrame, within: Iterable[str] = ("benchmark",)) -> list[Scores]:

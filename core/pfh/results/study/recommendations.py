@@ -45,9 +45,8 @@ def recommend(candidates: Sequence[Candidate], *, target: str = TARGET) -> tuple
         {"fit": fit, "unknown": unknown, "broken": broken}[state].append((each, why))
     if fit:
         ordered = sorted(fit, key=lambda pair: pair[0].device_seconds)
-        listed = "; ".join(
-            f"{each.method} ({why}; {each.device_seconds:.0f} device seconds a run)" for each, why in ordered
-        )
+        costs = (f"{each.method} ({why}; {each.device_seconds:.0f} device seconds a run)" for each, why in ordered)
+        listed = "; ".join(costs)
         sentences.append(f"{told}: these do, the cheapest first: {listed}.")
     else:
         sentences.append(f"{told}: of no method this is known to hold.")
@@ -90,10 +89,7 @@ def _state(each: Candidate, held: Mapping[str, float], target: str) -> tuple[str
 
 def _more(effect: Effect, margin: float) -> str:
     """Say how many documents more would settle it, or that only seeds would."""
-    if effect.seeds == 1:
-        alone = ", from one seed"
-    else:
-        alone = f", from {effect.seeds} seeds"
+    alone = f", from {effect.seeds} seed{'s' * (effect.seeds > 1)}"
     needed = documents_needed(effect, margin)
     if needed is None:
         return f"{alone}; no number of documents settles it, other seeds may"
