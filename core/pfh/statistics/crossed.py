@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Cell = TypeVar("Cell", bound=Hashable)
+"""What a cell is called."""
 CONFIDENCE = 0.95
 
 
@@ -130,7 +132,7 @@ def _parts(scores: Sequence[Scores], weights: Sequence[float] | None) -> _Parts:
     by_document: dict[tuple[Hashable, str], float] = {}
     for each, raw in kept:
         weight = raw / total
-        columns = np.isfinite(each.changes).any(axis=0)
+        columns = np.atleast_1d(np.isfinite(each.changes).any(axis=0))
         changes = each.changes[:, columns]
         names = [name for name, there in zip(each.documents, columns, strict=True) if there]
         rows = np.nanmean(changes, axis=1)
@@ -150,8 +152,8 @@ def _parts(scores: Sequence[Scores], weights: Sequence[float] | None) -> _Parts:
 
 
 def joint_draws(
-    cells: Mapping[Hashable, Sequence[Scores]], *, count: int = 2000, seed: int = 0
-) -> dict[Hashable, NDArray[np.float64]]:
+    cells: Mapping[Cell, Sequence[Scores]], *, count: int = 2000, seed: int = 0
+) -> dict[Cell, NDArray[np.float64]]:
     """Return draws of the mean of every cell, `count` each, correlated as shared seeds and documents make them."""
     parts = {name: _parts(scores, None) for name, scores in cells.items()}
     dice = np.random.default_rng(seed)
@@ -160,7 +162,7 @@ def joint_draws(
     multipliers = dice.standard_normal((count, len(documents))).astype(np.float32)
     seeds = sorted({key for each in parts.values() for key in each.by_seed})
     of_seed = {key: dice.standard_normal(count) for key in seeds}
-    drawn: dict[Hashable, NDArray[np.float64]] = {}
+    drawn: dict[Cell, NDArray[np.float64]] = {}
     for name, each in parts.items():
         vector = np.zeros(len(documents), dtype=np.float32)
         for key, value in each.by_document.items():
@@ -176,7 +178,7 @@ def joint_draws(
     return drawn
 
 
-def rank_intervals(draws: Mapping[Hashable, NDArray[np.float64]]) -> dict[Hashable, tuple[int, int]]:
+def rank_intervals(draws: Mapping[Cell, NDArray[np.float64]]) -> dict[Cell, tuple[int, int]]:
     """Return of each cell its lowest and highest rank at 95%, 1 for the greatest mean."""
     names = list(draws)
     if not names:
@@ -188,8 +190,8 @@ def rank_intervals(draws: Mapping[Hashable, NDArray[np.float64]]) -> dict[Hashab
 
 
 def pareto_probabilities(
-    gains: Mapping[Hashable, NDArray[np.float64]], losses: Mapping[Hashable, NDArray[np.float64]]
-) -> dict[Hashable, float]:
+    gains: Mapping[Cell, NDArray[np.float64]], losses: Mapping[Cell, NDArray[np.float64]]
+) -> dict[Cell, float]:
     """Return how probable it is of each cell that no other one is better in both."""
     names = [name for name in gains if name in losses]
     if not names:

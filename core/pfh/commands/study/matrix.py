@@ -12,6 +12,7 @@ from typing import Any
 
 from pfh.commands.outcomes import exit_code
 from pfh.commands.study.plan import PlannedStudy, plan_study
+from pfh.commands.study.report import write_study_report
 from pfh.commands.study.state import PLAN, alone, edited, read_whole, study_folder, write_plan
 from pfh.commands.study.tasks import Task, tasks_of, write_task
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER
@@ -92,7 +93,7 @@ def run_matrix(
         planned=planned,
         results=results,
         failed={**planned.refused, **failed},
-        report=None,
+        report=write_study_report(planned, results, into) if results else None,
         submitted=submitted,
         exit_code=_exit_code(planned, results, outcomes),
     )

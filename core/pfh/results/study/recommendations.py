@@ -39,7 +39,9 @@ def recommend(candidates: Sequence[Candidate], *, target: str = TARGET) -> tuple
     wanted = " and ".join(f"{name} may fall by at most {-100 * margin:g} points" for name, margin in held.items())
     aim = f"{target} must rise" if any(target in each.effects for each in candidates) else ""
     told = f"If {wanted}{' and ' if wanted and aim else ''}{aim}" if wanted or aim else "Of what was measured"
-    fit, unknown, broken = [], [], []
+    fit: list[tuple[Candidate, str]] = []
+    unknown: list[tuple[Candidate, str]] = []
+    broken: list[tuple[Candidate, str]] = []
     for each in candidates:
         state, why = _state(each, held, target)
         {"fit": fit, "unknown": unknown, "broken": broken}[state].append((each, why))
