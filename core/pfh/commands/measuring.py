@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pfh.commands.subjects import START, StoredFamily, Subject, open_subject, opened_family
 from pfh.errors import UserError, did_you_mean
-from pfh.hooks.domains import DomainSpec
+from pfh.hooks.domains import DomainSpec, description_of
 from pfh.hooks.evals import Reference
 from pfh.hooks.launchers import Request
 from pfh.hooks.meanings import Wants, declares
@@ -46,6 +46,10 @@ def open_domain(
     chosen = options[f"domains:{spec.domain}"]
     domain = session.plugins.open_domain(spec.domain, DomainSpec(options=chosen, data=session.data))
     drawn = domain.problems("train", problems, spec.seed) if problems else ()
+    for line in description_of(domain):
+        session.progress.say(line)
+    if len(drawn) < problems:
+        session.progress.say(f"{len(drawn)} training problems in place of {problems}: {spec.domain} has no more")
     return OpenDomain(name=spec.domain, domain=domain, problems=drawn, options=chosen)
 
 

@@ -18,6 +18,7 @@ from pfh.commands.requests import validate
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
+from pfh.hooks.domains import description_of
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
 from pfh.hooks.meanings import Learns, declares
 from pfh.progress import Progress
@@ -32,7 +33,7 @@ from pfh.steps.checks import check_stage
 from pfh.steps.ranks.configuration import Configuration, read_configuration
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, train_stage
-from pfh.steps.verifier import self_test
+from pfh.steps.verifier import verifier_note
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def execute(
         domain = open_domain(spec, session, options, spec.problems)
         for method in spec.methods:
             check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
-        verifier = self_test(session, domain)
+        verified = verifier_note(session, domain)
         questions = asked(spec, session, [start], options, domain)
         before = measured(start, session, questions)
         stages: list[TrainedStage] = []
@@ -102,7 +103,7 @@ def execute(
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
-        notes=(verifier.sentence(), *matches, *contamination),
+        notes=(*description_of(domain.domain), verified, *matches, *contamination),
         stages=checked,
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)

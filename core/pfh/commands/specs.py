@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands.estimates import estimates
 from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
+from pfh.hooks.domains import DomainSpec, description_of
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Request, RunSpec
 from pfh.hooks.tables import Cell, Quantity
@@ -18,6 +19,10 @@ from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
 from pfh.starts.settings import default_problems
+from pfh.steps.checks import check_judged
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 OptionsGiven = Mapping[str, Any] | Sequence[str]
 """Options of plugins: "[NAME.]KEY" to the value, or "[NAME.]KEY=VALUE" each."""
@@ -149,7 +154,23 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
             asks[choice.family] = {"title": table.title, "rows": rows, "note": f"{table.note} {DETECTABLE}".strip()}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
     takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
-    return asdict(spec) | takes | {"options": options, "asks": asks} | settings
+    read = {"read": described} if (described := _described(spec, plugins, filled)) else {}
+    return asdict(spec) | read | takes | {"options": options, "asks": asks} | settings
+
+
+def _described(spec: Request, plugins: Plugins, filled: Mapping[str, BaseModel | None]) -> str:
+    """Return what the domain says of what it read; checks that the methods can learn from it.
+
+    Raises:
+        UserError: the domain cannot be opened, or a method needs a verifier and there is none.
+    """
+    key = f"domains:{spec.domain}"
+    if key not in filled:
+        return ""
+    domain = plugins.open_domain(spec.domain, DomainSpec(options=filled[key], data=HubData()))
+    for method in spec.methods if isinstance(spec, RunSpec) else ():
+        check_judged(domain, method, filled[f"methods:{method}"], plugins)
+    return " ".join(description_of(domain))
 
 
 def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has

@@ -42,6 +42,13 @@ class Learns(Enum):
     """The method brings its prompts along: the run's problems decide nothing of what it leaves, and so no key."""
 
 
+class Needs(Enum):
+    """What a method cannot do without: a class variable."""
+
+    VERIFIER = "verifier"
+    """It learns from what the domain's verifier says of completions."""
+
+
 class Draws(Enum):
     """What a number above 0 makes random."""
 
@@ -49,7 +56,7 @@ class Draws(Enum):
     """The option is a softmax temperature: above it another seed draws other completions."""
 
 
-Meaning = Names | Wants | Learns | Draws
+Meaning = Names | Wants | Learns | Needs | Draws
 
 
 def values(options: BaseModel | None, meaning: Meaning) -> tuple[Any, ...]:

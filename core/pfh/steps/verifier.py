@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.errors import StepFailedError
-from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each
+from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each, why_unverified
 from pfh.progress import Progress
 from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
@@ -221,3 +221,13 @@ def self_test(session: Session, open_domain: OpenDomain) -> SelfTest:
         write_self_test(folder / "outcome.json", outcome)
 
     return read_self_test(session.store.make("self-test", inputs, build).path / "outcome.json")
+
+
+def verifier_note(session: Session, open_domain: OpenDomain) -> str:
+    """Try the domain's verifier as `self_test` does, and return what the report says of it.
+
+    Raises:
+        StepFailedError: it rewards what says nothing, or does not reward what is right.
+    """
+    unverified = why_unverified(open_domain.domain)
+    return f"No completion is judged: {unverified}." if unverified else self_test(session, open_domain).sentence()
