@@ -64,6 +64,8 @@ class Problem:
     """A worked solution, where the domain has one; of a preference pair the chosen completion."""
     rejected: str | None = None
     """A completion that is worse than `solution`, where the domain holds preference pairs."""
+    cluster: str = ""
+    """What the problem shares with others, such as the conversation that both are turns of; see `Sample.cluster`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,8 +75,12 @@ class OwnData:
 
     @property
     def description(self) -> tuple[str, ...]:
-        """What was read, and how."""
-        return self.collection.description if self.options.dataset else ()
+        """What was read, and how.
+
+        Raises:
+            UserError: no dataset was named.
+        """
+        return self.collection.description
 
     @property
     def no_verifier(self) -> str:

@@ -213,6 +213,7 @@ def _problem(example: Example, name: str, options: Options) -> Problem:
         answer=kept_answers(answers),
         solution=completion,
         rejected=example.rejected,
+        cluster=digest(example.whole)[:16],
     )
 
 

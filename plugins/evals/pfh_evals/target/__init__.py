@@ -1,4 +1,7 @@
-"""Does the model do better at the task it was trained on? The domain's held-out sets, by accuracy or pass@k."""
+"""Does the model do better at the task it was trained on? The domain's held-out sets, by accuracy or pass@k.
+
+Where nothing judges completions: by the loss on those of the data, and by which of a pair is likelier.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import Any
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.backends import Engine
-from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout
+from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout, why_unverified
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
-from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pfh.kit.conversations import roll_out
 from pfh.kit.subset import spread
@@ -19,6 +22,7 @@ from pydantic import BaseModel
 
 from pfh_evals.target.analysis import analyze_task
 from pfh_evals.target.settings import Figure, Options, chosen_figures
+from pfh_evals.target.unjudged import likelihood, not_measured, source
 
 VERSION = "2"
 
@@ -40,22 +44,17 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     if domain is None:
         raise UserError("The family target measures a domain's held-out sets: name the domain with --domain.")
     benchmarks: list[Benchmark] = []
+    unverified = why_unverified(domain)
     for holdout, chosen in chosen_figures(domain, spec.options, spec.benchmarks).items():
         try:
-            benchmarks += _measured(domain.holdout(holdout), chosen, domain, spec)
+            problems = domain.holdout(holdout)
+            if unverified:
+                benchmarks += likelihood(problems, chosen, unverified, domain, spec, _version(domain))
+            else:
+                benchmarks += _measured(problems, chosen, domain, spec)
         except (DataUnavailableError, NotNumbersError) as error:
-            benchmarks += [
-                Benchmark(
-                    name=figure.name,
-                    version=_version(domain),
-                    metric=figure.metric,
-                    higher_is_better=True,
-                    status="ERROR" if isinstance(error, NotNumbersError) else "NOT_RUN",
-                    reason=str(error),
-                    source=_source(domain, figure),
-                )
-                for figure in chosen
-            ]
+            status: BenchmarkStatus = "ERROR" if isinstance(error, NotNumbersError) else "NOT_RUN"
+            benchmarks += [not_measured(figure, str(error), domain, _version(domain), status) for figure in chosen]
     return Evaluation(family="target", benchmarks=tuple(benchmarks))
 
 
@@ -104,12 +103,13 @@ def _measured(
             version=_version(domain),
             metric=figure.metric,
             higher_is_better=True,
-            source=_source(domain, figure),
+            source=source(domain, figure),
             samples=tuple(
                 Sample(
                     id=sample_id(figure.name, VERSION, {"problem": group[0].problem.id}),
                     benchmark=figure.name,
                     category=group[0].problem.environment if several else "",
+                    cluster=group[0].problem.cluster,
                     prompt=spec.engine.render(group[0].problem.messages),
                     score=pass_at_k(samples, sum(_correct(rollout) for rollout in group), figure.k),
                     extra={
@@ -169,7 +169,3 @@ def _correct(rollout: Rollout) -> bool:
 
 def _version(domain: Domain) -> str:
     return f"{VERSION}-{domain.version}"
-
-
-def _source(domain: Domain, figure: Figure) -> str:
-    return f"domain {domain.name}, held-out set {figure.holdout}"
