@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from pfh.errors import UserError, did_you_mean
@@ -40,6 +41,8 @@ ROLES: Mapping[FormName, tuple[str, ...]] = {
 """Form to the roles that its columns may have."""
 OPTIONAL = ("input", "answer", "choices", "system")
 """Roles that a row can do without."""
+CLOSE = 0.75
+"""How alike a column must be to a usual name to be taken for a misspelling."""
 RARE = 10
 """A form that fewer than one row in so many has is no form of the file: those rows are broken."""
 
@@ -146,7 +149,8 @@ def _only(role: str, columns: Sequence[str], read: Rows) -> str:
 def _no_form(read: Rows, present: Counter[str], options: Options) -> str:
     known = "messages, conversations, prompt + completion, instruction + output, chosen + rejected, prompt + answer"
     usual = [name for names in NAMES.values() for name in names]
-    near = next((hint for column in present if (hint := did_you_mean(column, usual))), "")
+    close = ((column, get_close_matches(column.lower(), usual, n=1, cutoff=CLOSE)) for column in present)
+    near = next((f" Did you mean {names[0]!r} by {column!r}?" for column, names in close if names), "")
     asked = f" as {options.form}" if options.form else ""
     return (
         f"The rows of {read.origin} cannot be read{asked}: its columns are {', '.join(present) or 'none'}, and pfh "

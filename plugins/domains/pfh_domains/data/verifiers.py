@@ -91,7 +91,11 @@ class OfAnswers:
         said = [behind_thought(completion) for completion in completions]
         found = [final_answer(text) for text in said]
         verdicts = self._judged(problems, [answer or "" for answer in found])
-        left = [place for place, verdict in enumerate(verdicts) if verdict.reward < 1]
+        left = [
+            place
+            for place, verdict in enumerate(verdicts)
+            if verdict.reward < 1 and found[place] != said[place].strip()
+        ]
         others = self._judged([problems[place] for place in left], [said[place] for place in left])
         for place, other in zip(left, others, strict=True):
             accepted = other.counted >= 1 or verdicts[place].counted >= 1
@@ -216,8 +220,9 @@ class OfSchemas:
 def _json_in(text: str) -> list[str]:
     """Return what may be the JSON of a completion: its blocks, all of it, and from the first bracket to the last."""
     found = [block[1].strip() for block in _BLOCK.finditer(text)]
-    inner = re.search(r"[{\[].*[}\]]", text, re.DOTALL)
-    return list(dict.fromkeys(filter(None, [*found, text, inner[0] if inner else ""])))
+    begins = min((place for place in map(text.find, "{[") if place >= 0), default=0)
+    inner = text[begins : max(map(text.rfind, "}]")) + 1]
+    return list(dict.fromkeys(filter(None, [*found, text, inner])))
 
 
 def _schema(name: str) -> str:
