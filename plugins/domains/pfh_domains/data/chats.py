@@ -14,7 +14,7 @@ _ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "model", "chatgpt", "ai", "bot"), "assistant"),
-}  # type: ignore[assignment] # mypy widens the values of fromkeys
+}
 _HEADS = ("role", "from", "speaker")
 _BODIES = ("content", "value", "text")
 _TRANSCRIPT = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")

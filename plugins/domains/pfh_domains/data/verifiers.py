@@ -18,15 +18,16 @@ from pfh_domains.data.final_answer import final_answer, marked_answer
 from pfh_domains.data.judging import why_no_pattern, why_no_schema
 from pfh_domains.data.settings import Options
 from pfh_domains.math import Math
-from pfh_domains.math import Options as MathOptions
+from pfh_domains.math.extraction import AnswerFormat as MathFormat
 from pfh_domains.math.extraction import extract_answer as extract_number
 from pfh_domains.math.extraction import other_answers as other_numbers
 from pfh_domains.math.plain import number, simplified
-from pfh_domains.qa import Options as QaOptions
+from pfh_domains.math.settings import Options as MathOptions
 from pfh_domains.qa import Qa
 from pfh_domains.qa.choices import letter_of
 from pfh_domains.qa.extraction import extract_answer as extract_text
 from pfh_domains.qa.extraction import other_answers as other_texts
+from pfh_domains.qa.settings import Options as QaOptions
 from pfh_domains.sources import from_answer
 from pfh_domains.workers import Workers
 
@@ -56,10 +57,11 @@ def open_verifier(name: str, options: Options, data: DataSource) -> Verifier | N
         case "none":
             return None
         case "math":
-            answers = MathOptions(answer_format="line" if line else "boxed", time_limit=options.time_limit)
+            given = {"answer_format": "line" if line else "boxed", "time_limit": options.time_limit}
+            answers = MathOptions.model_validate(given)
             return OfAnswers(Math(answers, data), own=options.answer_format == "own")
         case "exact" | "choice":
-            judge = Qa(QaOptions(answer_format="line" if line else "tagged"), data)
+            judge = Qa(QaOptions.model_validate({"answer_format": "line" if line else "tagged"}), data)
             return OfAnswers(judge, own=options.answer_format == "own", letters=name == "choice")
         case "number":
             return OfNumbers(options)
@@ -133,7 +135,7 @@ class OfNumbers:
         return Verdict(reward=0.0, extracted=accepted or answer, score=float(accepted is not None))
 
     @property
-    def _format_of_math(self) -> str:
+    def _format_of_math(self) -> MathFormat:
         return "boxed" if self._format == "boxed" else "line"
 
 
@@ -274,7 +276,7 @@ class OfFunction:
         return str(self._replies([problem], [completion])[0].get("error", ""))
 
     def _replies(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[dict[str, float | str]]:
-        late = {"error": "it took too long, or ended the process"}
+        late: dict[str, float | str] = {"error": "it took too long, or ended the process"}
         asked = [
             (
                 self._target,
