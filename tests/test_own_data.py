@@ -206,7 +206,7 @@ def test_a_column_too_many_is_no_error_and_a_field_too_many_is(tmp_path):
         ),
         ([*rows_of("completion", 5), *rows_of("messages", 5)], "data.form=messages or -o data.form=completion"),
         ([{"question": "a", "query": "b", "output": "c"}], "data.prompt=question or -o data.prompt=query"),
-        ([{"text": "a", "propmt": "b"}], "its columns are text, propmt.*Did you mean 'prompt'"),
+        ([{"text": "a", "prompts": "b"}], "its columns are text, prompts.*Did you mean 'prompt'"),
         (["hello"], "line 1 is no JSON"),
         ([""], "holds no rows"),
     ],
@@ -232,8 +232,8 @@ def test_what_is_missing_is_said_with_what_is_near(tmp_path):
         open_data(tmp_path)
     with pytest.raises(DataUnavailableError, match=r"There is no file me/mine, and the .*data\.split"):
         open_data("me/mine")
-    with pytest.raises(UserError, match=r"no column 'propmt'.*Did you mean 'prompt'"):
-        open_data(file, prompt="propmt")
+    with pytest.raises(UserError, match=r"no column 'prompts'.*Did you mean 'prompt'"):
+        open_data(file, prompt="prompts")
     with pytest.raises(UserError, match=r"data\.dataset=FILE"):
         open_data("").problems("train", 1, 0)
     (tmp_path / "rows.parquet").write_bytes(b"PAR")
