@@ -144,7 +144,7 @@ def compared(plugins, tmp_path):
     """Return a function that compares models on the quiz and returns the outcome."""
 
     def run(*texts, evals=QUIZZED, **fields):
-        spec = CompareSpec(models=texts, evals=evals, backend="hash", **fields)
+        spec = CompareSpec(models=texts, evals=evals, backend="hash", **{"divergence_prompts": 0} | fields)
         store = Store(tmp_path / "store")
         return compare(spec, plugins=Plugins(), store=store, progress=Silent(), output=tmp_path / "out")
 

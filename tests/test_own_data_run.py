@@ -178,6 +178,8 @@ def run_spec(file, model, method, **data):
         model=str(model),
         problems=2048,
         limit=4,
+        rehearsal=False,
+        divergence_prompts=0,
     )
 
 

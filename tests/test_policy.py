@@ -18,6 +18,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import AnalysisSpec, Reference
 from pfh.hooks.judges import Judgement
 from pfh.hooks.launchers import EvalChoice
+from pfh.kit.divergence import divergences
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.statistics.paired import compare_evaluations
@@ -26,7 +27,7 @@ from pfh.store.store import Store
 from pfh.testing import FakeEngine, evaluation_spec
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import policy
-from pfh_evals.policy import calibration, divergence, formats, intervals, words
+from pfh_evals.policy import calibration, formats, intervals, words
 from pfh_evals.policy.prompts import Prompt
 from pydantic import ValidationError
 
@@ -232,13 +233,13 @@ def test_divergence_is_torchs():
     generator = torch.Generator().manual_seed(0)
     p, q = (torch.randn(5, 40, generator=generator, dtype=torch.float64).log_softmax(-1) for _ in range(2))
     expected = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
-    found = divergence.divergences(p.numpy().astype(np.float32), q.numpy().astype(np.float32))
+    found = divergences(p.numpy().astype(np.float32), q.numpy().astype(np.float32))
     assert found == pytest.approx(expected.numpy(), rel=1e-5)
-    assert not divergence.divergences(p.numpy(), p.numpy()).any()
+    assert not divergences(p.numpy(), p.numpy()).any()
     masked = np.array([[0.0, -np.inf]], dtype=np.float32)
-    assert divergence.divergences(masked, masked) == [0]
-    assert divergence.divergences(masked, np.log(np.array([[0.5, 0.5]]))) == pytest.approx([np.log(2)])
-    assert np.isinf(divergence.divergences(np.log(np.array([[0.5, 0.5]])), masked))
+    assert divergences(masked, masked) == [0]
+    assert divergences(masked, np.log(np.array([[0.5, 0.5]]))) == pytest.approx([np.log(2)])
+    assert np.isinf(divergences(np.log(np.array([[0.5, 0.5]])), masked))
 
 
 def test_divergence_of_two_models_along_their_completions(pair):

@@ -18,6 +18,12 @@ MODEL_HELP = (
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the documents, completions and the bootstrap.")]
 
 
+DivergencePrompts = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, help="Held-out prompts along which the divergence from the start is measured; 0: none."
+    ),
+]
 Limit = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="At most this many documents a benchmark.", show_default="all"),
@@ -123,6 +129,14 @@ Tasks = Annotated[
 ]
 NumFewshot = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Worked examples in a prompt.", show_default="as each task says")
+]
+ChatTemplateKwargs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--chat-template-kwargs",
+        metavar="NAME=VALUE",
+        help="Argument of the model's chat template wherever it is used, such as enable_thinking=false.",
+    ),
 ]
 ApplyChatTemplate = Annotated[
     bool, typer.Option("--apply-chat-template", help="Put prompts as chats, in the model's own template.")

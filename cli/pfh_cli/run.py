@@ -14,7 +14,9 @@ from pfh_cli.flags import (
     ApplyChatTemplate,
     AsJson,
     Backend,
+    ChatTemplateKwargs,
     Debug,
+    DivergencePrompts,
     DryRun,
     Evals,
     Limit,
@@ -56,8 +58,10 @@ def run(
     tasks: Tasks = None,
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
+    chat_template_kwargs: ChatTemplateKwargs = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
+    divergence_prompts: DivergencePrompts = 16,
     problems: Annotated[
         int | None,
         typer.Option(
@@ -83,6 +87,10 @@ def run(
             show_default="in this one",
         ),
     ] = None,
+    rehearsal: Annotated[
+        bool,
+        typer.Option("--rehearsal/--no-rehearsal", help="Try each method on two examples before anything is measured."),
+    ] = True,
     backend: Backend = "hf",
     dtype: Precision = "auto",
     revision: Revision = None,
@@ -122,9 +130,11 @@ def run(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,
+        divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -139,6 +149,7 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)
     if dry_run:

@@ -16,7 +16,8 @@ LEGEND = (
     "A family's figure is the mean change, in percentage points and towards the good, of its benchmarks that score "
     "samples 0 or 1, against the start, with its 95% interval; below it, how many of the family's benchmarks got worse "
     "and better by the adjusted test. It sums up, and hides which: see each run's own report. Prompts are those that "
-    "could teach something, of all that were given."
+    "could teach something, of all that were given. KL is the divergence KL(start || after) in nats a token, along the "
+    "start's own completions of held-out prompts. Learned from: the form of the completions that were taught."
 )
 
 
@@ -27,14 +28,22 @@ def print_summaries(summaries: Sequence[RunSummary], console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("method", *(["start"] if several_starts else [])):
         table.add_column(name)
-    for name in (*families, "prompts", "device time", "tokens", "updates", "samples", "budget"):
+    table.add_column("learned from")
+    for name in (*families, "KL", "prompts", "device time", "tokens", "FLOPs", "updates", "samples", "budget"):
         table.add_column(name, justify="right")
     for summary in summaries:
         changes = {change.family: change for change in summary.families}
         cells = [summary.method, *([summary.start] if several_starts else [])]
+        cells.append(summary.target_form or figures.ABSENT)
         cells += [_change(changes.get(family)) for family in families]
+        cells.append(figures.ABSENT if summary.divergence is None else f"{summary.divergence:.3g}")
         cells += [_prompts(summary), figures.seconds(summary.device_seconds), f"{summary.tokens:,}"]
-        cells += [f"{summary.updates:,}", f"{summary.samples:,}", _budget(summary)]
+        cells += [
+            f"{summary.flops:.2g}" if summary.flops else figures.ABSENT,
+            f"{summary.updates:,}",
+            f"{summary.samples:,}",
+            _budget(summary),
+        ]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
     for summary in summaries:

@@ -8,6 +8,7 @@ from pfh.hooks.comparison import Comparison
 from pfh.results.records import FamilyRecord, MeasuredFamily, RunResults, StageRecord
 from pfh.results.verdict import caveats, stage_name
 from pfh.statistics import formatting as figures
+from pfh.statistics.divergence import sentence
 from pfh.statistics.single import Measurement
 from pfh.text import printable
 from rich import box
@@ -44,6 +45,9 @@ def print_results(results: RunResults, console: Console) -> None:
             console.rule(_text(f"{number}. After {stage_name(stage)}, against the start", console))
         for family in stage.families:
             _print_family(family, console)
+        if stage.divergence is not None:
+            console.print()
+            console.print(_text(sentence(stage.divergence), console))
         _print_spent(stage, console)
         _print_lines(stage.notes, console)
     for model in results.measured:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands import compare as comparing
 from pfh.commands import evaluate as evaluating
@@ -34,11 +34,14 @@ def run(
     tasks: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     seed: int = 0,
     limit: int | None = None,
+    divergence_prompts: int = 16,
     problems: int | None = None,
     budget: str | Budget | None = None,
     accelerate: str | Path | None = None,
+    rehearsal: bool = True,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -61,11 +64,14 @@ def run(
         tasks: lm-eval tasks, groups, tags or YAML files, in place of a preset.
         num_fewshot: worked examples in a prompt; None is as each task says.
         apply_chat_template: put prompts as chats, in the model's own template.
+        chat_template_kwargs: arguments of that template wherever it is used, such as {"enable_thinking": False}.
         seed: of problems, rollouts, training and bootstrap.
         limit: at most this many documents a benchmark.
+        divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         accelerate: train in several processes, as this configuration of accelerate says.
+        rehearsal: try each method on two examples before anything is measured.
         backend: what runs the model.
         dtype: precision of generation and scoring.
         revision: branch, tag or commit of a hub model.
@@ -87,9 +93,11 @@ def run(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,
+        divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -104,6 +112,7 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        rehearsal=rehearsal,
     )
     shown = _shown(progress)
     held = _opened(store, shown)
@@ -130,6 +139,7 @@ def evaluate(
     tasks: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     domain: str = "reasoning",
     seed: int = 0,
     limit: int | None = None,
@@ -148,8 +158,8 @@ def evaluate(
             another tool, such as "lm-eval:FOLDER".
         eval: what to measure, FAMILY or "FAMILY:BENCHMARK,..."; empty is what stored results or a log hold.
         domain: for families that put a domain's problems to the model.
-        option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
-            store, progress: as in `run`.
+        option, tasks, num_fewshot, apply_chat_template, chat_template_kwargs, seed, limit, backend, dtype, revision,
+            allow_pickle, output, store, progress: as in `run`.
 
     Raises:
         UserError: the input or the environment is at fault.
@@ -162,6 +172,7 @@ def evaluate(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,
@@ -183,12 +194,14 @@ def compare(
     tasks: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     domain: str = "reasoning",
     seed: int = 0,
     seeds: str | Sequence[int] | None = None,
     noise_floor: bool = False,
     allow_mismatch: bool | Sequence[str] = False,
     limit: int | None = None,
+    divergence_prompts: int = 16,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -203,12 +216,13 @@ def compare(
         models: the one before, then those after; each as `evaluate` takes one.
         eval: what to measure; empty is what stored results or logs have in common.
         domain: for families that put a domain's problems to the model.
+        divergence_prompts: as in `run`.
         seeds: measure every model under each of these seeds.
         noise_floor: measure the first model twice, and mark changes that are not above its own.
         allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
             that are allowed.
-        option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
-            store, progress: as in `run`.
+        option, tasks, num_fewshot, apply_chat_template, chat_template_kwargs, seed, limit, backend, dtype, revision,
+            allow_pickle, output, store, progress: as in `run`.
 
     Raises:
         UserError: the input or the environment is at fault, or the models were measured differently.
@@ -221,9 +235,11 @@ def compare(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,
+        divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
         revision=revision,

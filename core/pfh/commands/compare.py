@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import Compared, by_stage, compare_subjects
-from pfh.commands.measuring import asked, measured, open_asked
+from pfh.commands.measuring import asked, domain_for_divergence, measured, open_asked
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import CompareSpec, fill_options
 from pfh.commands.subjects import Subject
+from pfh.commands.template_arguments import check_taken
 from pfh.errors import UserError
 from pfh.hooks.meanings import Draws, values
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.records import RunResults
 from pfh.results.verdict import headline
+from pfh.steps.divergence import divergence_from, prepare_divergence
 from pfh.steps.evaluation import Question
 from pfh.steps.session import Session
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from pfh.statistics.divergence import Divergence
 
 
 OTHER_BATCH_TOKENS = 2048
@@ -51,6 +55,7 @@ def compare(
         questions = asked(spec, session, opened, options)
         by_seed = [_all_measured(opened, session, _under(seed, questions)) for seed in _seeds(spec)]
         again = _measured_again(by_seed, questions, session) if spec.noise_floor else None
+        divergences = _divergences(spec, session, options, opened, questions)
     finally:
         session.release()
     for note in dict.fromkeys(note for subject in by_seed[0] for note in subject.notes):
@@ -65,7 +70,10 @@ def compare(
         )
         for place in range(1, len(opened))
     ]
-    stages = tuple(each.stage for each in compared)
+    stages = tuple(
+        each.stage.model_copy(update={"divergence": divergence})
+        for each, divergence in zip(compared, divergences, strict=True)
+    )
     results = RunResults(
         title=f"{', '.join(subject.model.name for subject in opened[1:])} against {opened[0].model.name}",
         headline=" ".join(headline((stage,)) for stage in stages),
@@ -81,12 +89,30 @@ def compare(
     return write_outcome(spec, results, folder, *by_stage(compared))
 
 
+def _divergences(
+    spec: CompareSpec,
+    session: Session,
+    options: Mapping[str, BaseModel | None],
+    subjects: Sequence[Subject],
+    questions: Sequence[Question],
+) -> list[Divergence]:
+    """Return how far each of the models after is from the one before."""
+    first, *later = (subject.checkpoint for subject in subjects)
+    count, domain = spec.divergence_prompts, None
+    if count and first is not None and any(later):
+        domain = domain_for_divergence(spec, session, options, questions)
+        if domain is not None:
+            prepare_divergence(session, first, domain, count)
+    return [divergence_from(session, first, each, domain, count) for each in later]
+
+
 def _seeds(spec: CompareSpec) -> tuple[int, ...]:
     return tuple(dict.fromkeys(spec.seeds)) or (spec.seed,)
 
 
 def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel | None]) -> list[Subject]:
     subjects = [open_asked(text, spec, session, options) for text in spec.models]
+    check_taken(spec.chat_template_kwargs, subjects)
     if spec.noise_floor and subjects[0].checkpoint is None:
         raise UserError(f"--noise-floor measures the first model once more, so {subjects[0].text} must be a model.")
     stored = [subject.text for subject in subjects if subject.checkpoint is None]

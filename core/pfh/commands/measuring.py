@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pfh.commands.requests import MeasureSpec
 from pfh.commands.subjects import START, StoredFamily, Subject, open_subject, opened_family
+from pfh.commands.template_arguments import under_arguments
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.domains import DomainSpec, description_of
 from pfh.hooks.evals import Reference
 from pfh.hooks.launchers import Request
 from pfh.hooks.meanings import Wants, declares
+from pfh.starts.settings import default_settings
 from pfh.steps.domains import OpenDomain
 from pfh.steps.evaluation import Question, evaluate_family
 from pfh.steps.session import Session
@@ -21,18 +24,22 @@ from pfh.steps.session import Session
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from pfh.hooks.domains import Domain
+
 
 def open_asked(text: str, spec: Request, session: Session, options: Mapping[str, BaseModel | None]) -> Subject:
     """Find out what `text` names; readers of logs get those of `options` that are theirs.
 
     Raises:
         UserError: it names nothing that can be read; or an embedded model, which takes minutes to make, and nothing is
-            to be measured of it.
+            to be measured of it; or the model's chat template lacks an argument that was given.
     """
     if text in ("safe", "base") and not spec.evals:
         raise _unasked(text)
     readers = {key.removeprefix("readers:"): value for key, value in options.items() if key.startswith("readers:")}
-    return open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
+    subject = open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
+    among_others = isinstance(spec, MeasureSpec) and len(spec.models) > 1
+    return under_arguments(subject, spec.chat_template_kwargs, among_others=among_others)
 
 
 def _unasked(model: str) -> UserError:
@@ -51,6 +58,23 @@ def open_domain(
     if len(drawn) < problems:
         session.progress.say(f"{len(drawn)} training problems in place of {problems}: {spec.domain} has no more")
     return OpenDomain(name=spec.domain, domain=domain, problems=drawn, options=chosen)
+
+
+def domain_for_divergence(
+    spec: Request, session: Session, options: Mapping[str, BaseModel | None], questions: Sequence[Question]
+) -> Domain | None:
+    """Return the domain whose held-out prompts two models are taken along; None where it cannot be opened."""
+    for question in questions:
+        if question.domain is not None:
+            return question.domain.domain
+    key = f"domains:{spec.domain}"
+    try:
+        chosen = {**default_settings(key, *getattr(spec, "models", ())), **spec.options.get(key, {})}
+        filled = {**options, key: options.get(key) or session.plugins.options("domains", spec.domain, chosen)}
+        return open_domain(spec, session, filled).domain
+    except UserError as error:
+        session.progress.say(f"no divergence from the start: {error}")
+        return None
 
 
 def asked(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pfh.commands.own_judge_errors import own_errors
 from pfh.errors import UserError
 from pfh.hooks.launchers import Request, RunSpec
-from pfh.hooks.meanings import Names, Wants, declares, name_of
+from pfh.hooks.meanings import Names, Wants, declares, names_of
 from pfh.registry.plugins import Plugins
 from pfh.starts.settings import default_settings
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
@@ -32,6 +33,8 @@ class CompareSpec(MeasureSpec):
 
     seeds: tuple[int, ...] = ()
     """Measure every model under each of these seeds; empty is `seed` alone."""
+    divergence_prompts: int = 16
+    """Held-out prompts along whose completions the divergence from the start is measured; 0 for none."""
     noise_floor: bool = False
     """Measure the first model once more, and say how much it differs from itself."""
     allow_mismatch: bool | tuple[str, ...] = False
@@ -94,10 +97,12 @@ def _filled(
     for name in dict.fromkeys(families):
         key = f"evals:{name}"
         filled[key] = plugins.options("evals", name, spec.options.get(key, {}))
-    judges = {name_of(options, Names.JUDGE) for options in filled.values()}
-    for name in sorted(judges.intersection(plugins.catalogue.names("judges"))):
+    for name in sorted({name for options in filled.values() for name in names_of(options, Names.JUDGE)}):
+        plugins.catalogue.find("judges", name)
         key = f"judges:{name}"
         filled[key] = plugins.options("judges", name, spec.options.get(key, {}))
+    for options in filled.values():
+        own_errors(options)
     if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):
         key = f"domains:{spec.domain}"
         chosen = {**default_settings(key, *models), **spec.options.get(key, {})}

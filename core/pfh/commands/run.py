@@ -30,7 +30,10 @@ from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.steps.checks import check_stage
+from pfh.steps.divergence import divergence_from, prepare_divergence
+from pfh.steps.fitting import fit_options
 from pfh.steps.ranks.configuration import Configuration, read_configuration
+from pfh.steps.rehearsal import rehearse_stage
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, train_stage
 from pfh.steps.verifier import verifier_note
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from pfh.hooks.checkpoint import Checkpoint
+    from pfh.statistics.divergence import Divergence
 
 
 def execute(
@@ -60,14 +64,21 @@ def execute(
     try:
         start, checkpoint = _start(spec, session, options)
         progress.say(f"start: {start.label}")
+        fitted = {key: fit_options(session, checkpoint, name, options[key]) for name, key in _keys(spec)}
+        options = {**options, **fitted}
         domain = open_domain(spec, session, options, spec.problems)
         for method in spec.methods:
             check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
         verified = verifier_note(session, domain)
+        if spec.rehearsal and ranks is None:
+            for method in spec.methods:
+                rehearse_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"])
         questions = asked(spec, session, [start], options, domain)
         before = measured(start, session, questions)
+        prepare_divergence(session, checkpoint, domain.domain, spec.divergence_prompts)
         stages: list[TrainedStage] = []
         subjects: list[Subject] = []
+        divergences: list[Divergence] = []
         for method in spec.methods:
             trained = train_stage(
                 session,
@@ -82,13 +93,18 @@ def execute(
             checkpoint = trained.checkpoint
             stages.append(trained)
             subjects.append(measured(_trained_subject(trained), session, questions, against=before))
+            divergences.append(
+                divergence_from(session, start.checkpoint, checkpoint, domain.domain, spec.divergence_prompts)
+            )
     finally:
         session.release()
     compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
-        _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks)
-        for method, trained, each in zip(spec.methods, stages, compared, strict=True)
+        _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
+            update={"divergence": divergence}
+        )
+        for method, trained, each, divergence in zip(spec.methods, stages, compared, divergences, strict=True)
     ]
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)
@@ -184,6 +200,11 @@ def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | No
     elif spec.start:
         label = f"{spec.start.upper()}: {checkpoint.name}"
     return dataclasses.replace(subject, label=label), checkpoint
+
+
+def _keys(spec: RunSpec) -> list[tuple[str, str]]:
+    """Return every method of `spec` with the key of its options."""
+    return [(name, f"methods:{name}") for name in spec.methods]
 
 
 def _trained_subject(trained: TrainedStage) -> Subject:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.commands.estimates import estimates
 from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
+from pfh.commands.template_arguments import parse_arguments
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
 from pfh.hooks.domains import DomainSpec, description_of
@@ -37,6 +38,7 @@ class Asked:
     tasks: str | Sequence[str] | None
     num_fewshot: int | None
     apply_chat_template: bool
+    chat_template_kwargs: Mapping[str, Any] | Sequence[str] | None
     domain: str
     seed: int
     limit: int | None
@@ -44,6 +46,7 @@ class Asked:
     dtype: str
     revision: str | None
     allow_pickle: bool
+    divergence_prompts: int = 16
 
 
 def run_spec(
@@ -56,6 +59,7 @@ def run_spec(
     problems: int | None,
     budget: str | Budget | None,
     accelerate: str | Path | None,
+    rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
 
@@ -72,6 +76,8 @@ def run_spec(
         problems=default_problems(None if model is None else str(model)) if problems is None else problems,
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
+        rehearsal=rehearsal,
+        divergence_prompts=asked.divergence_prompts,
     )
 
 
@@ -105,6 +111,7 @@ def compare_spec(
         models=tuple(str(model) for model in models),
         seeds=_numbers(seeds) if isinstance(seeds, str) else tuple(seeds or ()),
         noise_floor=noise_floor,
+        divergence_prompts=asked.divergence_prompts,
         allow_mismatch=allow_mismatch if isinstance(allow_mismatch, bool) else tuple(allow_mismatch),
     )
 
@@ -190,6 +197,7 @@ def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> d
         "dtype": asked.dtype,
         "revision": asked.revision,
         "allow_pickle": asked.allow_pickle,
+        "chat_template_kwargs": parse_arguments(asked.chat_template_kwargs),
     }
 
 

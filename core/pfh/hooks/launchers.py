@@ -44,6 +44,8 @@ class Request:
     revision: str | None = None
     """Of the hub ids among the models."""
     allow_pickle: bool = False
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the models' chat templates, such as enable_thinking."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,12 @@ class RunSpec(Request):
     """Training problems, shared by all methods."""
     budget: Budget | None = None
     """What every stage may spend; None lets each method end by its own options."""
+    divergence_prompts: int = 16
+    """Held-out prompts along whose completions the divergence from the start is measured; 0 for none."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
+    rehearsal: bool = True
+    """Try each method on two examples before anything is measured; never done for several processes."""
 
 
 @dataclass(frozen=True, kw_only=True)

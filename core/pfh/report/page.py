@@ -13,7 +13,9 @@ from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
 from pfh.results.verdict import caveats, stage_name, verdict_lines
+from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
+from pfh.statistics.judged import within_judge_error
 from pfh.text import printable, script_json
 
 if TYPE_CHECKING:
@@ -71,9 +73,11 @@ def _environment() -> Environment:
     environment.globals |= {
         "caveats": caveats,
         "charts": charts,
+        "divergence_sentence": divergence.sentence,
         "figures": figures,
         "stage_name": stage_name,
         "verdict_lines": verdict_lines,
+        "within_judge_error": within_judge_error,
     }
     return environment
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
+from pfh.statistics.divergence import Divergence
 from pfh.statistics.single import Measurement
 from pfh.text import json_text
 
@@ -81,6 +82,8 @@ class StageRecord(_Record):
     """Versions that the training rests on: of its method, its domain and the libraries that train."""
     families: tuple[FamilyRecord, ...] = ()
     """One a family that was evaluated."""
+    divergence: Divergence | None = None
+    """How far the model is from the start, measured the same way whatever the method; null in older results."""
 
 
 class MeasuredFamily(_Record):

@@ -67,6 +67,12 @@ class RunSummary:
     """Training problems of the last stage; None where its method does not say."""
     effective_prompts: int | None = None
     """Those of them that could teach something, such as prompts that gave a preference pair."""
+    divergence: float | None = None
+    """KL(start || after) a token of the last stage, in nats; None where it was not measured."""
+    target_form: str = ""
+    """The form of what the last stage learned from, such as "rationale 40, answer 8"; empty where it is not told."""
+    flops: float = 0.0
+    """Floating-point operations of all stages and phases."""
     warnings: tuple[str, ...] = ()
     """What the methods warned of."""
 
@@ -114,6 +120,9 @@ def summarize(results: RunResults) -> RunSummary:
         seed=results.seed,
         prompts=_first_note(last, "prompts"),
         effective_prompts=_first_note(last, "effective_prompts"),
+        divergence=last.divergence.start_to_after if last.divergence else None,
+        target_form=target_form(last),
+        flops=math.fsum(phase.flops for phase in phases),
         warnings=tuple(note for stage in results.stages for note in stage.notes if note.startswith("Warning:")),
     )
 
@@ -158,6 +167,16 @@ def _amounts(name: str, values: Sequence[float], written: Callable[[float], str]
 def _first_note(stage: StageRecord, name: str) -> int | None:
     found = [phase.notes[name] for phase in stage.ledger if name in phase.notes]
     return int(found[0]) if found else None
+
+
+def target_form(stage: StageRecord) -> str:
+    """Return the form of what a stage learned from, as its ledger tells it; of several rounds, what all learned from.
+
+    Such as "rationale 40, answer 8".
+    """
+    return ", then ".join(
+        dict.fromkeys(str(phase.notes["target_form"]) for phase in stage.ledger if "target_form" in phase.notes)
+    )
 
 
 def family_change(family: FamilyRecord) -> FamilyChange:

@@ -18,6 +18,7 @@ from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, check_pairs, preference_trainer
 from pfh.kit.supervised import GroundTruthOptions, ground_truth
 from pfh.kit.targets import told_forms
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import TrainingOptions, Work, rate, save_trained, train_resumably
 from pydantic import BaseModel, Field
 
@@ -201,7 +202,8 @@ def pair(
     pairs: list[Pair] = []
     paired = all_right = all_wrong = with_truth = 0
     for prompt, drawn in by_prompt.items():
-        written = [rollout for rollout in drawn if rollout.completion.strip()]
+        # One that was cut while it thought has no answer that could be worse than another.
+        written = [each for each in drawn if each.completion.strip() and not thinks_on(each.completion)]
         right = sorted({one.completion for one in written if one.verdict.reward == 1 and not one.truncated})
         texts = {one.completion: one.truncated for one in written if one.verdict.reward < 1}
         wrong = sorted(set(texts).difference(right))
@@ -213,6 +215,7 @@ def pair(
         if not right or not wrong:
             continue
         paired += 1
+        drawn_as = {one.completion: one.token_ids for one in reversed(written)}
         dice = random.Random(f"{seed}/{prompt}")  # noqa: S311 - a reproducible choice, not a secret
         dice.shuffle(right)
         dice.shuffle(wrong)
@@ -222,6 +225,8 @@ def pair(
                 chosen=right[index % len(right)],
                 rejected=wrong[index % len(wrong)],
                 rejected_cut=texts[wrong[index % len(wrong)]],
+                chosen_ids=drawn_as.get(right[index % len(right)], ()),
+                rejected_ids=drawn_as.get(wrong[index % len(wrong)], ()),
             )
             for index in range(min(pairs_per_prompt, max(len(right), len(wrong))))
         ]

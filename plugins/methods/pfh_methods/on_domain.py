@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pfh.hooks.backends import Completion, GenerationRequest
+from pfh.hooks.backends import Completion, GenerationRequest, Message
 from pfh.hooks.domains import Problem, verify_each
 from pfh.hooks.methods import TrainingSpec
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.tokens.encoding import decode_tokens, first_stop, read_completion
+from pfh.kit.tokens.taught import encode_prompt, end_tokens
 from pfh.kit.training import lora_config
 
 from pfh_methods.collapse import repeated_share
@@ -48,11 +51,10 @@ class OnlineSetup:
     stops: tuple[str, ...]
     tally: Tally
 
-    @property
-    def end_tokens(self) -> set[int]:
+    @functools.cached_property
+    def end_tokens(self) -> frozenset[int]:
         """Tokens that end a completion."""
-        ends = self.model.generation_config.eos_token_id
-        return {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+        return end_tokens(self.model, self.tokenizer)
 
     @property
     def shared_arguments(self) -> dict[str, Any]:
@@ -83,8 +85,9 @@ def reward_function(
 ) -> Callable[..., list[float]]:
     """Return the reward as TRL calls it: the domain's verdict on each completion.
 
-    Into the curves go the shares of completions without an answer, of those cut off at the length limit and of repeated
-    text, and the means of `measures`. Of a conversation the last completion is judged (`pfh_methods.conversations`).
+    Into the curves go the shares of completions without an answer, of those cut off at the length limit, of those that
+    were cut while the model thought and of repeated text, and the means of `measures`. Of a conversation the last
+    completion is judged (`pfh_methods.conversations`).
     """
     problems, domain, buffer = setup.spec.problems, setup.spec.domain, setup.spec.options.overlong_buffer
     limit = setup.spec.options.max_new_tokens or domain.sampling.max_new_tokens
@@ -95,6 +98,7 @@ def reward_function(
         log_metric: Callable[[str, float], None],
         last: Sequence[Sequence[int]] | None = None,
         turns: Sequence[int] | None = None,
+        unlearned: Sequence[int] | None = None,
         **_: object,
     ) -> list[float]:
         asked = [problems[place] for place in problem]
@@ -102,12 +106,18 @@ def reward_function(
         texts = [completion.text for completion in completions]
         verdicts = verify_each(domain, asked, texts)
         figures = {
-            "format_failures": [float(verdict.format_failure) for verdict in verdicts],
+            "format_failures": [
+                float(verdict.format_failure and not thinks_on(text))
+                for verdict, text in zip(verdicts, texts, strict=True)
+            ],
             "truncated": [float(completion.truncated) for completion in completions],
+            "cut_while_thinking": [float(thinks_on(text)) for text in texts],
             "repeated_text": [repeated_share(text) for text in texts],
         }
         if turns is not None:
             figures["turns"] = [float(number) for number in turns]
+        if unlearned is not None:
+            figures["turns_without_loss"] = [float(number) for number in unlearned]
         for name, measure in (measures or {}).items():
             figures[name] = [measure(one, text) for one, text in zip(asked, texts, strict=True)]
         for name, values in figures.items():
@@ -140,6 +150,12 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
         asked: Sequence[int] = ()
         """Places of the problems of the latest batch of this process, a completion each."""
         _clock: float | None = None
+
+        def _tokenize_prompts(
+            self, prompts: Sequence[Sequence[Message]]
+        ) -> tuple[list[list[int]], None, dict[str, Any]]:
+            # As they are measured, where TRL would render them with settings of its own.
+            return [encode_prompt(tokenizer, prompt) for prompt in prompts], None, {}
 
         def _generate(self, *arguments: object, **named: object) -> object:
             before = self.state.num_input_tokens_seen

@@ -140,6 +140,7 @@ def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair
             chosen=example.completion,
             rejected=rollout.completion,
             rejected_cut=rollout.truncated,
+            rejected_ids=rollout.token_ids,
         )
         for example, rollout in zip(examples, own, strict=True)
         if rollout.completion.strip() != example.completion.strip()
@@ -163,6 +164,7 @@ def _play(
     del trained  # Its memory is needed to draw the next answers.
     free_memory()
     following = resolve(str(path), cache_dir=spec.output_dir / "fingerprints")
+    following = following.with_template_arguments(player.chat_template_kwargs)
     return dataclasses.replace(following, name=f"{spec.checkpoint.name}+spin-{iteration}"), phase, curves
 
 

@@ -1,0 +1,130 @@
+"""How far a model is from the one before: measured the same way whatever the methods or the families are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pfh.errors import DataUnavailableError, NotNumbersError, UserError
+from pfh.hooks.backends import GenerationRequest, Sampling
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit.divergence import NotComparableError, Walk, walk_both
+from pfh.registry.code import code_of
+from pfh.statistics.divergence import Divergence, divergence_of
+from pfh.steps.domains import NO_DOMAIN, OpenDomain
+from pfh.steps.rollouts import draw_rollouts
+from pfh.steps.session import Session
+
+if TYPE_CHECKING:
+    from pfh.hooks.domains import Domain, Problem, Rollout
+
+TOKENS = 32
+"""Places of a completion that are compared, from the first on."""
+SEED = 0
+"""Of the start's completions: the same for every method and every seed of a run."""
+_FILE = "divergence.json"
+
+
+def held_out_prompts(domain: Domain, count: int) -> tuple[tuple[Problem, ...], str]:
+    """Return `count` problems that nothing is trained on, spread over the domain's first held-out set, and its name.
+
+    Where that cannot be had, they are of the domain's test split.
+
+    Raises:
+        UserError: the domain has none.
+        DataUnavailableError: likewise.
+    """
+    for name in domain.holdouts[:1]:
+        try:
+            there = domain.holdout(name)
+        except DataUnavailableError:
+            break
+        kept = [there[place * len(there) // count] for place in range(count)] if count < len(there) else there
+        return tuple(kept), f"held-out set {name} of {domain.name}"
+    return domain.problems("test", count, SEED), f"test split of {domain.name}"
+
+
+def start_completions(session: Session, start: Checkpoint, domain: Domain, count: int) -> tuple[Rollout, ...]:
+    """Let the start complete the held-out prompts, or find its completions in the store.
+
+    Raises:
+        UserError: there are no prompts.
+        DataUnavailableError: likewise.
+    """
+    prompts, _ = held_out_prompts(domain, count)
+    asked = OpenDomain(name="", domain=NO_DOMAIN.domain, problems=prompts)
+    sampling = Sampling(max_new_tokens=TOKENS, temperature=1.0, stop=domain.sampling.stop)
+    return draw_rollouts(session, start, asked, samples=1, sampling=sampling, seed=SEED)[0]
+
+
+def prepare_divergence(session: Session, start: Checkpoint, domain: Domain, count: int) -> None:
+    """Have the start complete the prompts while it is resident; `divergence_from` says why that fails, if it does."""
+    if count and start.endpoint is None:
+        with suppress(UserError, NotNumbersError):
+            start_completions(session, start, domain, count)
+
+
+def divergence_from(
+    session: Session, start: Checkpoint | None, after: Checkpoint | None, domain: Domain | None, count: int
+) -> Divergence:
+    """Return how far `after` is from `start`, on so many held-out prompts of `domain`; NOT_RUN says why it cannot be.
+
+    Args:
+        session: whose backend both run in.
+        start: None where its weights are not at hand.
+        after: likewise.
+        domain: whose prompts; None where it cannot be opened.
+        count: how many prompts; 0 for no measurement.
+    """
+    if count == 0:
+        return Divergence(status="NOT_RUN", reason="it was turned off (--divergence-prompts 0)")
+    if start is None or after is None:
+        return Divergence(status="NOT_RUN", reason="of a log or of stored results the weights are not at hand")
+    if start.endpoint is not None or after.endpoint is not None:
+        return Divergence(status="NOT_RUN", reason="an endpoint gives no distributions over the whole vocabulary")
+    if domain is None:
+        return Divergence(status="NOT_RUN", reason="the domain cannot be opened, so there are no held-out prompts")
+    try:
+        _, source = held_out_prompts(domain, count)
+        rows = _along(session, start, after, start_completions(session, start, domain, count))
+    except (NotComparableError, NotNumbersError, UserError) as error:
+        return Divergence(status="NOT_RUN", reason=str(error).rstrip("."))
+    return divergence_of(rows["start_to_after"], rows["after_to_start"], source)
+
+
+def _along(
+    session: Session, start: Checkpoint, after: Checkpoint, completions: tuple[Rollout, ...]
+) -> dict[str, list[list[float]]]:
+    """Return the divergences at each place of the start's completions, in both directions."""
+    walks = [
+        Walk(
+            request=GenerationRequest(id=rollout.problem.id, messages=rollout.problem.messages),
+            text=rollout.completion,
+            ended=not rollout.truncated,
+        )
+        for rollout in completions
+    ]
+    texts = json.dumps([[walk.request.messages, walk.text, walk.ended] for walk in walks])
+    inputs = {
+        "start": start.fingerprint,
+        "after": after.fingerprint,
+        "completions": hashlib.sha256(texts.encode()).hexdigest(),
+        "tokens": TOKENS,
+        "code": code_of("pfh.kit.divergence").digest,
+        "environment": session.environment(after),
+    }
+
+    def build(work: Path, folder: Path) -> None:
+        engine = session.engine(after)
+        rows: dict[str, list[list[float]]] = {"start_to_after": [], "after_to_start": []}
+        for apart in walk_both(engine, start, walks, most_tokens=TOKENS, progress=session.progress):
+            rows["start_to_after"].append(apart.start_to_tuned.tolist())
+            rows["after_to_start"].append(apart.tuned_to_start.tolist())
+        (folder / _FILE).write_text(json.dumps(rows))
+
+    artifact = session.store.make("divergence", inputs, build)
+    rows: dict[str, list[list[float]]] = json.loads((artifact.path / _FILE).read_text())
+    return rows
