@@ -12,7 +12,7 @@ from typing import Protocol
 from pfh.errors import UserError
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.domains import Problem, Verdict
-from pfh.text import behind_thought
+from pfh.kit.thoughts import behind_thought
 
 from pfh_domains.data.final_answer import final_answer, marked_answer
 from pfh_domains.data.judging import why_no_pattern, why_no_schema
