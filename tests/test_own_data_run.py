@@ -16,7 +16,6 @@ from pfh.hooks.evals import EvaluationSpec
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.hooks.methods import StageSpec, TrainingSpec
 from pfh.progress import Silent
-from pfh.results.records import read_results
 from pfh.steps.checks import check_judged
 from pfh.store.rollouts import read_rollouts, write_rollouts
 from pfh.store.store import Store
@@ -201,7 +200,7 @@ def test_a_run_on_a_hundred_rows_with_three_broken_ones_ends_with_a_report(form,
         progress=Silent(),
         output=tmp_path / "results",
     )
-    notes = " ".join(read_results(outcome.folder).notes)
+    notes = " ".join(outcome.results.notes)
     assert "3 broken rows left out" in notes
     assert "line 98: is no JSON" in notes
     assert f"rows of the form {form.split()[0]}" in notes
