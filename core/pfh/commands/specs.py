@@ -12,7 +12,7 @@ from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, valida
 from pfh.commands.template_arguments import parse_arguments
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
-from pfh.hooks.domains import DomainSpec, description_of
+from pfh.hooks.domains import Domain, DomainSpec, description_of
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Request, RunSpec
 from pfh.hooks.tables import Cell, Quantity
@@ -46,6 +46,8 @@ class Asked:
     dtype: str
     revision: str | None
     allow_pickle: bool
+    margin: float | None = None
+    """In percentage points."""
     divergence_prompts: int = 16
 
 
@@ -118,19 +120,50 @@ def compare_spec(
 
 DETECTABLE = (
     "The smallest change is what a test at 0.05 finds in four runs of five, of scores 0 or 1 if 15 in 100 documents "
-    "change sides; adjusting for many benchmarks takes more, the family as a whole (all) less."
+    "change sides, of others in standard deviations of a document's change; adjusting for many benchmarks takes more, "
+    "the family as a whole less. To tell that there is no change of {margin:g} points either way takes {n:,} documents."
 )
 
 
 def _with_detectable(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row of a benchmark with the smallest change that so many documents show, if it tells how many."""
-    from pfh.statistics.power import detectable_share
+    from pfh.statistics.change import LEAST_OF_SCORES
+    from pfh.statistics.power import detectable_mean, detectable_share
 
-    count = row.get("documents")
-    if not isinstance(count, int) or count < 1:
-        return row | ({"smallest change in points": None} if "documents" in row else {})
-    smallest = detectable_share(count)
-    return row | {"smallest change in points": None if smallest is None else round(100 * smallest, 1)}
+    if "documents" not in row:
+        return row
+    count = row["documents"] if isinstance(row["documents"], int) else 0
+    if row.get("scores") == "of all together":
+        smallest = ""
+    elif row.get("scores") == "other":
+        smallest = f"{detectable_mean(1 / count**0.5):.2g} sd" if count >= LEAST_OF_SCORES else ""
+    else:
+        share = detectable_share(count) if count else None
+        smallest = "" if share is None else f"{100 * share:.1f} points"
+    return row | {"smallest change": smallest}
+
+
+def _detectable_note(margin: float | None) -> str:
+    from pfh.statistics.power import FLIPS, documents_to_decide
+    from pfh.statistics.verdicts import MARGIN
+
+    within = MARGIN if margin is None else margin
+    return DETECTABLE.format(margin=100 * within, n=documents_to_decide(FLIPS, within))
+
+
+def _opened_domain(spec: Request, filled: Mapping[str, BaseModel | None], plugins: Plugins) -> Domain | None:
+    """Open the domain, if methods or a family of `spec` ask for its problems; check that the methods can learn from it.
+
+    Raises:
+        UserError: it cannot be opened, or a method needs a verifier and there is none.
+    """
+    key = f"domains:{spec.domain}"
+    if key not in filled:
+        return None
+    domain = plugins.open_domain(spec.domain, DomainSpec(options=filled[key], data=HubData()))
+    for method in spec.methods if isinstance(spec, RunSpec) else ():
+        check_judged(domain, method, filled[f"methods:{method}"], plugins)
+    return domain
 
 
 def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
@@ -145,6 +178,7 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
         assert isinstance(spec, MeasureSpec)
         filled = fill_options(spec, plugins)
     asks: dict[str, Any] = {}
+    domain = _opened_domain(spec, filled, plugins)
     for choice in spec.evals:
         if f"evals:{choice.family}" not in filled:  # held by a log or by stored results alone
             continue
@@ -152,32 +186,20 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
             options=filled[f"evals:{choice.family}"],
             data=HubData(),
             benchmarks=choice.benchmarks,
+            domain=domain,
             limit=spec.limit,
             seed=spec.seed,
         )
         table = plugins.plan(choice.family, asked)
         if table is not None:
             rows = [_with_detectable(dict(zip(table.columns, map(_as_json, row), strict=True))) for row in table.rows]
-            asks[choice.family] = {"title": table.title, "rows": rows, "note": f"{table.note} {DETECTABLE}".strip()}
+            note = f"{table.note} {_detectable_note(spec.margin)}".strip()
+            asks[choice.family] = {"title": table.title, "rows": rows, "note": note}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
     takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
-    read = {"read": described} if (described := _described(spec, plugins, filled)) else {}
+    described = " ".join(description_of(domain)) if domain else ""
+    read = {"read": described} if described else {}
     return asdict(spec) | read | takes | {"options": options, "asks": asks} | settings
-
-
-def _described(spec: Request, plugins: Plugins, filled: Mapping[str, BaseModel | None]) -> str:
-    """Return what the domain says of what it read; checks that the methods can learn from it.
-
-    Raises:
-        UserError: the domain cannot be opened, or a method needs a verifier and there is none.
-    """
-    key = f"domains:{spec.domain}"
-    if key not in filled:
-        return ""
-    domain = plugins.open_domain(spec.domain, DomainSpec(options=filled[key], data=HubData()))
-    for method in spec.methods if isinstance(spec, RunSpec) else ():
-        check_judged(domain, method, filled[f"methods:{method}"], plugins)
-    return " ".join(description_of(domain))
 
 
 def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has
@@ -197,8 +219,15 @@ def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> d
         "dtype": asked.dtype,
         "revision": asked.revision,
         "allow_pickle": asked.allow_pickle,
+        "margin": _margin(asked.margin),
         "chat_template_kwargs": parse_arguments(asked.chat_template_kwargs),
     }
+
+
+def _margin(points: float | None) -> float | None:
+    if points is not None and not 0 < points < 100:
+        raise UserError(f"--margin is in percentage points, above 0 and below 100; got {points:g}.")
+    return None if points is None else points / 100
 
 
 def _assigned(

@@ -13,16 +13,18 @@ from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.backends import Engine
 from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout, why_unverified
-from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
+from pfh.hooks.tables import Table
 from pfh.kit.conversations import roll_out
 from pfh.kit.subset import spread
 from pfh.kit.thoughts import thinks_on
 from pydantic import BaseModel
 
+from pfh_evals.plans import Planned, plan_table
 from pfh_evals.target.analysis import analyze_task
-from pfh_evals.target.settings import Figure, Options, chosen_figures
+from pfh_evals.target.settings import LOSS, PREFERENCE, Figure, Options, chosen_figures
 from pfh_evals.target.unjudged import likelihood, not_measured, source
 
 VERSION = "2"
@@ -57,6 +59,43 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             status: BenchmarkStatus = "ERROR" if isinstance(error, NotNumbersError) else "NOT_RUN"
             benchmarks += [not_measured(figure, str(error), domain, _version(domain), status) for figure in chosen]
     return Evaluation(family="target", benchmarks=tuple(benchmarks))
+
+
+@hookimpl
+def plan(spec: PlanSpec) -> Table:
+    """Say how many problems `evaluate` would put to a model, and how often.
+
+    Raises:
+        UserError: there is no domain, or it has no such held-out set.
+    """
+    if spec.domain is None:
+        raise UserError("The family target measures a domain's held-out sets: name the domain with --domain.")
+    rows = []
+    unverified = why_unverified(spec.domain)
+    for holdout, chosen in chosen_figures(spec.domain, spec.options, spec.benchmarks).items():
+        count, why = None, ""
+        try:
+            problems = spec.domain.holdout(holdout)
+            count = len(problems) if spec.limit is None else min(spec.limit, len(problems))
+            paired = any(problem.rejected is not None for problem in problems)
+            chosen = [figure for figure in chosen if figure.metric != PREFERENCE or paired]
+        except DataUnavailableError as error:
+            why = f"cannot be run: {error}"
+        for figure in chosen:
+            judged = figure.metric not in (LOSS, PREFERENCE)
+            told = why or (f"cannot be run: {unverified}" if judged and unverified else source(spec.domain, figure))
+            asked = None if told.startswith("cannot") else count
+            tries = spec.options.samples if figure is chosen[0] else 0 if judged else 1
+            rows.append(
+                Planned(
+                    benchmark=figure.name,
+                    documents=asked,
+                    requests=None if asked is None else asked * tries,
+                    scores="other" if figure.metric == LOSS or spec.options.samples > 1 else "0 or 1",
+                    source=told,
+                )
+            )
+    return plan_table("target", rows)
 
 
 @hookimpl
