@@ -14,7 +14,7 @@ from pfh import hookimpl
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Problem, Rollout, why_unverified
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, check_pairs, preference_trainer
 from pfh.kit.supervised import GroundTruthOptions, ground_truth
 from pfh.kit.targets import told_forms
@@ -127,6 +127,12 @@ def check(spec: StageSpec) -> None:
             "dpo needs preference pairs (chosen and rejected) in the data, or a verifier that tells right rollouts "
             f"from wrong ones: {unverified}."
         )
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name the rollouts that pairs are made of; none where the data hold the pairs."""
+    return () if given_pairs(spec.problems) else (Draw(samples=spec.options.samples),)
 
 
 @hookimpl
