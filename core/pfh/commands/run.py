@@ -16,6 +16,7 @@ from pfh.commands.requests import validate
 from pfh.commands.run_steps import RunSteps, trains
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
+from pfh.hooks.domains import description_of
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
 from pfh.hooks.meanings import Learns, declares
 from pfh.progress import Progress
@@ -104,7 +105,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
-        notes=(verifier.sentence(), *matches, *contamination),
+        notes=(*description_of(domain.domain), verifier.sentence(), *matches, *contamination),
         stages=checked,
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)

@@ -53,6 +53,13 @@ class Leaves(Enum):
     ALL_WEIGHTS = "all weights"
 
 
+class Needs(Enum):
+    """What a method cannot do without: a class variable."""
+
+    VERIFIER = "verifier"
+    """It learns from what the domain's verifier says of completions."""
+
+
 class Draws(Enum):
     """What a number above 0 makes random."""
 
@@ -60,7 +67,7 @@ class Draws(Enum):
     """The option is a softmax temperature: above it another seed draws other completions."""
 
 
-Meaning = Names | Wants | Learns | Leaves | Draws
+Meaning = Names | Wants | Learns | Leaves | Needs | Draws
 
 
 def values(options: BaseModel | None, meaning: Meaning) -> tuple[Any, ...]:

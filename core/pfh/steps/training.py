@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import why_unverified
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
@@ -83,6 +84,8 @@ def train_stage(
             problems: Sequence[Problem] | None = None,
             judged: bool = True,
         ) -> tuple[Rollout, ...]:
+            if judged and (unverified := why_unverified(open_domain.domain)):
+                raise UserError(f"{method} draws completions that are to be judged, and {unverified}.")
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,

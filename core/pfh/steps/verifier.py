@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError
-from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each
+from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each, why_unverified
 from pfh.progress import Progress
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
@@ -59,9 +59,13 @@ class SelfTest:
     """Problems whose gold answer was tried."""
     unrewarded: tuple[str, ...] = ()
     """Ids of those among them whose gold answer earned less than 1."""
+    unverified: str = ""
+    """Why nothing was tried: the domain judges no completion."""
 
     def sentence(self) -> str:
         """Return the outcome for the report."""
+        if self.unverified:
+            return f"No completion is judged: {self.unverified}."
         place = f"{self.problems} problems of {self.environments} environment{'s' * (self.environments > 1)}"
         told = f"Verifier self-test on {place}: {self.probes} worthless completions earned nothing; "
         if not self.golds:
@@ -98,6 +102,8 @@ def check_verifier(domain: Domain, problems: Sequence[Problem], progress: Progre
         StepFailedError: a probe earned something, gold answers earned nothing, or the verifier raised; names the
             probe, the environment and a problem.
     """
+    if unverified := why_unverified(domain):
+        return SelfTest(environments=0, problems=0, probes=0, golds=0, unverified=unverified)
     tested = spread_problems(problems)
     probes = 0
     failed: dict[str, list[str]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.domains import Rollout
+from pfh.hooks.domains import Rollout, why_unverified
 from pfh.hooks.ledger import Phase
 from pfh.hooks.meanings import Leaves
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
@@ -86,6 +86,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     examples = ground_truth(spec)
     notes = list(left_out(spec, examples))
     problems = [example.problem for example in examples]
+    judged = not why_unverified(spec.domain)
     player, before = spec.checkpoint, tuple[Pair, ...]()
     phases: list[Phase] = []
     curves: list[dict[str, float]] = []
@@ -95,7 +96,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
 
     for iteration in range(1, options.iterations + 1):
         # Drawing answers takes time too.
-        own = () if spent() else spec.rollouts(samples=1, checkpoint=player, problems=problems)
+        own = () if spent() else spec.rollouts(samples=1, checkpoint=player, problems=problems, judged=judged)
         if spent():
             notes.append(f"SPIN ended before iteration {iteration}: its budget was spent.")
             break
