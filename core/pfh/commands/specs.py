@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands.estimates import estimates
 from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
 from pfh.commands.template_arguments import parse_arguments
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
-from pfh.hooks.domains import Domain, DomainSpec
+from pfh.hooks.domains import Domain, DomainSpec, description_of
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Request, RunSpec
-from pfh.hooks.meanings import Wants, declares
 from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
 from pfh.starts.settings import default_problems
+from pfh.steps.checks import check_judged
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 OptionsGiven = Mapping[str, Any] | Sequence[str]
 """Options of plugins: "[NAME.]KEY" to the value, or "[NAME.]KEY=VALUE" each."""
@@ -148,11 +151,19 @@ def _detectable_note(margin: float | None) -> str:
     return DETECTABLE.format(margin=100 * within, n=documents_to_decide(FLIPS, within))
 
 
-def _opened_domain(spec: Request, filled: Mapping[str, Any], plugins: Plugins) -> Domain | None:
-    """Open the domain, if a family of `spec` asks for its problems."""
-    if not any(declares(filled.get(f"evals:{choice.family}"), Wants.DOMAIN) for choice in spec.evals):
+def _opened_domain(spec: Request, filled: Mapping[str, BaseModel | None], plugins: Plugins) -> Domain | None:
+    """Open the domain, if methods or a family of `spec` ask for its problems; check that the methods can learn from it.
+
+    Raises:
+        UserError: it cannot be opened, or a method needs a verifier and there is none.
+    """
+    key = f"domains:{spec.domain}"
+    if key not in filled:
         return None
-    return plugins.open_domain(spec.domain, DomainSpec(options=filled[f"domains:{spec.domain}"], data=HubData()))
+    domain = plugins.open_domain(spec.domain, DomainSpec(options=filled[key], data=HubData()))
+    for method in spec.methods if isinstance(spec, RunSpec) else ():
+        check_judged(domain, method, filled[f"methods:{method}"], plugins)
+    return domain
 
 
 def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
@@ -186,7 +197,9 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
             asks[choice.family] = {"title": table.title, "rows": rows, "note": note}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
     takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
-    return asdict(spec) | takes | {"options": options, "asks": asks} | settings
+    described = " ".join(description_of(domain)) if domain else ""
+    read = {"read": described} if described else {}
+    return asdict(spec) | read | takes | {"options": options, "asks": asks} | settings
 
 
 def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has

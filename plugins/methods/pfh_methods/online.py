@@ -6,12 +6,13 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.backends import Message
 from pfh.hooks.domains import Problem
 from pfh.hooks.ledger import Phase
+from pfh.hooks.meanings import Needs
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 class OnlineOptions(TrainingOptions):
     """Options of every method that learns from its own rollouts."""
+
+    needs: ClassVar[Needs] = Needs.VERIFIER
 
     learning_rate: float = rate(1e-6)
     generations: int = Field(8, ge=2, description="completions a prompt, whose rewards are compared")
