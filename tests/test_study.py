@@ -6,13 +6,15 @@ import time
 from pathlib import Path
 
 import pytest
-from pfh.commands.study.cost import CPU, CostModel, Work
+from pfh.commands.study.cost import CPU, CostModel, Work, cost_model
 from pfh.commands.study.plan import plan_figures, plan_study
 from pfh.commands.study.reading import read_study
 from pfh.commands.study.runs import expand
 from pfh.commands.study.schedule import wall_time
+from pfh.commands.study.schema import StartEntry, Study
 from pfh.commands.study.tasks import run_as_json, run_from_json, tasks_of
 from pfh.errors import UserError
+from pfh.hooks.ledger import Phase, write_ledger
 from pfh.registry.plugins import Plugins
 from pfh.steps.graph import Step
 from pfh.store.store import Store
@@ -171,3 +173,24 @@ def test_costs_are_two_operations_a_weight_and_token_and_six_where_it_is_trained
     model = CostModel(device=CPU, sizes={"own": 5.0})
     sizes = [model.size(name) for name in ("own", "Qwen/Qwen2.5-72B-Instruct", "SmolLM2-135M-Instruct", "x/no-size")]
     assert sizes == [5.0, 72e9, 135e6, 1e9]
+
+
+def test_costs_are_learned_from_the_ledgers_of_stored_steps(tmp_path):
+    """Two evaluations of one family, one of them stored: the other takes as long, and a third family is not touched."""
+    store = Store(tmp_path)
+    about = {"weights": "m-1b", "benchmarks": ("x",), "limit": 10}
+    stored, like, other = (
+        Step(kind="evaluation", key=key, label="", part="evaluation after", about={**about, "family": family})
+        for key, family in (("a", "safety"), ("b", "safety"), ("c", "policy"))
+    )
+    folder = tmp_path / "artifacts" / "evaluation" / "a"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    write_ledger(folder / "ledger.json", [Phase(name="evaluation", seconds=100.0, samples=10)])
+    study = Study(name="s", starts=[StartEntry(name="m")], methods=["dpo"], domains=["math"], evals=["safety"])
+    costs = cost_model(study, [stored, like, other], store)
+    assert costs.seconds(stored) == 100.0
+    assert costs.seconds(like) == pytest.approx(100.0)
+    assert costs.seconds(other) == costs.work(other).seconds(costs.device, costs.assumed.batch)
+    sources = [costs.source(step) for step in (stored, like, other)]
+    assert sources == ["its own ledger", "ledgers of such steps", "operations and bytes"]
