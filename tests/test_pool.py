@@ -9,7 +9,7 @@ import pytest
 from pfh.hooks.launchers import LaunchSpec, TaskSpec
 from pfh_launchers.local import launch
 
-WORKER = '''
+WORKER = """
 import json, os, sys
 from pathlib import Path
 
@@ -25,7 +25,7 @@ for line in sys.stdin:
         (file.parent / "cancel").touch()
     code = 3 if text == "fails" else 0
     print(json.dumps({"task": file.stem, "code": code, "said": "no room" if code else ""}), flush=True)
-'''
+"""
 
 
 @pytest.fixture
