@@ -12,7 +12,7 @@ from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.launchers import RunSpec
-from pfh.hooks.meanings import Draws, Learns, declares, values
+from pfh.hooks.meanings import Draws, Learns, Wants, declares, values
 from pfh.steps.checks import check_stage
 from pfh.steps.divergence import divergence_from, prepare_divergence
 from pfh.steps.domains import OpenDomain
@@ -196,7 +196,7 @@ class RunSteps:
         question = next(each for each in self.questions if each.family == family)
         if place == 0:
             return measured(self.start, self.session, [question])
-        against = self.answered(0, family)
+        against = self.answered(0, family) if declares(question.options, Wants.REFERENCE) else None
         subject = _trained_subject(self.trained(place))
         if trains(self.method(place)[1]):
             return measured(subject, self.session, [question], against=against)
