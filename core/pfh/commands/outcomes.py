@@ -58,7 +58,7 @@ def write_outcome(
         write_long_tables(folder, results, long_tables or {})
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --output.") from error
-    return RunOutcome(results=results, folder=folder, exit_code=_exit_code(spec, results))
+    return RunOutcome(results=results, folder=folder, exit_code=exit_code(spec, results))
 
 
 def check_writable(folder: Path | None) -> None:
@@ -110,7 +110,7 @@ def provenance(
     }
 
 
-def _exit_code(spec: Request, results: RunResults) -> int:
+def exit_code(spec: Request, results: RunResults) -> int:
     """Return 2 if a benchmark could not be run that was asked for by name, 3 if one failed, else 0."""
     compared = [family for stage in results.stages for family in stage.families]
     alone = [family for model in results.measured for family in model.families]

@@ -40,6 +40,9 @@ class RunPlan:
     """Id of a step to what makes its artifact."""
     comparison: str
     """Id of the last step, which is the run's results."""
+    options: Mapping[str, BaseModel | None]
+    session: Session
+    """In which the run has its keys."""
     unknown: tuple[str, ...] = ()
     """What is not on this machine, so that the keys that rest on it are not those of the store."""
 
@@ -47,10 +50,14 @@ class RunPlan:
 class Planner:
     """Plans runs; what they share is opened once."""
 
-    def __init__(self, plugins: Plugins, store: Store, progress: Progress | None = None) -> None:
+    def __init__(
+        self, plugins: Plugins, store: Store, progress: Progress | None = None, *, download: bool = False
+    ) -> None:
+        """Plan with what is on this machine; to `download` what is not is an error of it that cannot be had."""
         self.plugins = plugins
         self.store = store
         self._progress = progress or Silent()
+        self._download = download
         self._sessions: dict[str, Session] = {}
         self._again: dict[int, Session] = {}
         self._models: dict[tuple[Any, ...], Checkpoint] = {}
@@ -68,7 +75,15 @@ class Planner:
         options = validate(spec, self.plugins)
         run = GraphOfRun(self, spec, options)
         comparison = run.plan()
-        return RunPlan(spec=spec, graph=run.graph, acts=run.acts, comparison=comparison, unknown=tuple(self._unknown))
+        return RunPlan(
+            spec=spec,
+            graph=run.graph,
+            acts=run.acts,
+            comparison=comparison,
+            options=options,
+            session=run.session,
+            unknown=tuple(self._unknown),
+        )
 
     def session(self, spec: RunSpec, options: Mapping[str, BaseModel | None]) -> Session:
         """Return the session in which a run has its keys."""
@@ -95,11 +110,15 @@ class Planner:
         if asked_for not in self._models:
             try:
                 found = resolve(
-                    text, revision=revision, allow_pickle=allow_pickle, cache_dir=self.store.cache, download=False
+                    text,
+                    revision=revision,
+                    allow_pickle=allow_pickle,
+                    cache_dir=self.store.cache,
+                    download=self._download,
                 )
                 self._models[asked_for] = known_to_the_store(found, self.store)
             except UserError:
-                if Path(text).expanduser().exists() or text.startswith((".", "/", "~")):
+                if self._download or Path(text).expanduser().exists() or text.startswith((".", "/", "~")):
                     raise
                 name = f"{text}@{revision}" if revision else text
                 self._models[asked_for] = Checkpoint(name=text, path=Path(), fingerprint=f"not-here-{name}")
@@ -134,8 +153,18 @@ class Planner:
             try:
                 self._domains[key] = open_domain(spec, session, options, spec.problems)
             except UserError:
-                stand_in = f"{spec.domain} (problems not here: {spec.problems}, seed {spec.seed})"
-                self._domains[key] = dataclasses.replace(NO_DOMAIN, name=spec.domain, options=chosen, missing=stand_in)
+                if self._download:
+                    raise
+                stand_in = f"{spec.domain}: {spec.problems} problems of seed {spec.seed}, not here"
+                self._domains[key] = dataclasses.replace(
+                    self._without_problems(spec, session, options), name=spec.domain, options=chosen, missing=stand_in
+                )
         if self._domains[key].missing:
             self._unknown[f"the problems of the domain {spec.domain}"] = None
         return self._domains[key]
+
+    def _without_problems(self, spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> OpenDomain:
+        try:
+            return open_domain(spec, session, options)
+        except UserError:
+            return NO_DOMAIN

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands.comparison import by_stage, compare_subjects
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
@@ -113,6 +113,15 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     if models:
         _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in places])
     return outcome
+
+
+def keep_run(steps: RunSteps, inputs: Mapping[str, Any]) -> None:
+    """Make what is missing of a run and keep its results, its report and its long tables in the store."""
+
+    def build(work: Path, folder: Path) -> None:
+        compose(steps, folder, models=False)
+
+    steps.session.store.make("comparison", inputs, build)
 
 
 def launch(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.commands.measuring import asked
+from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
 from pfh.commands.subjects import model_subject
 from pfh.errors import UserError
@@ -84,13 +85,14 @@ class GraphOfRun:
             answers += self._divergence(place, start, current, (*made, *prompts)) if prompts else []
         from pfh import __version__
 
+        inputs = {"answers": answers, "trainings": trainings, "run": repr(self.spec), "pfh": __version__}
         return self._add(
             "comparison",
-            {"answers": answers, "trainings": trainings, "run": repr(self.spec), "pfh": __version__},
+            inputs,
             f"{' then '.join(self.spec.methods)} on {self.spec.domain}, from {self.base}, seed {self.spec.seed}",
             "comparison",
             (*answers, *trainings, tested),
-            None,
+            lambda steps: keep_run(steps, inputs),
         )
 
     def _start(self) -> tuple[Checkpoint, tuple[str, ...]]:
@@ -312,7 +314,7 @@ class GraphOfRun:
         label: str,
         part: str,
         needs: tuple[str, ...],
-        act: Act | None,
+        act: Act,
         *,
         model: str = "",
         options: BaseModel | None = None,
@@ -328,8 +330,7 @@ class GraphOfRun:
             about={"weights": self.base, "problems": self.spec.problems, "options": options, **about},
         )
         self.graph.setdefault(step.id, step)
-        if act is not None:
-            self.acts.setdefault(step.id, act)
+        self.acts.setdefault(step.id, act)
         return step.id
 
 

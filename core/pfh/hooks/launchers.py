@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pfh.hooks.budget import Budget
+from pfh.progress import Progress, Silent
 
 Start = Literal["safe", "base"]
 
@@ -73,18 +75,63 @@ class RunSpec(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchSpec:
-    """Runs to execute."""
+class TaskSpec:
+    """A task of a study: a JSON file that a command executes on any machine that sees the store."""
 
-    runs: tuple[Any, ...]
+    id: str
+    """Unlike any other's of the study."""
+    label: str
+    """What a reader calls it."""
+    file: Path
+    """To be added to `LaunchSpec.command`."""
+    needs: tuple[str, ...] = ()
+    """Ids of the tasks that come before; every task stands behind those that it needs."""
+    seconds: float = 0.0
+    """How long it takes on one device, by the plan."""
+    priority: float = 0.0
+    """Seconds that it and all behind it take: what has more of them comes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSpec:
+    """Runs or tasks to execute."""
+
+    runs: tuple[Any, ...] = ()
     """`pfh.hooks.launchers.RunSpec`s."""
-    execute: Callable[[Any], Any]
+    execute: Callable[[Any], Any] | None = None
     """Executes one of them in this process."""
+    tasks: tuple[TaskSpec, ...] = ()
+    """Tasks of a study, in place of runs; a launcher that knows none is not asked to launch them."""
+    command: tuple[str, ...] = ()
+    """Executes a task, whose file is added; with --serve it executes those whose files it reads, a line each."""
+    folder: Path | None = None
+    """Where the study is kept: logs of tasks go into its folder `logs`, and a file `cancel` in it ends everything."""
+    workers: int = 1
+    """Tasks at once, where the launcher does not know better."""
+    devices: int = 0
+    """Accelerators of this machine."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the study's file says under the launcher's name."""
+    progress: Progress = field(default_factory=Silent)
+
+
+TaskState = Literal["done", "failed", "left out", "cancelled", "submitted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOutcome:
+    """What became of a task."""
+
+    id: str
+    state: TaskState
+    said: str = ""
+    """Why it failed, or the name of the job that it was submitted as."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchResult:
-    """What became of the runs, in their order."""
+    """What became of the runs, in their order, or of the tasks."""
 
     outcomes: tuple[Any, ...]
+    """Whatever executing a run returned; of tasks `TaskOutcome`s."""
     state: Literal["finished", "submitted"] = "finished"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec, Reference
 from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.ledger import Phase, write_ledger
 from pfh.hooks.meanings import Names, Wants, decisive, declares, names_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
@@ -73,9 +75,16 @@ def evaluate_family(
             measured, model=checkpoint.fingerprint, reference=against.evaluation.model if against else ""
         )
 
-    artifact = session.store.make(
-        "evaluation", inputs, lambda work, folder: write_evaluation(folder, measure(work, benchmarks))
-    )
+    def build(work: Path, folder: Path) -> None:
+        began = time.monotonic()
+        measured = measure(work, benchmarks)
+        write_evaluation(folder, measured)
+        count = sum(len(benchmark.samples) for benchmark in measured.benchmarks)
+        write_ledger(
+            folder / "ledger.json", [Phase(name="evaluation", seconds=time.monotonic() - began, samples=count)]
+        )
+
+    artifact = session.store.make("evaluation", inputs, build)
     stored = read_evaluation(artifact.path)
     if not artifact.reused:
         return artifact, stored

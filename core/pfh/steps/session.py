@@ -59,6 +59,8 @@ class Session:
         self._engine: Engine | None = None
         self._resident = ""
         self._judges: dict[str, Judge] = {}
+        self.versions: dict[str, tuple[str, str]] = {}
+        """Versions of libraries, looked up once."""
         self._code: dict[tuple[str, ...], Code] = {}
         self._environments: dict[tuple[Any, ...], dict[str, str]] = {}
 
@@ -153,7 +155,7 @@ class Session:
             "dtype": self.dtype,
             "pfh": __version__,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            **library_versions(imported),
+            **library_versions(imported, self.versions),
             **({"batch_tokens": str(self.batch_tokens)} if self.batch_tokens else {}),
         }
 

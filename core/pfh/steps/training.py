@@ -270,4 +270,5 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
 def merged_inputs(session: Session, checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what decides the key of a merged model."""
     code = session.code("pfh.kit.training.models", "pfh.kit.weights")
-    return {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
+    libraries = library_versions(code.libraries, session.versions)
+    return {"model": checkpoint.fingerprint, "code": code.digest, "libraries": libraries}
