@@ -111,7 +111,7 @@ class LaunchSpec:
     devices: int = 0
     """Accelerators of this machine."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the study's file says under the launcher's name."""
+    """What the study's file says of the launcher, under `launchers` and its name."""
     progress: Progress = field(default_factory=Silent)
 
 

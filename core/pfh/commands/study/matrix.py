@@ -131,7 +131,7 @@ def _launch(
     )
     for spec in specs:
         (folder / "records" / f"{spec.id}.json").unlink(missing_ok=True)
-    settings = planned.study.slurm.model_dump() if launcher == "slurm" and planned.study.slurm else {}
+    settings = planned.study.launchers.get(launcher, {})
     devices = _devices()
     launched = plugins.launch(
         launcher,

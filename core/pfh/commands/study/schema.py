@@ -84,18 +84,6 @@ class Device(_Part):
     """Share of both that is reached."""
 
 
-class Slurm(_Part):
-    """How jobs are handed to Slurm."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    minutes: Annotated[int, Field(ge=1)] = 24 * 60
-    """Time limit of a job."""
-    extra: dict[str, Scalar] = Field(default_factory=dict)
-    """Further lines of #SBATCH."""
-
-
 class Study(_Part):
     """A matrix of runs: starts by methods by domains by seeds."""
 
@@ -133,5 +121,5 @@ class Study(_Part):
     """Number of weights of further models, such as teachers."""
     device: Device | None = None
     """What costs are counted by."""
-    slurm: Slurm | None = None
-    """How jobs are handed to Slurm."""
+    launchers: dict[str, Options] = Field(default_factory=dict)
+    """Settings of launchers, by name."""
