@@ -69,6 +69,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         if checkpoint.chat_template_kwargs:
             set_arguments(tokenizer, checkpoint.chat_template_kwargs)
         rehearse(tokenizer, checkpoint)
+        tokenizer.encode("?")  # settings of the wrong kind, such as a length that is a text, fail here
         return tokenizer
 
 
