@@ -42,6 +42,7 @@ def load_weights(checkpoint: Checkpoint, dtype: torch.dtype, **placement: Any) -
             dtype=dtype,
             trust_remote_code=False,
             **_format(checkpoint),
+            **_ends(checkpoint),
             **placement,
         )
     if missing := sorted(report["missing_keys"]):
@@ -105,6 +106,17 @@ def _format(checkpoint: Checkpoint) -> dict[str, Any]:
 
         return {"gguf_file": checkpoint.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
     return {"use_safetensors": not checkpoint.allow_pickle or None}
+
+
+def _ends(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the model's own ends in place of the rest of its generation_config.json, which need not even be valid."""
+    from transformers import GenerationConfig
+
+    file = checkpoint.path / _GENERATION
+    if checkpoint.gguf_file or not file.exists():
+        return {}
+    own = json.loads(file.read_text(encoding="utf-8"))
+    return {"generation_config": GenerationConfig(eos_token_id=own.get("eos_token_id"))}
 
 
 def _only_what_is_asked(model: PreTrainedModel) -> None:
