@@ -149,6 +149,32 @@ def test_weights_that_were_trained_get_the_models_own_defaults_back(tmp_path):
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["output_router_logits"] is True
 
 
+def test_weights_of_eight_bits_are_put_back_and_saved_as_they_were_trained(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = tiny_llama(tmp_path / "eight")
+    whole = load_weights(checkpoint(path), torch.float32).state_dict()
+    kept = {}
+    for name, weight in load_file(path / "model.safetensors").items():
+        if "_proj." not in name:
+            kept[name] = weight
+            continue
+        scale = weight.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+        kept[name] = (weight / scale).to(torch.float8_e4m3fn)
+        kept[f"{name}_scale_inv"] = scale.repeat(-(-weight.shape[0] // 32), -(-weight.shape[1] // 32))
+    save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [32, 32]}
+    (path / "config.json").write_text(json.dumps(config))
+    model, tokenizer = load_for_training(checkpoint(path))
+    for name, weight in model.state_dict().items():
+        assert torch.allclose(weight, whole[name], rtol=0.07, atol=0.01), name
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = load_weights(checkpoint(tmp_path / "saved"), torch.float32).state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
+
+
 def test_padding_is_a_token_that_the_model_has_a_row_for(tmp_path):
     path = tiny_llama(tmp_path)
     tokenizer = tiny_tokenizer()
