@@ -2,9 +2,9 @@
 
     python benchmarks/early_stopping.py [--runs 1000] [--samples 1000] [--margin 0.05]
 
-Prints for changes of 0, 2, 5 and 10 points, of scores 0 or 1 of which 20 in 100 flip and of bounded scores, the share of
-comparisons that stop as each verdict, the median of the samples that were looked at, and the share of such comparisons
-that the fixed test of all samples finds.
+Prints for changes of 0, 2, 5 and 10 points, of scores 0 or 1 of which 20 in 100 flip and of bounded scores, the share
+of comparisons that stop as each verdict, the median of the samples that were looked at, and the share of such
+comparisons that the fixed test of all samples finds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A comparison that looks at its samples as they come, and may stop at any of them without losing its guarantee.
 
 Evidence is an e-value: a bet against a hypothesis whose expected return is at most 1 while the hypothesis holds,
-however long one plays and whenever one stops. It exceeds 1/level with a chance of at most `level`, at any look (Ville 1939).
+however long one plays and whenever one stops. It exceeds 1/level with a chance of at most `level`, at any look (Ville
+1939).
 
 - Of bounded scores, a hypothesis on the mean of the paired differences is bet against with many constant stakes at once
   (Waudby-Smith & Ramdas 2024, JRSS B 86:1, arXiv 2010.09686).
