@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pfh.errors import UserError, did_you_mean, reading
+from pfh.errors import UserError, content_of, did_you_mean, reading
 from pfh.hooks.checkpoint import Checkpoint, Endpoint
 from pfh.sources.fingerprints import fingerprint
+from pfh.sources.weights import check_ranks, check_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -45,6 +46,10 @@ _HUB_FILES = ("*.safetensors", "*.json", *_TOKENIZER_FILES)
 
 
 _REMOTE = re.compile(r"([a-z][a-z0-9_-]*):(.*)@(https?://.*)")
+
+
+_LARGEST_SETTINGS = 1 << 28
+"""Bytes of a JSON file beside weights; the longest are indexes of thousands of tensors."""
 
 
 _OPENAI = "openai:"
@@ -92,7 +97,8 @@ def family(checkpoint: Checkpoint) -> str:
         return str(_read_json(checkpoint.path / "config.json", checkpoint.name).get("model_type", "unknown"))
     from gguf import GGUFReader
 
-    architecture = GGUFReader(checkpoint.path / checkpoint.gguf_file).get_field("general.architecture")
+    with reading(f"The GGUF file of {checkpoint.name}", "it is damaged or was not downloaded whole: get it again"):
+        architecture = GGUFReader(checkpoint.path / checkpoint.gguf_file).get_field("general.architecture")
     return str(architecture.contents()) if architecture else "unknown"
 
 
@@ -148,7 +154,7 @@ def _weight_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
         raise UserError(f"{name} has a config.json but no weights: *.safetensors or *.gguf was expected beside it.")
     if not (folder / "config.json").exists():
         raise UserError(f"{name} has weights but no config.json: copy the one of the model it was made from.")
-    _read_json(folder / "config.json", name)
+    configuration = _read_json(folder / "config.json", name)
     if not weights:
         if not allow_pickle:
             raise UserError(
@@ -156,10 +162,11 @@ def _weight_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
                 "convert them to safetensors, or pass --allow-pickle if you trust their source."
             )
         return pickles
+    check_weights(name, weights, configuration)
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return weights
-    shards = set(_read_json(index, name).get("weight_map", {}).values())
+    shards = {str(shard) for shard in dict(_read_json(index, name).get("weight_map", {})).values()}
     if missing := sorted(shards - {file.name for file in weights}):
         raise UserError(
             f"{name} is incomplete: {missing[0]} and {len(missing) - 1} more of its weight files are missing."
@@ -196,6 +203,9 @@ def _from_adapter(folder: Path, name: str, allow_pickle: bool, cache_dir: Path, 
     base = _adapter_base(folder, name, configuration, allow_pickle, cache_dir)
     if base.adapter is not None:
         raise UserError(f"{name} is an adapter over another adapter ({base.name}): merge that one into its base first.")
+    check_weights(name, weights, {})
+    if configuration.get("peft_type") == "LORA":
+        check_ranks(name, weights[0], configuration)
     files = [folder / "adapter_config.json", *weights, *_matching(folder, _TOKENIZER_FILES)]
     own = _tell_apart(files, cache_dir, commit)
     return base.with_adapter(folder, name=name, fingerprint=fingerprint([], cache_dir, also=(base.fingerprint, own)))
@@ -303,7 +313,7 @@ def _is_trainer_state(file: Path) -> bool:
 
 def _read_json(file: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(content_of(file, _LARGEST_SETTINGS))
     except (ValueError, RecursionError) as error:
         raise UserError(f"The {file.name} of {name} is no JSON: {error}.") from error
     if not isinstance(content, dict):
