@@ -87,6 +87,14 @@ def run(
             show_default="in this one",
         ),
     ] = None,
+    contract: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML: what a stage, or the run, may and must not change; exit code 1 where it is broken. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     backend: Backend = "hf",
     dtype: Precision = "auto",
     revision: Revision = None,
@@ -145,6 +153,7 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        contract=contract,
     )
     plugins.load("launchers", launcher)
     if dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from pfh.commands.comparison import by_stage, compare_subjects
 from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
+from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
@@ -55,6 +56,7 @@ def execute(
     check_writable(output)
     options = validate(spec, plugins)
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
+    contracts = read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
     session = Session(
         plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
     )
@@ -67,11 +69,13 @@ def execute(
         verifier = self_test(session, domain)
         questions = asked(spec, session, [start], options, domain)
         before = measured(start, session, questions)
+        check_clauses(contracts, before)
         prepare_divergence(session, checkpoint, domain.domain, spec.divergence_prompts)
         stages: list[TrainedStage] = []
         subjects: list[Subject] = []
         divergences: list[Divergence] = []
-        for method in spec.methods:
+        holds: list[HeldStage] = []
+        for place, method in enumerate(spec.methods):
             trained = train_stage(
                 session,
                 checkpoint,
@@ -88,31 +92,39 @@ def execute(
             divergences.append(
                 divergence_from(session, start.checkpoint, checkpoint, domain.domain, spec.divergence_prompts)
             )
+            previous = subjects[-2] if place else before
+            holds.append(hold_stage(contracts, (place, method), (previous, subjects[-1]), plugins, questions, progress))
+            if holds[-1].stops:
+                break
     finally:
         session.release()
+    methods = spec.methods[: len(stages)]
     compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
-            update={"divergence": divergence}
+            update={"divergence": divergence, "alone": hold.alone}
         )
-        for method, trained, each, divergence in zip(spec.methods, stages, compared, divergences, strict=True)
+        for method, trained, each, divergence, hold in zip(methods, stages, compared, divergences, holds, strict=True)
     ]
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)
+    gates = [gate for hold in holds for gate in hold.gates]
+    gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
-    own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in spec.methods]
+    own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in methods]
     taught = "" if all(own) else spec.domain
     results = RunResults(
-        title=f"{' then '.join(spec.methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
+        title=f"{' then '.join(methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
         headline=headline(checked, taught),
         start=start.label,
         domain=taught,
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
-        notes=(verifier.sentence(), *matches, *contamination),
+        notes=(verifier.sentence(), *_stopped(spec, holds), *matches, *contamination),
         stages=checked,
+        gates=tuple(gates),
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
@@ -171,6 +183,16 @@ def _write_models(folder: Path, results: RunResults, problems: int) -> None:
                 f"{folder / name} cannot be written ({error.strerror}); the run is stored: name another folder with "
                 "--output and run the same command again."
             ) from error
+
+
+def _stopped(spec: RunSpec, holds: Sequence[HeldStage]) -> Iterator[str]:
+    """Say after which stage a contract ended the run, if one did."""
+    left = spec.methods[len(holds) :]
+    if holds[-1].stops and left:
+        yield (
+            f"The run ended after stage {len(holds)} ({spec.methods[len(holds) - 1]}), as the contract "
+            f"{holds[-1].stops} asks where it is broken: {', '.join(left)} was not trained."
+        )
 
 
 def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> tuple[Subject, Checkpoint]:
