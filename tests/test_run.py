@@ -366,8 +366,8 @@ def test_a_broken_contract_can_end_the_run_and_one_at_fault_does_before_training
 
 def test_a_second_stage_trains_from_the_first_and_is_measured_against_the_start(run, spec, whole, tmp_path):
     (tmp_path / "stage.yaml").write_text(
-        "{contract: 1, for: {stages: [dpo]}, must_stay: [{what: safety/probes-harmful, within: 1.0}], floors: [{what: safety/probes-harmful, "
-        "at_least: 1.0}]}"
+        "{contract: 1, for: {stages: [dpo]}, must_stay: [{what: safety/probes-harmful, within: 1.0}], "
+        "floors: [{what: safety/probes-harmful, at_least: 1.0}]}"
     )
     (tmp_path / "whole.yaml").write_text("{contract: 1, may_change: [safety], otherwise: report}")
     files = (str(tmp_path / "stage.yaml"), str(tmp_path / "whole.yaml"))
