@@ -230,6 +230,7 @@ def test_a_group_is_a_row_over_all_its_documents(tmp_path):
         ({"config": {"gen_kwargs": None}}, {"config": {"gen_kwargs": {}}}, True),
         ({"config": {"gen_kwargs": "temperature=0,top_p=1"}}, {"config": {"gen_kwargs": {"temperature": 0.0}}}, True),
         ({"config": {"gen_kwargs": "do_sample=true,temperature=0.7"}}, {}, False),
+        ({"config": {"gen_kwargs": {"until": ["a", "b"]}}}, {"config": {"gen_kwargs": {"until": ["b", "a"]}}}, True),
         ({"fewshot_as_multiturn": True, "chat_template_sha": "x"}, {"chat_template_sha": "x"}, True),
         ({"system_instruction": ""}, {"system_instruction": None}, True),
         ({"versions": {"t": 1}}, {"versions": {"t": "1.0"}}, True),

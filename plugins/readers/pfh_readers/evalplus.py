@@ -41,7 +41,7 @@ def _scores(problems: Mapping[str, object]) -> Iterator[Scores]:
         tried = [mapping(attempt) for attempt in listed(attempts)] or _older(mapping(attempts))
         base = [attempt.get("base_status") in PASSED for attempt in tried]
         plus = [passed and attempt.get("plus_status") in PASSED for passed, attempt in zip(base, tried, strict=True)]
-        values = {BASE: sum(base) / len(base)} if base else {BASE: None}
+        values: dict[str, float | None] = {BASE: sum(base) / len(base) if base else None}
         if any(attempt.get("plus_status") is not None for attempt in tried):
             values[PLUS] = sum(plus) / len(plus)
         wrote = tried[0].get("solution") if tried else ""
