@@ -81,7 +81,7 @@ def find_files(path: Path, files: Iterable[Path], skipped: Skipped) -> ModelFile
     folders = sorted({each.file.parent for each in samples})
     if len(folders) > 1 and not _parts_of_one(samples):
         shown = ", ".join(map(str, folders[:SHOWN]))
-        raise UserError(f"{path} holds logs of several models or runs, {len(folders)} folders: name one of {shown}.")
+        raise UserError(f"{path} holds logs of {len(folders)} models or runs: name one of {shown}.")
     if path.is_file() and path not in results:
         results |= {file: found[1] for file in _beside(path) if (found := _results_date(file))}
     read = {}
