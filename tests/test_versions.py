@@ -63,9 +63,9 @@ def test_every_pair_of_versions_of_inspect_compares_and_counts_the_same(tmp_path
     means = [tuple(sum(inspect_made.choices(name, i)) / 3 for name in ("before", "after")) for i in range(5)]
     modes = [tuple(float(sum(inspect_made.choices(name, i)) >= 2) for name in ("before", "after")) for i in range(5)]
     right = {
-        "sums [match, , mean]": expected(sums),
+        "sums [match, mean]": expected(sums),
         "sums [looks, right, mean]": expected(sums),
-        "next_number [choice, , mode]": expected(modes),
+        "next_number [choice, mode]": expected(modes),
     }
     digits = [len("777") if not x else len(str(place + 10)) for place, (x, _) in enumerate(sums)]
     assert {name.rpartition("-")[2] for name in made} == {"json", "eval"}
@@ -73,6 +73,6 @@ def test_every_pair_of_versions_of_inspect_compares_and_counts_the_same(tmp_path
         for new, (_, after) in made.items():
             found, notes = counted(before, after)
             assert {name: found.get(name) for name in right} == right, (old, new, sorted(found))
-            assert found["next_number [choice, , mean]"][:3] == pytest.approx(expected(means)[:3]), (old, new)
+            assert found["next_number [choice, mean]"][:3] == pytest.approx(expected(means)[:3]), (old, new)
             assert found["sums [looks, digits, mean]"][1] == sum(digits) / 8
             assert not any("differ" in note for note in notes), (old, new, notes)
