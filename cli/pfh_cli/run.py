@@ -20,6 +20,7 @@ from pfh_cli.flags import (
     DryRun,
     Evals,
     Limit,
+    Margin,
     Methods,
     NumFewshot,
     Options,
@@ -61,6 +62,7 @@ def run(
     chat_template_kwargs: ChatTemplateKwargs = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
+    margin: Margin = None,
     divergence_prompts: DivergencePrompts = 16,
     problems: Annotated[
         int | None,
@@ -95,6 +97,10 @@ def run(
             show_default=False,
         ),
     ] = None,
+    rehearsal: Annotated[
+        bool,
+        typer.Option("--rehearsal/--no-rehearsal", help="Try each method on two examples before anything is measured."),
+    ] = True,
     backend: Backend = "hf",
     dtype: Precision = "auto",
     revision: Revision = None,
@@ -138,6 +144,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        margin=margin,
         divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
@@ -154,6 +161,7 @@ def run(
         budget=budget,
         accelerate=accelerate,
         contract=contract,
+        rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)
     if dry_run:

@@ -31,7 +31,9 @@ from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.steps.checks import check_stage
 from pfh.steps.divergence import divergence_from, prepare_divergence
+from pfh.steps.fitting import fit_options
 from pfh.steps.ranks.configuration import Configuration, read_configuration
+from pfh.steps.rehearsal import rehearse_stage
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, train_stage
 from pfh.steps.verifier import self_test
@@ -63,10 +65,15 @@ def execute(
     try:
         start, checkpoint = _start(spec, session, options)
         progress.say(f"start: {start.label}")
+        fitted = {key: fit_options(session, checkpoint, name, options[key]) for name, key in _keys(spec)}
+        options = {**options, **fitted}
         domain = open_domain(spec, session, options, spec.problems)
         for method in spec.methods:
             check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
         verifier = self_test(session, domain)
+        if spec.rehearsal and ranks is None:
+            for method in spec.methods:
+                rehearse_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"])
         questions = asked(spec, session, [start], options, domain)
         before = measured(start, session, questions)
         check_clauses(contracts, before)
@@ -93,13 +100,17 @@ def execute(
                 divergence_from(session, start.checkpoint, checkpoint, domain.domain, spec.divergence_prompts)
             )
             previous = subjects[-2] if place else before
-            holds.append(hold_stage(contracts, (place, method), (previous, subjects[-1]), plugins, questions, progress))
+            holds.append(
+                hold_stage(
+                    contracts, (place, method), (previous, subjects[-1]), plugins, questions, progress, spec.margin
+                )
+            )
             if holds[-1].stops:
                 break
     finally:
         session.release()
     methods = spec.methods[: len(stages)]
-    compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
+    compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
@@ -214,6 +225,11 @@ def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | No
     elif spec.start:
         label = f"{spec.start.upper()}: {checkpoint.name}"
     return dataclasses.replace(subject, label=label), checkpoint
+
+
+def _keys(spec: RunSpec) -> list[tuple[str, str]]:
+    """Return every method of `spec` with the key of its options."""
+    return [(name, f"methods:{name}") for name in spec.methods]
 
 
 def _trained_subject(trained: TrainedStage) -> Subject:

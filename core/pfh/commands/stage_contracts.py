@@ -104,6 +104,7 @@ def hold_stage(
     plugins: Plugins,
     questions: Sequence[Question],
     progress: Progress,
+    margin: float | None = None,
 ) -> HeldStage:
     """Compare the model after a stage with the one before it, and hold that against the contracts of the stage.
 
@@ -114,12 +115,15 @@ def hold_stage(
         plugins: whose families say more than the paired figures.
         questions: what both were asked.
         progress: is told how each contract stands.
+        margin: of the comparison's own verdicts.
     """
     place, method = stage
     speaking = [each for each in contracts if each.speaks_of(method)]
     if not speaking:
         return HeldStage()
-    compared = compare_subjects([subjects], plugins, questions).stage.model_copy(update={"method": method})
+    compared = compare_subjects([subjects], plugins, questions, margin=margin).stage.model_copy(
+        update={"method": method}
+    )
     gates = tuple(held(each, compared, place, progress) for each in speaking)
     bare = {"tables": (), "plots": (), "findings": ()}
     stopping = [

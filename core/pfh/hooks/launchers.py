@@ -44,6 +44,8 @@ class Request:
     revision: str | None = None
     """Of the hub ids among the models."""
     allow_pickle: bool = False
+    margin: float | None = None
+    """The largest change that counts as none, of scores between 0 and 1; None is 0.05."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the models' chat templates, such as enable_thinking."""
 
@@ -68,6 +70,8 @@ class RunSpec(Request):
     """YAML files of what a stage, or the run, may and must not change."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
+    rehearsal: bool = True
+    """Try each method on two examples before anything is measured; never done for several processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
