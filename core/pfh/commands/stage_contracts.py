@@ -144,14 +144,21 @@ def held(contract: RunContract, stage: StageRecord, place: int | None, progress:
     A contract that asks what cannot be asked of what was measured is at fault: that is kept, and no training is lost.
     """
     where = "the run" if place is None else f"stage {place + 1} ({stage.method})"
-    about = {"contract": contract.file.name, "stage": place, "method": "" if place is None else stage.method}
+    about = GateRecord(
+        contract=contract.file.name,
+        stage=place,
+        method="" if place is None else stage.method,
+        sentence="",
+        passes=False,
+    )
     try:
         gate = judge_stages(contract.contract, [stage])
     except UserError as error:
         progress.say(f"contract {contract.file.name}, {where}: it is at fault. {error}")
-        return GateRecord(**about, sentence=f"It is at fault: {error}", at_fault=True, passes=False)
+        return about.model_copy(update={"sentence": f"It is at fault: {error}", "at_fault": True})
     progress.say(f"contract {contract.file.name}, {where}: {gate.sentence}")
     for clause in gate.clauses:
         if clause.state in ("broken", "undecided", "not measured"):
             progress.say(f"  {clause.state}: {clause.name}: {clause.demand}; {clause.said}")
-    return GateRecord(**about, sentence=gate.sentence, passes=gate.passes, chance=gate.chance, clauses=gate.clauses)
+    told = {"sentence": gate.sentence, "passes": gate.passes, "chance": gate.chance, "clauses": gate.clauses}
+    return about.model_copy(update=told)

@@ -105,7 +105,10 @@ class Contract(_Model):
 
 def patterns(contract: Contract) -> tuple[str, ...]:
     """Return what the clauses speak of."""
-    clauses = (*contract.must_improve, *contract.must_hold, *contract.must_stay, *contract.floors)
+    clauses: tuple[Improve | Hold | Stay | Floor, ...] = (
+        *(*contract.must_improve, *contract.must_hold),
+        *(*contract.must_stay, *contract.floors),
+    )
     return (*contract.may_change, *(clause.what for clause in clauses))
 
 
