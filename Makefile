@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint docs benchmarks install clean
+.PHONY: demo test fuzz check lint docs benchmarks install clean
 
 install: $(VENV)/installed
 
@@ -38,6 +38,11 @@ check: lint
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+# Every reader of input, fuzzed for SECONDS each.
+SECONDS ?= 60
+fuzz: install
+	OMP_NUM_THREADS=1 PFH_FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -n auto tests/test_fuzz.py
 
 # Writes the reference pages from the code, then checks every page.
 docs: install

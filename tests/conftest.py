@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before torch is imported: spinning OpenMP threads make small models slower, not faster.
+# Before torch is imported: threads make small models slower, not faster, and a fork cannot use its parent's.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,9 @@ from pfh.kit.preferences import check_pairs
 from pfh.kit.training import COMPLETE, load_for_training, trainer_arguments
 from pfh.registry.options import fill
 from pfh_methods import dpo
+from transformers import TrainerCallback
+
+from tests.confined import forked
 
 SMALL = {
     "lora_rank": 4,
@@ -283,36 +283,26 @@ def test_full_fine_tuning_that_is_interrupted_ends_with_the_same_weights(tiny_ll
 def test_a_training_killed_after_a_checkpoint_ends_with_the_same_weights(tiny_llama_path, tmp_path):
     options = {"epochs": 2, "save_steps": 2, "learning_rate": 1e-3}
     whole = dpo.train(training_spec(tiny_llama_path, tmp_path / "whole", **options))
-    program = f"""
-        import os, signal
-        from pathlib import Path
-        from pfh_methods import dpo
-        from tests.test_dpo import training_spec
-        from transformers import TrainerCallback
 
-        class Kill(TrainerCallback):
-            def on_step_begin(self, args, state, control, **_):
-                if state.global_step == 3:
-                    os.kill(os.getpid(), signal.SIGKILL)
+    class Kill(TrainerCallback):
+        def on_step_begin(self, args, state, control, **_):
+            if state.global_step == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-        build = dpo.dpo_trainer
+    build = dpo.dpo_trainer
 
-        def build_and_kill(*arguments):
-            trainer = build(*arguments)
-            trainer.add_callback(Kill())
-            return trainer
+    def build_and_kill(*arguments):
+        trainer = build(*arguments)
+        trainer.add_callback(Kill())
+        return trainer
 
-        dpo.dpo_trainer = build_and_kill
-        dpo.train(training_spec(Path({str(tiny_llama_path)!r}), Path({str(tmp_path / "killed")!r}), **{options!r}))
-    """
-    killed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        cwd=Path(__file__).parent.parent,
-        env=os.environ | {"PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    def train_and_die():
+        dpo.dpo_trainer = build_and_kill  # in a fork of this process
+        dpo.train(training_spec(tiny_llama_path, tmp_path / "killed", **options))
+        return 0
+
+    killed = forked(train_and_die, seconds=300, memory=64 << 30)
+    assert killed.code == -signal.SIGKILL, killed.stderr
     assert (tmp_path / "killed" / "trainer" / "checkpoint-2" / COMPLETE).exists()
     resumed = dpo.train(training_spec(tiny_llama_path, tmp_path / "killed", **options))
     assert same(weights(resumed.path), weights(whole.path))

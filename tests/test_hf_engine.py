@@ -369,7 +369,7 @@ def test_an_adapter_that_cannot_be_swapped_is_refused(tmp_path, changes, message
 
 def test_an_adapter_of_another_model_is_refused(tmp_path, tiny_llama_path):
     wide = tiny_adapter(tiny_llama(tmp_path / "wide", hidden_size=64), tmp_path / "adapter")
-    with pytest.raises(UserError, match=r"cannot be merged into .*: .*size mismatch"):
+    with pytest.raises(UserError, match=r"cannot be merged into .*size mismatch"):
         open_engine(tiny_llama_path, adapter=wide)
     deep = tiny_adapter(tiny_llama(tmp_path / "deep", num_hidden_layers=3), tmp_path / "deep-adapter")
     with pytest.raises(UserError, match=r"does not fit its base .*layers\.2"):

@@ -165,6 +165,11 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_and_nothing
     for output in (tmp_path / "file", tmp_path / "file" / "deeper", Path("/dev/null")):
         with pytest.raises(UserError, match=r"cannot be written: .* --output"):
             check_writable(output)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a model"):
+        check_writable(tmp_path / "model")
+    shutil.rmtree(tmp_path / "model")
     check_writable(tmp_path / "new" / "folder")
     check_writable(None)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

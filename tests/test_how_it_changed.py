@@ -55,7 +55,7 @@ def compared(folder, start, tuned, *evals):
             "evals:policy": {"samples": 2, "max_new_tokens": 6, "divergence_tokens": 4},
             "evals:representation": {"refusal_train": 12, "refusal_validation": 6},
         },
-        limit=72,
+        limit=48,
         dtype="float32",
     )
     with pytest.MonkeyPatch.context() as patched:

@@ -64,7 +64,10 @@ def test_the_fingerprint_follows_the_content_and_nothing_else(model, cache, tmp_
     for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja", "config.json", "generation_config.json"):
         changed = shutil.copytree(model, tmp_path / name)
         content = (changed / name).read_bytes()
-        (changed / name).write_bytes(content.replace(b"{", b"{ ", 1) if name.endswith(".json") else content + b" ")
+        if name == "model.safetensors":
+            (changed / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        else:
+            (changed / name).write_bytes(content.replace(b"{", b"{ ", 1) if name.endswith(".json") else content + b" ")
         if name == "config.json":
             (changed / name).write_text(json.dumps(settings | {"rms_norm_eps": 0.5}))
         seen.add(resolve(str(changed), cache_dir=cache).fingerprint)

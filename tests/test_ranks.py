@@ -284,9 +284,9 @@ def test_ctrl_c_ends_every_process(site, two, tiny_llama_path, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("num_processes: 2\n", "no configuration of accelerate: A `distributed_type` must be specified"),
-        ("- 1\n- 2\n", "no configuration of accelerate"),
-        ("a: [1\n", "no configuration of accelerate"),
+        ("num_processes: 2\n", "A `distributed_type` must be specified"),
+        ("- 1\n- 2\n", "as a configuration of accelerate, cannot be read"),
+        ("a: [1\n", "as a configuration of accelerate, cannot be read"),
         (TWO_CPUS + "gpus: 3\n", "unknown keys"),
         (TWO_CPUS.replace("processes: 2", "processes: 1"), "leave --accelerate out"),
         (TWO_CPUS.replace("MULTI_CPU", "NO"), "leave --accelerate out"),

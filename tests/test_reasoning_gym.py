@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 
-import pytest
 from pfh.kit.reasoning_gym import Settled
 
 BUILTIN = """
@@ -24,11 +23,10 @@ print([problem.messages for problem in domain.problems("train", 12, 0)])
 """
 
 
-@pytest.mark.parametrize("program", [BUILTIN, DOMAIN])
-def test_a_seed_gives_the_same_problems_whatever_the_hash_seed(program):
+def test_a_seed_gives_the_same_problems_whatever_the_hash_seed():
     told = [
         subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", BUILTIN + DOMAIN],
             env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,
@@ -36,7 +34,7 @@ def test_a_seed_gives_the_same_problems_whatever_the_hash_seed(program):
         ).stdout
         for seed in ("1", "2")
     ]
-    assert told[0]
+    assert len(told[0].splitlines()) > 3
     assert told[0] == told[1]
 
 

@@ -207,7 +207,8 @@ def test_hostile_text_stays_text(tmp_path):
 @given(st.text(st.characters(exclude_categories=()) | st.sampled_from("<>&\"'`/=!-\x00\x1b"), min_size=1, max_size=40))
 def test_any_text_leaves_the_structure_of_the_page_alone(tmp_path, text):
     hostile_report(tmp_path / "any.html", [text])
-    hostile_report(tmp_path / "plain.html", ["x"])
+    if not (tmp_path / "plain.html").exists():
+        hostile_report(tmp_path / "plain.html", ["x"])
     assert page(tmp_path / "any.html").tags == page(tmp_path / "plain.html").tags
 
 

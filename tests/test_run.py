@@ -1,12 +1,13 @@
 """The main job on a tiny model: reuse, resumption after kill -9, determinism, exit codes."""
 
 import dataclasses
+<<<<<<< HEAD
 import os
 import re
+=======
+>>>>>>> main
 import signal
-import subprocess
 import sys
-import time
 from importlib.metadata import version
 
 import pytest
@@ -23,6 +24,7 @@ from pfh.results.records import read_results
 from pfh.store.evaluations import read_evaluation
 from pfh.store.store import Store
 
+from tests.confined import command
 from tests.plugin_dists import install
 
 COIN = '''
@@ -255,26 +257,19 @@ def test_one_spec_run_twice_gives_identical_samples_and_figures(run, spec, whole
     ],
 )
 def test_after_kill_9_the_same_command_ends_with_the_figures_of_a_whole_run(
-    run, spec, whole, plugins, tmp_path, moment
+    run, spec, whole, plugins, tmp_path, moment, monkeypatch
 ):
     options = [part for name, value in OPTIONS.items() for part in ("-o", f"{name}={value}")]
-    victim = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pfh_cli.main", "run", "--method", "dpo", "--eval", "safety:probes", *options),
-            *("--domain", "coin", "--model", spec.model, "--problems", "12", "--limit", "12"),
-            *("--store", str(tmp_path / "store"), "--output", str(tmp_path / "out")),
-        ],
-        env=os.environ | {"PYTHONPATH": str(plugins)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 200
-    while not any((tmp_path / "store").glob(moment)):
-        assert victim.poll() is None, "the run ended before the moment to kill it came"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
+    arguments = ["run", "--method", "dpo", "--eval", "safety:probes", *options, "--domain", "coin"]
+    arguments += ["--model", spec.model, "--problems", "12", "--limit", "12"]
+    arguments += ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "out")]
+
+    def it_came() -> bool:
+        return any((tmp_path / "store").glob(moment))
+
+    monkeypatch.syspath_prepend(plugins)
+    victim = command(*arguments, seconds=200, memory=64 << 30, until=it_came)
+    assert victim.code == -signal.SIGKILL, victim.stderr
     assert not (tmp_path / "out").exists()
     run(spec, tmp_path / "store", tmp_path / "out")
     assert figures(tmp_path / "out") == figures(whole / "out")

@@ -64,7 +64,7 @@ def guarded(command: Callable[[Invocation], int]) -> int:
 
 def _explain(error: Exception, called: Invocation) -> int:
     if called.debug:
-        traceback.print_exception(error)
+        print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     if line := out_of_resources(error):
         return _fail(line, EXIT_STEP_FAILED)
     if not isinstance(error, PfhError):

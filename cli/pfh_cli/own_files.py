@@ -14,10 +14,8 @@ def own_text(file: Path) -> str:
     Raises:
         UserError: it cannot be read, or is no text.
     """
-    if str(file) == "-":
-        return sys.stdin.read()
     try:
-        return file.read_text(encoding="utf-8")
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:

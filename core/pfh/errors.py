@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 EXIT_FELL_SHORT = 1
 
@@ -67,8 +69,27 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+LARGEST_FILE = 1 << 32
+"""Bytes of a file that is read whole."""
+
+
+def content_of(file: Path, most: int = LARGEST_FILE) -> bytes:
+    """Return what `file` holds, which somebody else may have laid there.
+
+    Raises:
+        UserError: it is no file (a pipe or a device would never end), or larger than `most` bytes.
+        OSError: it cannot be opened.
+    """
+    about = file.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise UserError(f"{file} is no file: a folder, a pipe or a device cannot be read to its end.")
+    if about.st_size > most:
+        raise UserError(f"{file} is larger than {most >> 20} MiB, which no such file is.")
+    return file.read_bytes()
+
+
 @contextmanager
-def reading(what: str, remedy: str) -> Iterator[None]:
+def reading(what: str, remedy: str, *, done: str = "read") -> Iterator[None]:
     """Turn whatever goes wrong while somebody's file or folder is read into one line of the user's.
 
     The one boundary around a kind of input: parsers raise what they like, and no list of their exceptions is whole.
@@ -83,9 +104,10 @@ def reading(what: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         if out_of_resources(error) and not isinstance(error, MemoryError):
             raise
-        lines = str(error).strip().splitlines() or [""]
-        said = f"{type(error).__name__}: {lines[0][:_SAID]}" if lines[0] else type(error).__name__
-        raise UserError(f"{what} cannot be read ({said}): {remedy}.") from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        first = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+        said = f"{type(error).__name__}: {first[:_SAID]}" if first else type(error).__name__
+        raise UserError(f"{what} cannot be {done} ({said}): {remedy}.") from error
 
 
 def out_of_resources(error: BaseException) -> str:

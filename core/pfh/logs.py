@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pfh.errors import StepFailedError, UserError, did_you_mean
+from pfh.errors import StepFailedError, UserError, did_you_mean, out_of_resources
 from pfh.hooks.readers import Log, LogSpec
 from pfh.registry.plugins import Plugins
 from pfh.sources.fingerprints import file_hash
@@ -111,9 +111,10 @@ def read_log(
         try:
             log = plugins.read_log(name, LogSpec(path=path, files=files, options=chosen, named=len(readers) == 1))
         except StepFailedError as error:
-            if not isinstance(error.__cause__, OSError):
+            if error.__cause__ is None or out_of_resources(error.__cause__):
                 raise
-            raise UserError(f"{path} cannot be read: {error.__cause__.strerror}.") from error
+            said = getattr(error.__cause__, "strerror", None) or error
+            raise UserError(f"{path} cannot be read: {said}") from error
         if log is not None:
             found[name] = log
     if len(found) > 1:

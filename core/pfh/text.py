@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 _INVISIBLE = re.compile(
     "["
@@ -63,6 +64,24 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     """
     text = json.dumps(json_ready(value), ensure_ascii=False, allow_nan=False, indent=indent)
     return _INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write `text` so that `file` then holds all of it or is as it was: a full disk or a kill leaves no half of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = file.resolve()
+    if target.exists() and not target.is_file():  # such as /dev/stdout, in whose place no file may be put
+        target.write_text(text, encoding="utf-8")
+        return
+    partial = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def redacted(text: str) -> str:

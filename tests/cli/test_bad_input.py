@@ -36,6 +36,12 @@ from tests.plugin_dists import METHOD, install, install_method
         ((*RUN, "-o", "beta=1"), "methods:third has no option 'beta'. Options: none."),
         ((*RUN, "-o", "beta"), "-o 'beta' is no option; write key=value"),
         ((*RUN, "--budget", "10 xyz"), "--budget got '10 xyz'. Write a number and a unit"),
+        ((*RUN, "--budget", "1e400updates"), "--budget got '1e400updates': leave it out to train without one"),
+        ((*RUN, "--limit", "inf"), "Invalid value for '--limit'"),
+        ((*RUN, "--seed", str(2**200)), "A seed is a number from 0 to 4294967295"),
+        ((*RUN, "--problems", str(10**12)), "--problems must be from 1 to 10,000,000"),
+        ((*RUN, "-o", f"third-eval.shots={10**30}"), "no number that large can be used"),
+        ((*RUN, "-o", f"third-eval.shots={'9' * 5000}"), "option shots got"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(call, arguments, message):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import on_a_terminal
-from tests.plugin_dists import METHOD, install_method, pfh
+from tests.plugin_dists import METHOD, install, install_method, pfh
 
 
 def test_plugins_are_listed_as_a_table_and_as_json(site: Path):
@@ -40,11 +40,15 @@ def test_a_kind_without_plugins_says_so():
 
 
 def test_the_check_says_of_every_plugin_whether_it_works(tmp_path: Path):
-    install_method(tmp_path, "raise RuntimeError('no')", "raising")
-    install_method(tmp_path, "import os; os._exit(9)", "exiting", "other-party")
-    install_method(tmp_path, METHOD, "fine", "fine-party")
+    sources = {
+        "raising": "raise RuntimeError('no')",
+        "exiting": "import os; os._exit(9)",
+        "fine": METHOD.replace("train", "launch"),
+    }
+    for name, source in sources.items():
+        install(tmp_path, f"{name}-party", {f"{name}_party": source}, {"pfh.launchers": {name: f"{name}_party"}})
 
-    checked = pfh("list-plugins", "--check", "--kind", "methods", "--json", path=tmp_path)
+    checked = pfh("list-plugins", "--check", "--kind", "launchers", "--json", path=tmp_path)
 
     status = {row["name"]: row["status"] for row in json.loads(checked.stdout)}
     assert checked.returncode == 0

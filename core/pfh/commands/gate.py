@@ -9,6 +9,7 @@ from pfh.results.contracts import read_contract
 from pfh.results.gate import Gate, judge
 from pfh.results.junit import junit
 from pfh.results.stored import open_results
+from pfh.text import write_whole
 
 
 def gate(results: Path, contract: Path, *, junit_file: Path | None = None) -> tuple[Gate, int]:
@@ -31,7 +32,7 @@ def gate(results: Path, contract: Path, *, junit_file: Path | None = None) -> tu
         text = junit(held, opened, undecided=asked.undecided, not_measured=asked.not_measured)
         try:
             junit_file.parent.mkdir(parents=True, exist_ok=True)
-            junit_file.write_text(text, encoding="utf-8")
+            write_whole(junit_file, text)
         except OSError as error:
             raise UserError(f"{junit_file} cannot be written ({error.strerror}); name another with --junit.") from error
     return held, 0 if held.passes else EXIT_FELL_SHORT

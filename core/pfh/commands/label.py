@@ -17,6 +17,7 @@ from pfh.results.records import RunResults
 from pfh.results.stored import stored_pairs
 from pfh.statistics.paired import paired_samples
 from pfh.store.store import Store
+from pfh.text import json_text, write_whole
 
 FILE = "labels.jsonl"
 """The labels of a run, beside its results.json."""
@@ -132,9 +133,9 @@ def write_labels(file: Path, asked: Iterable[Asked], labels: dict[str, str]) -> 
     Raises:
         UserError: the file cannot be written.
     """
-    lines = [json.dumps(asdict(each) | {"label": labels.get(each.place, "")}, ensure_ascii=False) for each in asked]
+    lines = [json_text(asdict(each) | {"label": labels.get(each.place, "")}) for each in asked]
     try:
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+        write_whole(file, "\n".join(lines) + "\n")
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from None
 
@@ -150,7 +151,7 @@ def keep_labels(file: Path, results: RunResults, labels: dict[str, str], shares:
         for place, label in labels.items()
     ]
     try:
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_whole(file, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from None
 

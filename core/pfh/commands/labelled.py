@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pfh.commands.label import FILE, JudgedPair, Stratum, judged_pairs, read_labels
 from pfh.commands.own_judge_errors import own_errors, with_own_errors
+from pfh.errors import content_of, reading
 from pfh.hooks.comparison import Comparison
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.judges import HOLDING_BACK
@@ -51,7 +52,8 @@ def with_labels(results: RunResults, folder: Path, store: Store, plugins: Plugin
         UserError: the labels are another run's.
     """
     kept = folder / FILE
-    text = kept.read_text(encoding="utf-8") if kept.is_file() else ""
+    with reading(f"The file {kept}", "mend it, or move it away"):
+        text = content_of(kept).decode() if kept.is_file() else ""
     if not text.strip():
         return results
     return corrected(results, store, plugins, read_labels(kept, text, results))

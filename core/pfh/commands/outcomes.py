@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from pfh.results.long_tables import LongTables, write_long_tables
 from pfh.results.records import RunResults, write_results
 from pfh.steps.evaluation import Question
 from pfh.steps.session import Session
-from pfh.store.store import artifact_key
+from pfh.store.store import ROOM, artifact_key
 
 PairedBenchmarks = Mapping[tuple[int, str], Sequence[tuple[Benchmark, Benchmark]]]
 """(Stage, family) to the benchmarks before and after."""
@@ -71,8 +72,14 @@ def check_writable(folder: Path | None) -> None:
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise UserError(f"{folder} cannot be written: {there} is no folder; name another with --output.")
+    if any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
+        raise UserError(f"{folder} holds a model, which results would hide: name another folder with --output.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{folder} cannot be written: {there} is read-only; name another folder with --output.")
+    if (free := shutil.disk_usage(there).free) < ROOM:
+        raise UserError(
+            f"{folder} cannot be written: its disk has {free >> 20} MB left; name another folder with --output."
+        )
 
 
 def default_folder(spec: Request, *words: str) -> Path:

@@ -76,7 +76,7 @@ def read_own_errors(file: Path) -> ByJudge:
         raise UserError(f"judge_errors: {file} cannot be read: {error}.") from None
     try:
         whole = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         whole = None
     rows = whole is None or (isinstance(whole, dict) and "human" in whole)
     found = _of_rows(file, text) if rows else _of_counts(file, whole)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+LARGEST_SEED = 2**32 - 1
+"""What numpy's and the trainers' generators take."""
+MOST_PROBLEMS = 10_000_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class MeasureSpec(Request):
     """What to measure, and of which models."""
@@ -54,8 +59,8 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
         raise UserError(
             f"Name a benchmark family with --eval. Installed: {', '.join(plugins.catalogue.names('evals'))}."
         )
-    if spec.problems < 1:
-        raise UserError(f"--problems must be at least 1, got {spec.problems}.")
+    if not 1 <= spec.problems <= MOST_PROBLEMS:
+        raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     families = [choice.family for choice in spec.evals]
@@ -88,6 +93,9 @@ def _filled(
 ) -> dict[str, BaseModel | None]:
     if spec.limit is not None and spec.limit < 1:
         raise UserError(f"--limit must be at least 1, got {spec.limit}.")
+    for seed in (spec.seed, *(spec.seeds if isinstance(spec, CompareSpec) else ())):
+        if not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"A seed is a number from 0 to {LARGEST_SEED}, got {str(seed)[:40]}.")
     plugins.load("backends", spec.backend)
     plugins.load_wrappers()
     filled: dict[str, BaseModel | None] = {}

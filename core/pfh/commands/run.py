@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+<<<<<<< HEAD
 from collections.abc import Iterator, Mapping, Sequence
+=======
+from collections.abc import Iterator, Sequence
+>>>>>>> main
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -12,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import by_stage, compare_subjects
-from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
+<<<<<<< HEAD
 from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
 from pfh.commands.subjects import Subject, model_subject
+=======
+from pfh.commands.run_steps import RunSteps, trains
+>>>>>>> main
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
@@ -29,21 +35,13 @@ from pfh.results.records import RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
-from pfh.steps.checks import check_stage
-from pfh.steps.divergence import divergence_from, prepare_divergence
-from pfh.steps.fitting import fit_options
-from pfh.steps.ranks.configuration import Configuration, read_configuration
-from pfh.steps.rehearsal import rehearse_stage
+from pfh.steps.ranks.configuration import Configuration
 from pfh.steps.session import Session
-from pfh.steps.training import TrainedStage, train_stage
-from pfh.steps.verifier import self_test
+from pfh.steps.training import TrainedStage
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from pfh.hooks.checkpoint import Checkpoint
-    from pfh.statistics.divergence import Divergence
 
 
 def execute(
@@ -57,12 +55,17 @@ def execute(
     """
     check_writable(output)
     options = validate(spec, plugins)
+<<<<<<< HEAD
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     contracts = read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
+=======
+>>>>>>> main
     session = Session(
         plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
     )
+    steps = RunSteps(spec, session, options)
     try:
+<<<<<<< HEAD
         start, checkpoint = _start(spec, session, options)
         progress.say(f"start: {start.label}")
         fitted = {key: fit_options(session, checkpoint, name, options[key]) for name, key in _keys(spec)}
@@ -110,6 +113,37 @@ def execute(
     finally:
         session.release()
     methods = spec.methods[: len(stages)]
+=======
+        progress.say(f"start: {steps.start.label}")
+        steps.check()
+        _ = steps.verifier
+        steps.rehearse()
+        return compose(steps, output)
+    finally:
+        session.release()
+
+
+def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True) -> RunOutcome:
+    """Make what is missing of a run, compare its models, and write results, report and the models.
+
+    Raises:
+        UserError: the output folder cannot be written.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    spec, session, options, ranks = steps.spec, steps.session, steps.options, steps.ranks
+    plugins, progress, start = session.plugins, session.progress, steps.start
+    verifier, questions = steps.verifier, steps.questions
+    before = steps.subject(0)
+    steps.prepare_divergence()
+    places = range(1, len(spec.methods) + 1)
+    stages, subjects, divergences = [], [], []
+    for place in places:
+        stages.append(steps.trained(place))
+        subjects.append(steps.subject(place))
+        divergences.append(steps.divergence(place))
+    session.release()
+    domain = steps.domain
+>>>>>>> main
     compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
@@ -123,7 +157,14 @@ def execute(
     gates = [gate for hold in holds for gate in hold.gates]
     gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
+<<<<<<< HEAD
     own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in methods]
+=======
+    own = [
+        declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) or not trains(options[f"methods:{method}"])
+        for method in spec.methods
+    ]
+>>>>>>> main
     taught = "" if all(own) else spec.domain
     results = RunResults(
         title=f"{' then '.join(methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
@@ -139,7 +180,8 @@ def execute(
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
-    _write_models(folder, results, spec.problems)
+    if models:
+        _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in places])
     return outcome
 
 
@@ -182,9 +224,11 @@ def _unconfined() -> Iterator[None]:
             os.environ[UNSAFE_VARIABLE] = before
 
 
-def _write_models(folder: Path, results: RunResults, problems: int) -> None:
+def _write_models(folder: Path, results: RunResults, problems: int, options: Sequence[BaseModel | None]) -> None:
     """Write the last stage's model as `model` into `folder`, and those of earlier stages as `model-1-METHOD`."""
     for number, stage in enumerate(results.stages):
+        if not trains(options[number]):
+            continue
         last = number == len(results.stages) - 1
         name = "model" if last else f"model-{number + 1}-{stage.method}"
         try:
@@ -196,6 +240,7 @@ def _write_models(folder: Path, results: RunResults, problems: int) -> None:
             ) from error
 
 
+<<<<<<< HEAD
 def _stopped(spec: RunSpec, holds: Sequence[HeldStage]) -> Iterator[str]:
     """Say after which stage a contract ended the run, if one did."""
     left = spec.methods[len(holds) :]
@@ -237,6 +282,8 @@ def _trained_subject(trained: TrainedStage) -> Subject:
     return dataclasses.replace(model_subject(name, trained.checkpoint, f"custom: {name}"), curves=trained.curves)
 
 
+=======
+>>>>>>> main
 def _stage(
     spec: RunSpec,
     method: str,

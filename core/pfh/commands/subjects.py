@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import UserError
+from pfh.errors import UserError, reading
 from pfh.hooks.evaluation import Evaluation
 from pfh.logs import ReaderOptions, log_files, log_fingerprint, log_path, named_reader, read_log, unknown_log
 from pfh.results.records import ModelRecord
@@ -106,7 +106,7 @@ def open_subject(
     from pfh.sources.models import resolve
 
     checkpoint = resolve(text, revision=revision, allow_pickle=allow_pickle, cache_dir=session.store.cache)
-    return model_subject(text, _known_to_the_store(checkpoint, session.store), f"custom: {checkpoint.name}")
+    return model_subject(text, known_to_the_store(checkpoint, session.store), f"custom: {checkpoint.name}")
 
 
 def model_subject(text: str, checkpoint: Checkpoint, label: str) -> Subject:
@@ -116,7 +116,7 @@ def model_subject(text: str, checkpoint: Checkpoint, label: str) -> Subject:
     return Subject(text=text, model=model, label=label, checkpoint=checkpoint)
 
 
-def _known_to_the_store(checkpoint: Checkpoint, store: Store) -> Checkpoint:
+def known_to_the_store(checkpoint: Checkpoint, store: Store) -> Checkpoint:
     """Give weights from the store the fingerprint that their run gave them, so that its evaluations are reused."""
     place = (checkpoint.adapter or checkpoint.path).resolve()
     for kind, path in (("training", place.parent), ("start", place)):
@@ -239,10 +239,12 @@ def opened_family(artifact: Artifact, evaluation: Evaluation | None = None) -> S
     if evaluation is None:
         with without_garbage_collection():
             evaluation = read_evaluation(artifact.path)
-    inputs = json.loads((artifact.path / MANIFEST).read_bytes())["inputs"]
-    if (artifact.path / _SETTINGS).exists():
-        settings = json.loads((artifact.path / _SETTINGS).read_bytes())
-    else:
-        options = {f"option {name}": json.dumps(value) for name, value in (inputs.get("options") or {}).items()}
-        settings = {benchmark.name: options for benchmark in evaluation.benchmarks}
+    with reading(f"The evaluation in {artifact.path}", "remove that folder, and what needs it is measured again"):
+        inputs = dict(json.loads((artifact.path / MANIFEST).read_bytes())["inputs"])
+        if (artifact.path / _SETTINGS).exists():
+            settings = json.loads((artifact.path / _SETTINGS).read_bytes())
+            settings = {str(name): {str(k): str(v) for k, v in told.items()} for name, told in settings.items()}
+        else:
+            options = {f"option {name}": json.dumps(value) for name, value in (inputs.get("options") or {}).items()}
+            settings = {benchmark.name: options for benchmark in evaluation.benchmarks}
     return StoredFamily(key=artifact.key, evaluation=evaluation, inputs=inputs, settings=settings)

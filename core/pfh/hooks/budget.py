@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class Budget:
                 "20m, 90s, 50000tokens, 100updates, 500samples or 5e15flops."
             )
         amount = float(found[1]) * _SECONDS.get(unit, 1)
+        if not math.isfinite(amount):
+            raise UserError(f"--budget got {text[:40]!r}: leave it out to train without one.")
         if amount <= 0 or (unit in _COUNTS and amount < 1):
             raise UserError(f"--budget got {text!r}: nothing can be trained with that.")
         return cls(amount=amount, unit=_COUNTS.get(unit, "seconds"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 from pfh.kit.tokens.loading import loading, quiet
+from pfh.kit.trials import trouble
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +39,7 @@ def attach_adapter(model: PreTrainedModel, checkpoint: Checkpoint) -> PeftModel:
         warnings.simplefilter("ignore")
         config = PeftConfig.from_pretrained(str(checkpoint.adapter))
         _refuse_unmergeable(config, checkpoint.name)
+        _refuse_endless_patterns(config, model, checkpoint.name)
         adapted = PeftModel(model, config)
         loaded = adapted.load_adapter(str(checkpoint.adapter), "default", torch_device=str(model.device))
     if loaded.unexpected_keys or loaded.missing_keys:
@@ -74,6 +77,17 @@ def _refuse_unmergeable(config: PeftConfig, name: str) -> None:
             raise UserError(
                 f"The LoRA adapter {name} uses {setting}={value}, which cannot be swapped in: merge it into its base."
             )
+
+
+def _refuse_endless_patterns(config: PeftConfig, model: PreTrainedModel, name: str) -> None:
+    """Refuse regular expressions over the names of modules that do not come to an end."""
+    patterns = [config.target_modules, config.exclude_modules, config.layers_pattern]
+    patterns = [each for each in patterns if isinstance(each, str)] + [*config.rank_pattern, *config.alpha_pattern]
+    names = [module for module, _ in model.named_modules()]
+    if patterns and (took := trouble(lambda: [re.match(each, module) for each in patterns for module in names])):
+        raise UserError(
+            f"The patterns in the adapter_config.json of {name} take {took}: name the modules in target_modules."
+        )
 
 
 def _refuse_tied_targets(model: PreTrainedModel, adapted: PeftModel, name: str) -> None:

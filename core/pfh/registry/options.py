@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
@@ -11,6 +12,8 @@ from pfh.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
+
+_LARGEST = 1 << 63
 
 
 def fill(model: type[BaseModel] | None, given: Mapping[str, Any], owner: str) -> BaseModel | None:
@@ -36,9 +39,22 @@ def fill(model: type[BaseModel] | None, given: Mapping[str, Any], owner: str) ->
             raise UserError(f"{owner} has no option {key!r}.{did_you_mean(key, model.model_fields)} Options: {known}.")
     values = {key: _split(value, model.model_fields[key].annotation) for key, value in given.items()}
     try:
-        return model.model_validate(values)
+        filled = model.model_validate(values)
     except ValidationError as error:
         raise UserError("; ".join(_explain(detail, owner) for detail in error.errors())) from None
+    for key in given:
+        if not _is_finite(getattr(filled, key)):
+            raise UserError(f"{owner}: option {key} got {str(given[key])[:40]!r}: no number that large can be used.")
+    return filled
+
+
+def _is_finite(value: object) -> bool:
+    """Say whether every number in `value` is finite, and every whole one fits into 64 bits."""
+    if isinstance(value, (list, tuple)):
+        return all(_is_finite(each) for each in value)
+    if isinstance(value, int):
+        return abs(value) < _LARGEST
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _split(value: Any, annotation: Any) -> Any:  # noqa: ANN401 - whatever a field's annotation may be

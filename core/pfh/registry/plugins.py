@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
     from pfh.hooks.judges import Judge, JudgeSpec
     from pfh.hooks.launchers import LaunchSpec
-    from pfh.hooks.methods import StageSpec, TrainingSpec
+    from pfh.hooks.methods import Draw, StageSpec, TrainingSpec
     from pfh.hooks.readers import LogSpec, WriteSpec
 
 
@@ -133,6 +133,11 @@ class Plugins:
             UserError: it does.
         """
         self._call(self.load("methods", name), "check", {"spec": spec})
+
+    def draws(self, name: str, spec: StageSpec) -> tuple[Draw, ...] | None:
+        """Return the rollouts that a method will ask for; None where it does not say."""
+        drawn = self._may(Sequence, "methods", name, "draws", spec)
+        return None if drawn is None else tuple(drawn)
 
     def open_domain(self, name: str, spec: DomainSpec) -> Domain:
         """Open a domain."""

@@ -16,7 +16,7 @@ from pfh.results.verdict import caveats, gate_lines, stage_name, verdict_lines
 from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
 from pfh.statistics.judged import within_judge_error
-from pfh.text import printable, script_json
+from pfh.text import printable, script_json, write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,7 +56,7 @@ def write_report(path: Path, results: RunResults, pairs: PairedBenchmarks) -> No
         samples_json=Markup(script_json(samples)),  # noqa: S704
         plots_json=Markup(script_json([_unlinked(plot.figure) for plot in plots])),  # noqa: S704
     )
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def _environment() -> Environment:

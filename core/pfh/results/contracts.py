@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pfh.errors import UserError, did_you_mean, reading
+from pfh.errors import UserError, did_you_mean
+from pfh.kit.yaml_files import read_yaml
 from pfh.results.records import RunResults, StageRecord
 
 Policy = Literal["fail", "warn"]
@@ -105,11 +106,13 @@ class Contract(_Model):
 
 def patterns(contract: Contract) -> tuple[str, ...]:
     """Return what the clauses speak of."""
-    clauses: tuple[Improve | Hold | Stay | Floor, ...] = (
-        *(*contract.must_improve, *contract.must_hold),
-        *(*contract.must_stay, *contract.floors),
-    )
-    return (*contract.may_change, *(clause.what for clause in clauses))
+    named = [
+        *(clause.what for clause in contract.must_improve),
+        *(clause.what for clause in contract.must_hold),
+        *(clause.what for clause in contract.must_stay),
+        *(clause.what for clause in contract.floors),
+    ]
+    return (*contract.may_change, *named)
 
 
 def named_families(contract: Contract) -> tuple[str, ...]:
@@ -124,10 +127,7 @@ def read_contract(file: Path) -> Contract:
     Raises:
         UserError: the file cannot be read, is no YAML, or says what no contract says.
     """
-    import yaml
-
-    with reading(f"The contract {file}", "give a YAML file as docs/how-to/gate.md shows"):
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = read_yaml(file, f"The contract {file}", "give a YAML file as docs/how-to/gate.md shows")
     if not isinstance(content, dict):
         raise UserError(f"The contract {file} holds no clauses: it is a YAML mapping that begins with contract: 1.")
     try:

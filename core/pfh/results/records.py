@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from pfh.errors import content_of
 from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.results.clauses import Judged
 from pfh.statistics.divergence import Divergence
 from pfh.statistics.single import Measurement
-from pfh.text import json_text
+from pfh.text import json_text, write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -192,7 +193,7 @@ def results_json(results: RunResults) -> str:
 
 def write_results(path: Path, results: RunResults) -> None:
     """Write `results` as JSON."""
-    path.write_text(results_json(results) + "\n", encoding="utf-8")
+    write_whole(path, results_json(results) + "\n")
 
 
 def read_results(path: Path) -> RunResults:
@@ -200,5 +201,6 @@ def read_results(path: Path) -> RunResults:
 
     Raises:
         pydantic.ValidationError: the file is no results file of this schema version.
+        UserError: it is no file.
     """
-    return RunResults.model_validate_json(path.read_bytes())
+    return RunResults.model_validate_json(content_of(path))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from pfh.errors import UserError
+from pfh.errors import UserError, reading
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.results.records import RunResults, read_results
 from pfh.statistics.paired import paired_benchmarks
@@ -21,18 +22,17 @@ def open_results(run: Path) -> RunResults:
     from pydantic import ValidationError
 
     file = run / "results.json" if run.is_dir() else run
-    try:
-        return read_results(file)
-    except FileNotFoundError:
-        raise UserError(f"There is no {file}; name a folder that pfh run wrote (it says which, at its end).") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{file} holds no results that this pfh can read{f' ({place}: ' if place else ' ('}{first['msg']})."
-        ) from error
+    if not os.path.lexists(file):
+        raise UserError(f"There is no {file}; name a folder that pfh run wrote (it says which, at its end).")
+    with reading(str(file), "name a folder that pfh run wrote"):
+        try:
+            return read_results(file)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"{file} holds no results that this pfh can read{f' ({place}: ' if place else ' ('}{first['msg']})."
+            ) from error
 
 
 def stored_pairs(results: RunResults, store: Store) -> dict[tuple[int, str], list[tuple[Benchmark, Benchmark]]]:

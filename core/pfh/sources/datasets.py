@@ -83,7 +83,7 @@ def read_jsonl(file: Path) -> tuple[Row, ...]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:  # bad JSON and bad UTF-8 alike
+            except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 alike
                 raise DataUnavailableError(
                     f"{file}, line {number}: not valid JSON ({error}). Mend or replace the file."
                 ) from error

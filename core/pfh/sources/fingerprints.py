@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -51,10 +52,11 @@ def file_hash(file: Path, cache_dir: Path) -> str:
     if remembered.exists():
         return remembered.read_text()
     digest = _read_hash(file)
-    remembered.parent.mkdir(parents=True, exist_ok=True)
-    partial = remembered.with_suffix(f".{os.getpid()}")
-    partial.write_text(digest)
-    partial.replace(remembered)
+    with contextlib.suppress(OSError):  # a store that cannot be written is hashed for every time
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        partial = remembered.with_suffix(f".{os.getpid()}")
+        partial.write_text(digest)
+        partial.replace(remembered)
     return digest
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pfh.errors import UserError, did_you_mean, reading
+from pfh.errors import UserError, content_of, did_you_mean, reading
 from pfh.hooks.checkpoint import Checkpoint, Endpoint
 from pfh.sources.fingerprints import fingerprint
+from pfh.sources.weights import check_ranks, check_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -47,6 +48,10 @@ _HUB_FILES = ("*.safetensors", "*.json", *_TOKENIZER_FILES)
 _REMOTE = re.compile(r"([a-z][a-z0-9_-]*):(.*)@(https?://.*)")
 
 
+_LARGEST_SETTINGS = 1 << 28
+"""Bytes of a JSON file beside weights; the longest are indexes of thousands of tensors."""
+
+
 _OPENAI = "openai:"
 """The one interface that has a place of its own, for a model without one."""
 
@@ -54,11 +59,14 @@ _OPENAI = "openai:"
 _OPENAI_URL = "https://api.openai.com/v1"
 
 
-def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path) -> Checkpoint:
+def resolve(
+    text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path, download: bool = True
+) -> Checkpoint:
     """Return the checkpoint that `text` names: a hub id, a model folder, a GGUF file or its folder, an adapter folder.
 
     A remote model is named BACKEND:MODEL@URL; openai:MODEL alone is at OPENAI_BASE_URL, or with OpenAI.
-    `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`.
+    `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`. Without
+    `download` a hub id is looked for in the hub's cache alone.
 
     Raises:
         UserError: it is none of these, cannot be had here, or lacks something; the message says which.
@@ -66,10 +74,12 @@ def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = Fals
     with reading(f"The model {text}", "give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"):
         if text.startswith(_OPENAI) or _REMOTE.fullmatch(text):
             return _remote(text)
-        return _with_weights(text, revision, allow_pickle, cache_dir)
+        return _with_weights(text, revision, allow_pickle, cache_dir, download)
 
 
-def _with_weights(text: str, revision: str | None, allow_pickle: bool, cache_dir: Path) -> Checkpoint:
+def _with_weights(
+    text: str, revision: str | None, allow_pickle: bool, cache_dir: Path, download: bool = True
+) -> Checkpoint:
     """Resolve local weights or a hub id: all that a file may name, too."""
     path = Path(text).expanduser().absolute()
     if path.is_dir():
@@ -81,7 +91,7 @@ def _with_weights(text: str, revision: str | None, allow_pickle: bool, cache_dir
             f"There is no model at {text}.{_neighbour(path)} "
             "Give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct."
         )
-    return _from_hub(text, revision, allow_pickle, cache_dir)
+    return _from_hub(text, revision, allow_pickle, cache_dir, download)
 
 
 def family(checkpoint: Checkpoint) -> str:
@@ -92,7 +102,8 @@ def family(checkpoint: Checkpoint) -> str:
         return str(_read_json(checkpoint.path / "config.json", checkpoint.name).get("model_type", "unknown"))
     from gguf import GGUFReader
 
-    architecture = GGUFReader(checkpoint.path / checkpoint.gguf_file).get_field("general.architecture")
+    with reading(f"The GGUF file of {checkpoint.name}", "it is damaged or was not downloaded whole: get it again"):
+        architecture = GGUFReader(checkpoint.path / checkpoint.gguf_file).get_field("general.architecture")
     return str(architecture.contents()) if architecture else "unknown"
 
 
@@ -148,7 +159,7 @@ def _weight_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
         raise UserError(f"{name} has a config.json but no weights: *.safetensors or *.gguf was expected beside it.")
     if not (folder / "config.json").exists():
         raise UserError(f"{name} has weights but no config.json: copy the one of the model it was made from.")
-    _read_json(folder / "config.json", name)
+    configuration = _read_json(folder / "config.json", name)
     if not weights:
         if not allow_pickle:
             raise UserError(
@@ -156,10 +167,11 @@ def _weight_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
                 "convert them to safetensors, or pass --allow-pickle if you trust their source."
             )
         return pickles
+    check_weights(name, weights, configuration)
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return weights
-    shards = set(_read_json(index, name).get("weight_map", {}).values())
+    shards = {str(shard) for shard in dict(_read_json(index, name).get("weight_map", {})).values()}
     if missing := sorted(shards - {file.name for file in weights}):
         raise UserError(
             f"{name} is incomplete: {missing[0]} and {len(missing) - 1} more of its weight files are missing."
@@ -196,6 +208,9 @@ def _from_adapter(folder: Path, name: str, allow_pickle: bool, cache_dir: Path, 
     base = _adapter_base(folder, name, configuration, allow_pickle, cache_dir)
     if base.adapter is not None:
         raise UserError(f"{name} is an adapter over another adapter ({base.name}): merge that one into its base first.")
+    check_weights(name, weights, {})
+    if configuration.get("peft_type") == "LORA":
+        check_ranks(name, weights[0], configuration)
     files = [folder / "adapter_config.json", *weights, *_matching(folder, _TOKENIZER_FILES)]
     own = _tell_apart(files, cache_dir, commit)
     return base.with_adapter(folder, name=name, fingerprint=fingerprint([], cache_dir, also=(base.fingerprint, own)))
@@ -229,10 +244,12 @@ def _adapter_base(
     raise UserError(f"The base of the adapter {name} cannot be had: {' '.join(reasons)} {remedy}")
 
 
-def _from_hub(hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: Path) -> Checkpoint:
-    folder = _download(hub_id, revision, _HUB_FILES)
+def _from_hub(
+    hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: Path, download: bool = True
+) -> Checkpoint:
+    folder = _download(hub_id, revision, _HUB_FILES, download)
     if allow_pickle and not any(folder.glob("*.safetensors")):
-        folder = _download(hub_id, revision, (*_HUB_FILES, *_PICKLES))
+        folder = _download(hub_id, revision, (*_HUB_FILES, *_PICKLES), download)
     if not any(folder.glob("*.safetensors")) and not _matching(folder, _PICKLES):
         raise UserError(
             f"{hub_id} offers no safetensors on the hub: pass --allow-pickle if it has pickle weights that you trust; "
@@ -241,7 +258,7 @@ def _from_hub(hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: 
     return _from_folder(folder, hub_id, allow_pickle, cache_dir, commit=folder.name)
 
 
-def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...], download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -255,7 +272,11 @@ def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> P
 
     try:
         folder = snapshot_download(
-            hub_id, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*", "consolidated*"]
+            hub_id,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=["*/*", "consolidated*"],
+            local_files_only=not download,
         )
     except GatedRepoError as error:
         raise UserError(
@@ -303,7 +324,7 @@ def _is_trainer_state(file: Path) -> bool:
 
 def _read_json(file: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(content_of(file, _LARGEST_SETTINGS))
     except (ValueError, RecursionError) as error:
         raise UserError(f"The {file.name} of {name} is no JSON: {error}.") from error
     if not isinstance(content, dict):

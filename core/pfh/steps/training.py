@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.budget import Account, Budget
@@ -20,7 +20,6 @@ from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.kit.weights import restore_defaults
-from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
@@ -68,21 +67,9 @@ def train_stage(
     """
     teacher = named_teacher(session, options, checkpoint)
     start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
-    plugin = session.plugins.load("methods", method)
-    learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
-    inputs = {
-        "method": plugin.code_version,
-        "options": options.model_dump(mode="json") if options else {},
-        **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
-        **({"budget": str(budget)} if budget else {}),
-        **({"ranks": ranks.inputs} if ranks else {}),
-        "domain": learned_from.inputs(session.plugins),
-        "code": code_of("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
-        **({"files": files} if (files := _file_hashes(options)) else {}),
-        "seed": seed,
-        "model": start.fingerprint,
-        "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
-    }
+    inputs = training_inputs(
+        session, start, open_domain, method, options=options, seed=seed, budget=budget, ranks=ranks, teacher=teacher
+    )
 
     def build(work: Path, folder: Path) -> None:
         drawn_phases: list[Phase] = []
@@ -137,6 +124,40 @@ def train_stage(
     if artifact.reused:
         session.progress.say(f"reusing the stored {method} training ({artifact.key})")
     return _trained(artifact, start, method)
+
+
+def training_inputs(
+    session: Session,
+    start: Checkpoint,
+    open_domain: OpenDomain,
+    method: str,
+    *,
+    options: BaseModel | None,
+    seed: int,
+    budget: Budget | None,
+    ranks: Configuration | None,
+    teacher: Checkpoint | None,
+) -> dict[str, Any]:
+    """Return what decides the key of a training; of `start`, where it stands with an adapter or merged, all the same.
+
+    Raises:
+        UserError: a file that an option names cannot be read.
+    """
+    plugin = session.plugins.load("methods", method)
+    learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
+    return {
+        "method": plugin.code_version,
+        "options": options.model_dump(mode="json") if options else {},
+        **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
+        **({"budget": str(budget)} if budget else {}),
+        **({"ranks": ranks.inputs} if ranks else {}),
+        "domain": learned_from.inputs(session.plugins),
+        "code": session.code("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
+        **({"files": files} if (files := _file_hashes(options)) else {}),
+        "seed": seed,
+        "model": start.fingerprint,
+        "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
+    }
 
 
 def _file_hashes(options: BaseModel | None) -> list[str]:
@@ -234,12 +255,16 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         save_tokenizer(tokenizer, folder)
         restore_defaults(checkpoint, folder)
 
-    code = code_of("pfh.kit.training.models", "pfh.kit.weights")
-    inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
-    artifact = session.store.make("merged", inputs, build)
+    artifact = session.store.make("merged", merged_inputs(session, checkpoint), build)
     return Checkpoint(
         name=checkpoint.name,
         path=artifact.path,
         fingerprint=checkpoint.fingerprint,
         chat_template_kwargs=checkpoint.chat_template_kwargs,
     )
+
+
+def merged_inputs(session: Session, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what decides the key of a merged model."""
+    code = session.code("pfh.kit.training.models", "pfh.kit.weights")
+    return {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}

@@ -10,12 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError
 from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each
 from pfh.progress import Progress
-from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 
@@ -214,10 +213,15 @@ def self_test(session: Session, open_domain: OpenDomain) -> SelfTest:
     Raises:
         StepFailedError: it rewards what says nothing, or does not reward what is right.
     """
-    inputs = {"domain": open_domain.inputs(session.plugins), "probes": code_of(__name__).digest}
 
     def build(work: Path, folder: Path) -> None:
         outcome = check_verifier(open_domain.domain, open_domain.problems, session.progress)
         write_self_test(folder / "outcome.json", outcome)
 
+    inputs = self_test_inputs(session, open_domain)
     return read_self_test(session.store.make("self-test", inputs, build).path / "outcome.json")
+
+
+def self_test_inputs(session: Session, open_domain: OpenDomain) -> dict[str, Any]:
+    """Return what decides the key of a self-test."""
+    return {"domain": open_domain.inputs(session.plugins), "probes": session.code(__name__).digest}

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.errors import content_of, reading
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
 
@@ -38,18 +39,30 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Read what `write_evaluation` wrote."""
+    """Read what `write_evaluation` wrote.
+
+    Raises:
+        UserError: the folder holds something else, as a store from elsewhere may.
+    """
+    with reading(f"The evaluation in {folder}", "remove that folder, and what needs it is measured again"):
+        return _read_evaluation(folder)
+
+
+def _read_evaluation(folder: Path) -> Evaluation:
+    from pydantic import TypeAdapter
+
     samples: dict[str, list[Sample]] = {}
     for sample in read_samples(folder / "samples.parquet"):
         samples.setdefault(sample.benchmark, []).append(sample)
-    stored = json.loads((folder / "benchmarks.json").read_text())
-    benchmarks = tuple(Benchmark(**row, samples=tuple(samples.get(row["name"], ()))) for row in stored["benchmarks"])
+    stored = json.loads(content_of(folder / "benchmarks.json"))
+    described = TypeAdapter(list[Benchmark]).validate_python(stored["benchmarks"])
+    benchmarks = tuple(dataclasses.replace(each, samples=tuple(samples.get(each.name, ()))) for each in described)
     return Evaluation(
-        family=stored["family"],
+        family=str(stored["family"]),
         benchmarks=benchmarks,
         arrays=_read_arrays(folder / _ARRAYS),
-        model=stored.get("model", ""),
-        reference=stored.get("reference", ""),
+        model=str(stored.get("model", "")),
+        reference=str(stored.get("reference", "")),
     )
 
 
@@ -78,7 +91,7 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"score": pa.float64(), "choices": pa.int64(), "tokens": pa.int64()}
+    types = _column_types()
     encode = json.JSONEncoder(default=str).encode
     columns: dict[str, Any] = {}
     for field_ in dataclasses.fields(Sample):
@@ -94,13 +107,28 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
-    """Read what `write_samples` wrote."""
+    """Read what `write_samples` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    table, types = pq.read_table(path), _column_types()
+    for name in table.column_names:
+        if table.schema.field(name).type != types.get(name, pa.string()):
+            raise ValueError(f"the column {name} of {path.name} holds no {types.get(name, pa.string())}")
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
     columns["extra"] = [json.loads(extra) for extra in columns["extra"]]
     return tuple(Sample(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True))
+
+
+def _column_types() -> dict[str, Any]:
+    """Return the types of the columns that are no text."""
+    import pyarrow as pa
+
+    return {"score": pa.float64(), "choices": pa.int64(), "tokens": pa.int64()}
 
 
 def _storable(text: str | None) -> str | None:

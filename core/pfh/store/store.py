@@ -12,13 +12,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pfh.errors import StepFailedError, UserError
+from pfh.errors import StepFailedError, UserError, content_of, reading
 from pfh.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
+_LARGEST_MANIFEST = 1 << 28
+ROOM = 1 << 24
+"""Bytes that must be free before anything is made: with less a step would only fail later."""
 _KEY = re.compile("[0-9a-f]{20}")
 
 
@@ -59,9 +65,7 @@ class Store:
             for name in ("artifacts", "partial", "locks", "cache", "logs"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"The store {root} cannot be written ({error.strerror}); name another with --store or PFH_STORE."
-            ) from error
+            raise self._unwritable(error.strerror) from error
 
     @property
     def cache(self) -> Path:
@@ -99,17 +103,13 @@ class Store:
                 folder to fill, which becomes the artifact once it returns.
 
         Raises:
-            StepFailedError: the disk is full.
+            UserError: the artifact is not there, and the store cannot be written or has no room.
+            StepFailedError: the disk became full.
         """
-        from filelock import FileLock, Timeout
-
+        if there := self.find(kind, inputs):
+            return there
         key = artifact_key(kind, inputs)
-        lock = FileLock(self.root / "locks" / f"{kind}-{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self._progress.say(f"another process is making {kind} {key}; waiting for it")
-            lock.acquire()
+        lock = self._locked(kind, key)
         try:
             return self.find(kind, inputs) or self._build(kind, key, inputs, build)
         except OSError as error:
@@ -121,6 +121,23 @@ class Store:
             ) from error
         finally:
             lock.release()
+
+    def _locked(self, kind: str, key: str) -> FileLock:
+        """Return the lock of an artifact, held."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / "locks" / f"{kind}-{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self._progress.say(f"another process is making {kind} {key}; waiting for it")
+            lock.acquire()
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
+        return lock
+
+    def _unwritable(self, why: str | None) -> UserError:
+        return UserError(f"The store {self.root} cannot be written ({why}); name another with --store or PFH_STORE.")
 
     def discard(self, artifact: Artifact) -> None:
         """Remove an artifact, so that `make` builds it anew."""
@@ -140,6 +157,8 @@ class Store:
         self._progress.say(f"the damaged {kind} {key} was made again; it is kept as {aside}")
 
     def _build(self, kind: str, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
+        if (free := shutil.disk_usage(self.root).free) < ROOM:
+            raise self._unwritable(f"its disk has {free >> 20} MB left")
         partial = self.root / "partial" / f"{kind}-{key}"
         work, fresh = partial / "work", partial / "artifact"
         work.mkdir(parents=True, exist_ok=True)
@@ -175,16 +194,17 @@ def _sealed(manifest: Mapping[str, Any]) -> str:
 def _damage(path: Path, kind: str, key: str) -> str:
     """Say what is wrong with the artifact in `path`, or return an empty string."""
     try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-        manifest = json.loads(text)
-        sealed = _sealed({name: value for name, value in manifest.items() if name != "seal"})
-        files = dict(manifest["files"])
-        made_of = artifact_key(kind, manifest["inputs"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        with reading("its manifest", "make it again"):
+            text = content_of(path / MANIFEST, _LARGEST_MANIFEST).decode()
+            manifest = json.loads(text)
+            sealed = _sealed({name: value for name, value in manifest.items() if name != "seal"})
+            files = {str(name): str(digest) for name, digest in manifest["files"].items()}
+            named = (manifest["kind"], manifest["key"], artifact_key(kind, manifest["inputs"]))
+    except UserError:
         return "its manifest cannot be read"
     if text != sealed:
         return "its manifest was changed"
-    if (manifest["kind"], manifest["key"], made_of) != (kind, key, key):
+    if named != (kind, key, key):
         return "its manifest is that of another artifact"
     there = {str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()} - {MANIFEST}
     if strange := sorted(there - set(files)):

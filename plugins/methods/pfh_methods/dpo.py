@@ -14,7 +14,7 @@ from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Rollout
-from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import GroundTruthOptions, ground_truth
 from pfh.kit.targets import told_forms
@@ -105,6 +105,12 @@ class Pairing:
 def options() -> type[BaseModel]:
     """Return the options of the method."""
     return Options
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name the rollouts that pairs are made of."""
+    return (Draw(samples=spec.options.samples),)
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pfh import hookimpl
 from pfh.hooks.domains import Converses
 from pfh.hooks.meanings import Learns
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
 from pydantic import BaseModel, Field
 
@@ -68,6 +68,12 @@ def check(spec: StageSpec) -> None:
         UserError: that is so.
     """
     check_online(spec, "grpo")
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name none: it generates while it trains."""
+    return ()
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.hooks.meanings import Learns, Names
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import (
     GroundTruthOptions,
     SupervisedOptions,
@@ -46,6 +46,12 @@ def check(spec: StageSpec) -> None:
         UserError: no problem has a solution or an answer that the verifier accepts.
     """
     require_ground_truth(spec)
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name the rollouts of the model that its prompts are matched with."""
+    return (Draw(samples=spec.options.samples, by_teacher=True),) if spec.options.teacher else ()
 
 
 @hookimpl

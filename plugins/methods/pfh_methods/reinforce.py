@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
 from pydantic import BaseModel, Field, model_validator
 
@@ -53,6 +53,12 @@ def check(spec: StageSpec) -> None:
         UserError: that is so.
     """
     check_online(spec, "reinforce")
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name none: it generates while it trains."""
+    return ()
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from pfh import hookimpl
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import (
     Example,
     GroundTruthOptions,
@@ -114,6 +114,12 @@ def check(spec: StageSpec) -> None:
     """
     _require_prompts(spec.options, len(spec.problems))
     require_ground_truth(spec)
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name none: it generates while it trains."""
+    return ()
 
 
 @hookimpl

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Rollout
 from pfh.hooks.ledger import Phase
+from pfh.hooks.meanings import Leaves
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import Example, GroundTruthOptions, ground_truth, left_out, require_ground_truth
@@ -35,6 +36,8 @@ finetune.sh to finetune_iter3.sh train with 5e-7, 5e-7, 1e-7, 1e-7 and beta .1, 
 
 class Options(GroundTruthOptions, TrainingOptions):
     """Options of SPIN; the defaults are the authors', but for the adapter and the prompts, of which they had 50,000."""
+
+    leaves: ClassVar[Leaves] = Leaves.ALL_WEIGHTS
 
     iterations: int = Field(4, ge=1, description="rounds of generation and training; each starts from the one before")
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the model that the round started from")

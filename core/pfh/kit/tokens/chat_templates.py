@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from pfh.errors import UserError, did_you_mean
+from pfh.errors import UserError, did_you_mean, reading
 from pfh.hooks.backends import Message
 from pfh.kit.thoughts import CHANNEL, behind_thought
 
@@ -190,16 +190,17 @@ def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-    try:
-        text = tokenizer.apply_chat_template(
-            [_spoken(message) for message in messages],
-            chat_template=_dated(chat_template(tokenizer)),
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-        )
-    except TemplateError as error:
-        roles = ", ".join(message["role"] for message in messages)
-        raise UserError(f"The model's chat template refuses a chat of the turns {roles}: {error}.") from error
+    roles = ", ".join(message["role"] for message in messages)
+    with reading(f"A chat of the turns {roles} in the model's chat template", "mend the template"):
+        try:
+            text = tokenizer.apply_chat_template(
+                [_spoken(message) for message in messages],
+                chat_template=_dated(chat_template(tokenizer)),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+        except TemplateError as error:
+            raise UserError(f"The model's chat template refuses a chat of the turns {roles}: {error}.") from error
     return str(text)
 
 

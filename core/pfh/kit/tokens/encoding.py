@@ -23,13 +23,23 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
-    """Return the tokens that a model is fed for each of `requests`."""
-    return [
+    """Return the tokens that a model is fed for each of `requests`.
+
+    Raises:
+        UserError: of one there are none, as where a chat template makes nothing of a chat.
+    """
+    prompts = [
         tuple(encode_text(tokenizer, templates.render(tokenizer, request.messages)))
         if request.prompt is None
         else tuple(encode_context(tokenizer, request.prompt))
         for request in requests
     ]
+    if empty := [request.id for request, prompt in zip(requests, prompts, strict=True) if not prompt]:
+        raise UserError(
+            f"The model's chat template and tokenizer make no token of the prompt {empty[0]}: mend them, or take those "
+            "of the model that it was made from."
+        )
+    return prompts
 
 
 def fit_prompt(prompt: tuple[int, ...], new_tokens: int, window: int) -> tuple[tuple[int, ...], int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import PfhError, UserError, out_of_resources
 from pfh.kit.tokens.chat_templates import chat_template, set_arguments, template_arguments
+from pfh.kit.tokens.rehearsal import rehearse
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         )
         if checkpoint.chat_template_kwargs:
             set_arguments(tokenizer, checkpoint.chat_template_kwargs)
+        rehearse(tokenizer, checkpoint)
         return tokenizer
 
 
@@ -82,7 +84,7 @@ def loading(sentence: str) -> Iterator[None]:
     except PfhError:
         raise
     except Exception as error:
-        if out_of_resources(error):
+        if out_of_resources(error) and not isinstance(error, MemoryError):
             raise
         raise UserError(f"{sentence}: {reason(error)}") from error
 

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import UserError
+from pfh.errors import UserError, reading
+from pfh.kit.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from accelerate.commands.config.config_args import ClusterConfig
@@ -47,20 +48,13 @@ def read_configuration(path: Path) -> Configuration:
     Raises:
         UserError: there is no such file, it is none of accelerate's, or its processes cannot run here.
     """
-    import yaml
     from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    what = f"--accelerate {path}, as a configuration of accelerate,"
+    remedy = f"write one with accelerate config --config_file {path}"
+    content = read_yaml(path, what, remedy)
+    with reading(what, remedy):
         config = load_config_from_file(str(path))
-    except OSError as error:
-        raise UserError(
-            f"--accelerate got {path}, which cannot be read ({error.strerror}): write a configuration with "
-            f"accelerate config --config_file {path}"
-        ) from error
-    except (yaml.YAMLError, ValueError, AttributeError, TypeError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"--accelerate got {path}, which is no configuration of accelerate: {said}") from error
     if not isinstance(config, ClusterConfig):
         raise UserError(f"{path} is a configuration for SageMaker: pfh trains on the GPUs of this machine.")
     _check(path, config)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from pfh.errors import NotNumbersError
+from pfh.errors import NotNumbersError, UserError
 from pfh.hooks.backends import (
     Completion,
     Distributions,
@@ -143,7 +143,7 @@ class HfEngine:
 
         `Completion.tokens` counts what was generated; a stop string's own tokens count too.
         """
-        prompts = tokens.encode_prompts(self._tokenizer, requests)
+        prompts = self._known(tokens.encode_prompts(self._tokenizer, requests))
         completions: dict[int, Completion] = {}
         for group in self._generation_groups(prompts):
             try:
@@ -172,7 +172,7 @@ class HfEngine:
             UserError: the model has no such layer.
         """
         hidden.check_layers(self._model, layers)
-        rows = [tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts]
+        rows = self._known([tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts])
         streams: dict[int, NDArray[np.float32]] = {}
         for group in self._groups(rows):
             answers = halving(
@@ -186,7 +186,7 @@ class HfEngine:
 
         Special tokens are added as in `loglikelihood`; texts longer than the window lose their beginning.
         """
-        rows = [tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts]
+        rows = self._known([tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts])
         found: dict[int, NDArray[np.float32]] = {}
         for group in self._groups(rows):
             answers = halving(
@@ -202,6 +202,7 @@ class HfEngine:
     def distributions(self, requests: Sequence[GenerationRequest], completions: Sequence[str]) -> list[Distributions]:
         """Return what the model expects along each completion; a prompt too long for the window loses its beginning."""
         rows = tokens.encode_completed(self._tokenizer, requests, completions, self._window)
+        self._known([row.inputs for row in rows])
         vocabulary = self._model.get_output_embeddings().weight.shape[0]
         found: dict[int, NDArray[np.float32]] = {}
         together = scoring.group(rows, self._budget, vocabulary)
@@ -307,4 +308,21 @@ class HfEngine:
         return int(longest) if longest < 10**9 else DEFAULT_WINDOW
 
     def _encode_pairs(self, requests: Sequence[ScoringRequest]) -> list[tokens.Encoded]:
-        return tokens.encode_pairs(self._tokenizer, requests, self._window)
+        rows = tokens.encode_pairs(self._tokenizer, requests, self._window)
+        self._known([row.inputs + row.targets for row in rows])
+        return rows
+
+    def _known(self, rows: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Return `rows` of tokens, all of which the model's embedding has.
+
+        Raises:
+            UserError: one is beyond it.
+        """
+        size = self._model.get_input_embeddings().weight.shape[0]
+        highest = max((max(row, default=0) for row in rows), default=0)
+        if highest >= size:
+            raise UserError(
+                f"The tokenizer of {self._checkpoint.name} makes the token {highest}, and the model has {size} rows of "
+                "embeddings: take the tokenizer that the model was trained with."
+            )
+        return rows

@@ -35,6 +35,7 @@ class Options(BaseModel):
     tasks: tuple[str, ...] = Field(
         (), description="names or YAML files of lm-eval tasks, groups or tags, in place of the preset"
     )
+    own_code: bool = Field(False, description="let YAML files among `tasks` run the Python functions that they name")
     num_fewshot: int | None = Field(
         None, ge=0, description="worked examples in a prompt; unset: as each task says. A task that says 0 stays at 0"
     )
@@ -100,7 +101,8 @@ def analyze(spec: AnalysisSpec) -> Analysis:
 
 
 def _finder(chosen: Options) -> TaskFinder:
-    return TaskFinder([Path(name).expanduser() for name in chosen.tasks if _is_file(name)])
+    files = [Path(name).expanduser() for name in chosen.tasks if _is_file(name)]
+    return TaskFinder(files, own_code=chosen.own_code)
 
 
 def _names(spec: EvaluationSpec | PlanSpec, finder: TaskFinder) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from pfh.sandbox import available as sandbox_refusal
 
 from pfh_evals.forgetting.battery import BY_NAME
 from pfh_evals.forgetting.code_eval import code_eval_from_sandbox
+from pfh_evals.forgetting.own_code import refuse_code, sandbox_templates
 from pfh_evals.forgetting.rows import Rows, reads_files
 
 RANDOM_SEED, NUMPY_SEED, FEWSHOT_SEED = 0, 1234, 1234
@@ -44,13 +45,15 @@ class Loaded:
 class TaskFinder:
     """Definitions of lm-eval's tasks, groups and tags, read only as far as names ask for them."""
 
-    def __init__(self, files: Sequence[Path] = ()) -> None:
-        """Take the user's own YAML files into the index.
+    def __init__(self, files: Sequence[Path] = (), *, own_code: bool = False) -> None:
+        """Take the user's own YAML files into the index; `own_code` allows them to run code of their own.
 
         Raises:
             UserError: a file is no definition of a task.
         """
+        sandbox_templates()
         self._root = _tasks_root()
+        self._own_code = own_code
         self._index: dict[str, Any] = {}
         self._read: set[Path] = set()
         self._looked_up: set[str] = set()
@@ -144,10 +147,10 @@ class TaskFinder:
         try:
             configuration = load_yaml(file, resolve_func=False)
             TaskIndex.process_cfg(configuration, file.resolve(), found)
+            name = str(configuration.get("group") or configuration["task"])
+            self._index[name] = found[name]
         except Exception as error:  # it may be missing, no YAML, or YAML of something else
             raise UserError(f"{file} is no task definition of lm-eval: {' '.join(str(error).split())}") from error
-        name = str(configuration.get("group") or configuration["task"])
-        self._index[name] = found[name]
         self._looked_up.add(name)
         self._take_in(_folder_index(file.resolve().parent))  # what a group's members are
         return name
@@ -155,6 +158,8 @@ class TaskFinder:
     def _load(self, path: Path) -> dict[str, Any]:
         from lm_eval.tasks._yaml_loader import load_yaml
 
+        if not self._own_code:
+            refuse_code(path, self._root)
         if path.is_relative_to(self._root / "ifeval"):
             _require_sentence_splitter()
         refusal = sandbox_refusal() if self._runs_code(path) else ""
