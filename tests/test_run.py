@@ -1,11 +1,7 @@
 """The main job on a tiny model: reuse, resumption after kill -9, determinism, exit codes."""
 
 import dataclasses
-<<<<<<< HEAD
-import os
 import re
-=======
->>>>>>> main
 import signal
 import sys
 from importlib.metadata import version

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-<<<<<<< HEAD
-from collections.abc import Iterator, Mapping, Sequence
-=======
 from collections.abc import Iterator, Sequence
->>>>>>> main
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -17,12 +13,8 @@ from typing import TYPE_CHECKING
 from pfh.commands.comparison import by_stage, compare_subjects
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
-<<<<<<< HEAD
-from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
-from pfh.commands.subjects import Subject, model_subject
-=======
 from pfh.commands.run_steps import RunSteps, trains
->>>>>>> main
+from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
@@ -55,65 +47,12 @@ def execute(
     """
     check_writable(output)
     options = validate(spec, plugins)
-<<<<<<< HEAD
-    ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
-    contracts = read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
-=======
->>>>>>> main
+    read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
     session = Session(
         plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
     )
     steps = RunSteps(spec, session, options)
     try:
-<<<<<<< HEAD
-        start, checkpoint = _start(spec, session, options)
-        progress.say(f"start: {start.label}")
-        fitted = {key: fit_options(session, checkpoint, name, options[key]) for name, key in _keys(spec)}
-        options = {**options, **fitted}
-        domain = open_domain(spec, session, options, spec.problems)
-        for method in spec.methods:
-            check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
-        verifier = self_test(session, domain)
-        if spec.rehearsal and ranks is None:
-            for method in spec.methods:
-                rehearse_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"])
-        questions = asked(spec, session, [start], options, domain)
-        before = measured(start, session, questions)
-        check_clauses(contracts, before)
-        prepare_divergence(session, checkpoint, domain.domain, spec.divergence_prompts)
-        stages: list[TrainedStage] = []
-        subjects: list[Subject] = []
-        divergences: list[Divergence] = []
-        holds: list[HeldStage] = []
-        for place, method in enumerate(spec.methods):
-            trained = train_stage(
-                session,
-                checkpoint,
-                domain,
-                method,
-                options=options[f"methods:{method}"],
-                seed=spec.seed,
-                budget=spec.budget,
-                ranks=ranks,
-            )
-            checkpoint = trained.checkpoint
-            stages.append(trained)
-            subjects.append(measured(_trained_subject(trained), session, questions, against=before))
-            divergences.append(
-                divergence_from(session, start.checkpoint, checkpoint, domain.domain, spec.divergence_prompts)
-            )
-            previous = subjects[-2] if place else before
-            holds.append(
-                hold_stage(
-                    contracts, (place, method), (previous, subjects[-1]), plugins, questions, progress, spec.margin
-                )
-            )
-            if holds[-1].stops:
-                break
-    finally:
-        session.release()
-    methods = spec.methods[: len(stages)]
-=======
         progress.say(f"start: {steps.start.label}")
         steps.check()
         _ = steps.verifier
@@ -134,16 +73,21 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     plugins, progress, start = session.plugins, session.progress, steps.start
     verifier, questions = steps.verifier, steps.questions
     before = steps.subject(0)
+    contracts = read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
+    check_clauses(contracts, before)
     steps.prepare_divergence()
-    places = range(1, len(spec.methods) + 1)
-    stages, subjects, divergences = [], [], []
-    for place in places:
+    stages, subjects, divergences, holds = [], [], [], list[HeldStage]()
+    for place, method in enumerate(spec.methods, start=1):
         stages.append(steps.trained(place))
         subjects.append(steps.subject(place))
         divergences.append(steps.divergence(place))
+        pair = steps.subject(place - 1), subjects[-1]
+        holds.append(hold_stage(contracts, (place - 1, method), pair, plugins, questions, progress, spec.margin))
+        if holds[-1].stops:
+            break
+    methods = spec.methods[: len(stages)]
     session.release()
     domain = steps.domain
->>>>>>> main
     compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
@@ -157,14 +101,10 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     gates = [gate for hold in holds for gate in hold.gates]
     gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
-<<<<<<< HEAD
-    own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in methods]
-=======
     own = [
         declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) or not trains(options[f"methods:{method}"])
-        for method in spec.methods
+        for method in methods
     ]
->>>>>>> main
     taught = "" if all(own) else spec.domain
     results = RunResults(
         title=f"{' then '.join(methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
@@ -181,7 +121,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
     if models:
-        _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in places])
+        _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in range(1, len(stages) + 1)])
     return outcome
 
 
@@ -240,7 +180,6 @@ def _write_models(folder: Path, results: RunResults, problems: int, options: Seq
             ) from error
 
 
-<<<<<<< HEAD
 def _stopped(spec: RunSpec, holds: Sequence[HeldStage]) -> Iterator[str]:
     """Say after which stage a contract ended the run, if one did."""
     left = spec.methods[len(holds) :]
@@ -251,39 +190,6 @@ def _stopped(spec: RunSpec, holds: Sequence[HeldStage]) -> Iterator[str]:
         )
 
 
-def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> tuple[Subject, Checkpoint]:
-    named = spec.model or spec.start or "safe"
-    subject = open_asked(named, spec, session, options)
-    checkpoint = subject.checkpoint
-    if checkpoint is None:
-        raise UserError(f"{named} holds stored answers, which cannot be trained: give the model's weights.")
-    if checkpoint.endpoint is not None:
-        raise UserError(
-            f"{named} cannot be trained, as only its completions can be had: give the model's weights, or "
-            "measure it with pfh eval."
-        )
-    label = subject.label
-    if spec.model is None:
-        default = "" if spec.start else "the default; "
-        other = "--safe for the aligned start" if spec.start == "base" else "--base for the unaligned start"
-        label = f"{label} ({default}{other}, --model for your own)"
-    elif spec.start:
-        label = f"{spec.start.upper()}: {checkpoint.name}"
-    return dataclasses.replace(subject, label=label), checkpoint
-
-
-def _keys(spec: RunSpec) -> list[tuple[str, str]]:
-    """Return every method of `spec` with the key of its options."""
-    return [(name, f"methods:{name}") for name in spec.methods]
-
-
-def _trained_subject(trained: TrainedStage) -> Subject:
-    name = trained.checkpoint.name
-    return dataclasses.replace(model_subject(name, trained.checkpoint, f"custom: {name}"), curves=trained.curves)
-
-
-=======
->>>>>>> main
 def _stage(
     spec: RunSpec,
     method: str,
