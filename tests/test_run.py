@@ -347,7 +347,7 @@ def test_a_broken_contract_can_end_the_run_and_one_at_fault_does_before_training
     assert any("The run ended after stage 1 (dpo)" in note for note in outcome.results.notes)
     for text, wrong in (
         ("for: {stages: [gpro]}", "a stage 'gpro', which this run does not have"),
-        ("must_hold: [{what: saftey/*}]", "speaks of 'saftey', which is not measured. Did you mean 'safety'"),
+        ("must_hold: [{what: safetyy/*}]", "speaks of 'safetyy', which is not measured. Did you mean 'safety'"),
         ("must_hold: [{what: safety/prboes}]", "matches nothing that this run measures"),
     ):
         contract.write_text(f"{{contract: 1, {text}}}")

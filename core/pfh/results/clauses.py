@@ -15,11 +15,13 @@ class Judged:
     """One clause on one benchmark."""
 
     kind: Kind
+    """Which list of the contract it stands in; "otherwise" for what no clause names."""
     name: str
     """family/benchmark, or with a category."""
     demand: str
     """What is asked, such as "not worse by 0.02"."""
     state: State
+    """What became of it."""
     said: str
     """The figure, its limit, n, and what would decide: one line."""
     status: str
