@@ -89,6 +89,14 @@ def run(
             show_default="in this one",
         ),
     ] = None,
+    contract: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML: what a stage, or the run, may and must not change; exit code 1 where it is broken. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     rehearsal: Annotated[
         bool,
         typer.Option("--rehearsal/--no-rehearsal", help="Try each method on two examples before anything is measured."),
@@ -152,6 +160,7 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        contract=contract,
         rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)

@@ -42,6 +42,7 @@ def run(
     problems: int | None = None,
     budget: str | Budget | None = None,
     accelerate: str | Path | None = None,
+    contract: str | Path | Sequence[str | Path] | None = None,
     rehearsal: bool = True,
     backend: str = "hf",
     dtype: str = "auto",
@@ -73,6 +74,8 @@ def run(
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         accelerate: train in several processes, as this configuration of accelerate says.
+        contract: YAML files of what a stage, or the run, may and must not change; `gates` of the results say how the
+            run stands to them.
         rehearsal: try each method on two examples before anything is measured.
         backend: what runs the model.
         dtype: precision of generation and scoring.
@@ -115,6 +118,7 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        contract=contract,
         rehearsal=rehearsal,
     )
     shown = _shown(progress)

@@ -61,6 +61,7 @@ def run_spec(
     problems: int | None,
     budget: str | Budget | None,
     accelerate: str | Path | None,
+    contract: str | Path | Sequence[str | Path] | None = None,
     rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
@@ -78,6 +79,7 @@ def run_spec(
         problems=default_problems(None if model is None else str(model)) if problems is None else problems,
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
+        contracts=tuple(map(str, (contract,) if isinstance(contract, str | Path) else contract or ())),
         rehearsal=rehearsal,
         divergence_prompts=asked.divergence_prompts,
     )

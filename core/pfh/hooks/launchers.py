@@ -68,6 +68,8 @@ class RunSpec(Request):
     """What every stage may spend; None lets each method end by its own options."""
     divergence_prompts: int = 16
     """Held-out prompts along whose completions the divergence from the start is measured; 0 for none."""
+    contracts: tuple[str, ...] = ()
+    """YAML files of what a stage, or the run, may and must not change."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
     rehearsal: bool = True

@@ -12,6 +12,7 @@ from pfh.errors import content_of
 from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
+from pfh.results.clauses import Judged
 from pfh.statistics.divergence import Divergence
 from pfh.statistics.single import Measurement
 from pfh.text import json_text, write_whole
@@ -60,6 +61,27 @@ class FamilyRecord(_Record):
     """Key in the store of the evaluation after."""
 
 
+class GateRecord(_Record):
+    """A contract held against one stage of a run, or against the run."""
+
+    contract: str
+    """Name of its file."""
+    stage: int | None
+    """Place of the stage, from 0; what was held is what that stage changed by itself. Null: the whole run."""
+    method: str
+    """Of the stage; empty for the whole run."""
+    sentence: str
+    """The verdict in one sentence."""
+    passes: bool
+    """Whether the model may go on."""
+    at_fault: bool = False
+    """The contract asks what cannot be asked of what was measured; the sentence says what."""
+    chance: float = 1.0
+    """That a truly unchanged model passes all non-inferiority clauses, if they were independent."""
+    clauses: tuple[Judged, ...] = ()
+    """What became of every clause."""
+
+
 class StageRecord(_Record):
     """One training stage, measured against the start of the run."""
 
@@ -85,6 +107,9 @@ class StageRecord(_Record):
     """Versions that the training rests on: of its method, its domain and the libraries that train."""
     families: tuple[FamilyRecord, ...] = ()
     """One a family that was evaluated."""
+    alone: tuple[FamilyRecord, ...] = ()
+    """What this stage changed by itself, against the model that the stage before it left; only where a contract speaks
+    of the stage, and it is not the first."""
     divergence: Divergence | None = None
     """How far the model is from the start, measured the same way whatever the method; null in older results."""
 
@@ -133,6 +158,8 @@ class RunResults(_Record):
     """What a reader must know about the run, in whole sentences."""
     stages: tuple[StageRecord, ...]
     """The training stages in their order; without a method for a comparison of models, one a model after."""
+    gates: tuple[GateRecord, ...] = ()
+    """Contracts that the run was held against, in the order in which that was done."""
     measured: tuple[MeasuredModel, ...] = ()
     """The models that were measured by themselves; there are no stages then."""
     _folder: Path | None = PrivateAttr(default=None)
