@@ -41,6 +41,25 @@ QWEN3 = (
     "{% if m['role'] == 'assistant' and '</think>' not in m['content'] %}<think>\n\n</think>\n\n{% endif %}"
     "{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+QWEN3_OFF = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif %}"
+)
+MAGISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST]{{ m['content'] }}[/INST]"
+    "{% else %}{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+COMMAND = (
+    "{% for m in messages %}<|START_OF_TURN_TOKEN|>{{ m['role'] }}{{ m['content'] }}<|END_OF_TURN_TOKEN|>{% endfor %}"
+    "{% if add_generation_prompt %}<|START_OF_TURN_TOKEN|>assistant<|START_THINKING|>{% endif %}"
+)
+GPT_OSS = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}<|start|>assistant<|channel|>final<|message|>"
+    "{{ m['content'] }}{% if loop.last %}<|return|>{% else %}<|end|>{% endif %}"
+    "{% else %}<|start|>{{ m['role'] }}<|message|>{{ m['content'] }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+HARMONY = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"]
 ALPACA = (
     "{% for m in messages %}{% if m['role'] == 'user' %}### Instruction:\n{{ m['content'] }}\n\n{% else %}"
     "### Response:\n{{ m['content'] }}\n\n{% endif %}{% endfor %}"
@@ -60,11 +79,28 @@ KINDS = {
     "phi": (PHI, ["<|user|>", "<|assistant|>", "<|end|>"], "<|im_end|>", ["<|end|>"]),
     "r1": (R1, ["<|User|>", "<|Assistant|>"], "<|im_end|>", []),
     "qwen 3": (QWEN3, [], "<|im_end|>", []),
+    "qwen 3, thinking off": (QWEN3_OFF, [], "<|im_end|>", []),
+    "magistral": (MAGISTRAL, ["[INST]", "[/INST]", "[THINK]", "[/THINK]"], "<|im_end|>", []),
+    "command a reasoning": (
+        COMMAND,
+        ["<|START_OF_TURN_TOKEN|>", "<|START_THINKING|>", "<|END_THINKING|>", "<|END_OF_TURN_TOKEN|>"],
+        "<|END_OF_TURN_TOKEN|>",
+        [],
+    ),
+    "gpt-oss": (GPT_OSS, HARMONY, "<|return|>", ["<|return|>", "<|call|>"]),
     "qwen base": (CHATML, ["<|endoftext|>"], "<|endoftext|>", []),
     "alpaca": (ALPACA, [], "<|im_end|>", []),
     "vicuna": (VICUNA, [], "<|im_end|>", []),
     "plain": (None, [], "<|im_end|>", []),
 }
+
+
+OPENING = {
+    "r1": "</think>\n\n",
+    "command a reasoning": "<|END_THINKING|>\n\n",
+    "gpt-oss": "<|channel|>final<|message|>",
+}
+"""What stands before an answer: the end of the thought that the prompt opens, or a channel."""
 
 
 def kind(name):
@@ -84,8 +120,9 @@ def test_the_prompt_is_the_measured_one_and_the_taught_end_ends_generation(name)
     assert end[-1] in ends
     assert not set(end[:-1]) & ends
     assert encode_prompt(tokenizer, ASKED) == encode_text(tokenizer, chat_templates.render(tokenizer, ASKED))
-    written = "</think>\n\n5" if name == "r1" else "5"
-    taught = encode_completion(tokenizer, ASKED, written, end)
+    written = OPENING.get(name, "") + "5"
+    taught = encode_completion(tokenizer, ASKED, "5", end)
+    assert encode_completion(tokenizer, ASKED, written, end) == taught
     space = " " if name == "plain" else ""
     assert taught == [*encode_text(tokenizer, space + written), *end]
 
