@@ -271,7 +271,7 @@ def test_an_endpoint_that_goes_down_fails_the_step_and_scores_nothing(quick):
 def test_an_endpoint_of_another_kind_is_refused(content, monkeypatch):
     with serving() as server:
         monkeypatch.setattr(server, "answer", lambda *_: (200, content))
-        with pytest.raises(UserError, match="gave (an answer|results)"):
+        with pytest.raises(UserError, match=r"gave (an answer|results)"):
             endpoint.Endpoint(server.url, "gem").check()
 
 

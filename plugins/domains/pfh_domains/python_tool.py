@@ -87,7 +87,6 @@ def shown(outcome: Outcome) -> str:
         return f"The program was stopped: too much {_EXCEEDED[outcome.status]}."
     lines = [cleaned(outcome.stdout, LONGEST_OUTPUT)]
     if outcome.status == "error":
-        lines.append(
-            cleaned(outcome.stderr.strip().rpartition("\n")[2], LONGEST_OUTPUT) or f"exit status {outcome.exit_code}"
-        )
+        last_line = outcome.stderr.strip().rpartition("\n")[2]
+        lines.append(cleaned(last_line, LONGEST_OUTPUT) or f"exit status {outcome.exit_code}")
     return "\n".join(line for line in lines if line) or "The program printed nothing."

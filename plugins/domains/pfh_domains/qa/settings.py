@@ -87,9 +87,7 @@ class Options(BaseModel):
         if not url:
             return url
         if redacted(url) != url:
-            raise ValueError(
-                f"it holds a login or a key, which would be kept with the results: set {URL_VARIABLE} to it"
-            )
+            raise ValueError(f"it holds a login or a key, which results would keep: set {URL_VARIABLE} to it")
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise ValueError("it is no URL that begins with http:// or https://")
         return url
