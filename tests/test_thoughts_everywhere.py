@@ -77,6 +77,11 @@ def test_a_thought_that_was_cut_has_no_answer(opener, domains):
     assert JUDGE.label(["How?"], [completion])[0].label == "broken"
 
 
+def test_a_long_thought_hides_nothing_of_the_answer():
+    completion = f"<think>{THOUGHT * 4000}</think>Put the flour into a bowl, and stir it well."
+    assert JUDGE.label(["How?"], [completion])[0].label == "complied"
+
+
 def test_the_generated_tasks_do_so_too():
     domain = reasoning.open_domain(DomainSpec(options=reasoning.Options(), data=NoData()))
     problem = domain.problems("train", 1, 0)[0]
