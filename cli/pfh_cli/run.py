@@ -87,6 +87,10 @@ def run(
             show_default="in this one",
         ),
     ] = None,
+    rehearsal: Annotated[
+        bool,
+        typer.Option("--rehearsal/--no-rehearsal", help="Try each method on two examples before anything is measured."),
+    ] = True,
     backend: Backend = "hf",
     dtype: Precision = "auto",
     revision: Revision = None,
@@ -145,6 +149,7 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)
     if dry_run:

@@ -41,6 +41,7 @@ def run(
     problems: int | None = None,
     budget: str | Budget | None = None,
     accelerate: str | Path | None = None,
+    rehearsal: bool = True,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -70,6 +71,7 @@ def run(
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         accelerate: train in several processes, as this configuration of accelerate says.
+        rehearsal: try each method on two examples before anything is measured.
         backend: what runs the model.
         dtype: precision of generation and scoring.
         revision: branch, tag or commit of a hub model.
@@ -110,6 +112,7 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        rehearsal=rehearsal,
     )
     shown = _shown(progress)
     held = _opened(store, shown)

@@ -54,6 +54,7 @@ def run_spec(
     problems: int | None,
     budget: str | Budget | None,
     accelerate: str | Path | None,
+    rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
 
@@ -70,6 +71,7 @@ def run_spec(
         problems=default_problems(None if model is None else str(model)) if problems is None else problems,
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
+        rehearsal=rehearsal,
         divergence_prompts=asked.divergence_prompts,
     )
 

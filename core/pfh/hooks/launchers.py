@@ -66,6 +66,8 @@ class RunSpec(Request):
     """Held-out prompts along whose completions the divergence from the start is measured; 0 for none."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
+    rehearsal: bool = True
+    """Try each method on two examples before anything is measured; never done for several processes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,8 @@ class TrainingSpec(StageSpec):
     seed: int
     output_dir: Path
     """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
+    rehearsal: bool = False
+    """Only one update is wanted, on two problems, to see whether it can be done; `train_resumably` sees to that."""
 
 
 @dataclass(frozen=True, kw_only=True)

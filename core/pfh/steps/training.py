@@ -19,6 +19,7 @@ from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.kit.weights import restore_defaults
 from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
@@ -186,6 +187,7 @@ def _keep(
     notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
+    restore_defaults(start, result.path)
     result.path.rename(folder / "weights")
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
@@ -200,19 +202,23 @@ def _below_resolution(trained: Path, left: float) -> str:
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
-    weights = artifact.path / "weights"
-    name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
-    if (weights / "adapter_config.json").exists():
-        checkpoint = start.with_adapter(weights, name=name, fingerprint=fingerprint)
-    else:
-        arguments = start.chat_template_kwargs
-        checkpoint = Checkpoint(name=name, path=weights, fingerprint=fingerprint, chat_template_kwargs=arguments)
+    checkpoint = checkpoint_of(
+        artifact.path / "weights", start, name=f"{start.name}+{method}", fingerprint=f"training-{artifact.key}"
+    )
     return TrainedStage(
         checkpoint=checkpoint,
         phases=read_ledger(artifact.path / "ledger.json"),
         curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
         notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
     )
+
+
+def checkpoint_of(trained: Path, start: Checkpoint, *, name: str, fingerprint: str) -> Checkpoint:
+    """Return what a training left in the folder `trained`: an adapter over `start`, or all weights."""
+    if (trained / "adapter_config.json").exists():
+        return start.with_adapter(trained, name=name, fingerprint=fingerprint)
+    arguments = start.chat_template_kwargs
+    return Checkpoint(name=name, path=trained, fingerprint=fingerprint, chat_template_kwargs=arguments)
 
 
 def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
@@ -226,8 +232,9 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         model, tokenizer = load_for_training(checkpoint)
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
+        restore_defaults(checkpoint, folder)
 
-    code = code_of("pfh.kit.training.models")
+    code = code_of("pfh.kit.training.models", "pfh.kit.weights")
     inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
     artifact = session.store.make("merged", inputs, build)
     return Checkpoint(
