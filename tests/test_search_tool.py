@@ -301,7 +301,7 @@ def test_secrets_of_an_endpoint_are_sent_to_it_and_shown_nowhere(monkeypatch, qu
         ({"tool": "search", "corpus": "x", "search_url": "http://x"}, "choose one"),
         ({"tool": "search", "search_url": "ftp://x"}, "http://"),
         ({"tool": "search", "dataset": "arc_1d", "corpus": "x"}, "leave out tool"),
-        ({"tool": "serach"}, "search"),
+        ({"tool": "google"}, "search"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, problem):
