@@ -16,6 +16,7 @@ from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import Example, GroundTruthOptions, ground_truth, left_out, require_ground_truth
 from pfh.kit.targets import told_forms
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import Optimizer, TrainingOptions, Work, free_memory, rate, save_trained, train_resumably
 from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
@@ -136,7 +137,10 @@ def for_iteration(options: Options, iteration: int) -> Options:
 
 
 def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair, ...]:
-    """Pair the ground truth of each example with the model's own answer, unless the two are the same."""
+    """Pair the ground truth of each example with the model's own answer, unless the two are the same.
+
+    What was cut while the model thought is no answer.
+    """
     return tuple(
         Pair(
             problem=example.problem,
@@ -146,7 +150,7 @@ def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair
             rejected_ids=rollout.token_ids,
         )
         for example, rollout in zip(examples, own, strict=True)
-        if rollout.completion.strip() != example.completion.strip()
+        if rollout.completion.strip() != example.completion.strip() and not thinks_on(rollout.completion)
     )
 
 
