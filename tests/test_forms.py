@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pfh.hooks.backends import Completion
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.paired import compare_evaluations
