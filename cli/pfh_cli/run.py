@@ -77,6 +77,17 @@ def run(
             show_default="as its options say",
         ),
     ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FAMILY[=+POINTS]",
+            help="Measure checkpoints along the way on this family, and compare the first that gained so much.",
+            show_default="the model as it ended",
+        ),
+    ] = None,
+    match_every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Updates between the checkpoints of --match.")
+    ] = 10,
     accelerate: Annotated[
         Path | None,
         typer.Option(
@@ -142,6 +153,8 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        match=match,
+        match_every=match_every,
     )
     plugins.load("launchers", launcher)
     if dry_run:

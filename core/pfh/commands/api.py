@@ -39,6 +39,8 @@ def run(
     divergence_prompts: int = 16,
     problems: int | None = None,
     budget: str | Budget | None = None,
+    match: str | None = None,
+    match_every: int = 10,
     accelerate: str | Path | None = None,
     backend: str = "hf",
     dtype: str = "auto",
@@ -67,6 +69,9 @@ def run(
         divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
+        match: "target=+5" compares the first checkpoint along the way that gained 5 points on that family; "target"
+            measures all of them and compares the model as it ended.
+        match_every: updates between these checkpoints.
         accelerate: train in several processes, as this configuration of accelerate says.
         backend: what runs the model.
         dtype: precision of generation and scoring.
@@ -107,6 +112,8 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        match=match,
+        match_every=match_every,
     )
     shown = _shown(progress)
     held = _opened(store, shown)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import by_stage, compare_subjects
+from pfh.commands.equal_gain import at_equal_gain
 from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
@@ -24,7 +25,7 @@ from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
 from pfh.results.model_card import write_model
-from pfh.results.records import RunResults, StageRecord
+from pfh.results.records import MatchRecord, RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
@@ -71,6 +72,7 @@ def execute(
         stages: list[TrainedStage] = []
         subjects: list[Subject] = []
         divergences: list[Divergence] = []
+        match: MatchRecord | None = None
         for method in spec.methods:
             trained = train_stage(
                 session,
@@ -81,7 +83,10 @@ def execute(
                 seed=spec.seed,
                 budget=spec.budget,
                 ranks=ranks,
+                keep_every=spec.match.every if spec.match else None,
             )
+            if spec.match:
+                trained, match = at_equal_gain(spec.match, trained, session, questions, before)
             checkpoint = trained.checkpoint
             stages.append(trained)
             subjects.append(measured(_trained_subject(trained), session, questions, against=before))
@@ -94,7 +99,7 @@ def execute(
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
-            update={"divergence": divergence}
+            update={"divergence": divergence, "match": match}
         )
         for method, trained, each, divergence in zip(spec.methods, stages, compared, divergences, strict=True)
     ]

@@ -12,7 +12,7 @@ from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, valida
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
 from pfh.hooks.evals import PlanSpec
-from pfh.hooks.launchers import EvalChoice, Request, RunSpec
+from pfh.hooks.launchers import EvalChoice, Match, Request, RunSpec
 from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
@@ -52,6 +52,8 @@ def run_spec(
     problems: int | None,
     budget: str | Budget | None,
     accelerate: str | Path | None,
+    match: str | None = None,
+    match_every: int = 10,
 ) -> RunSpec:
     """Return what to run.
 
@@ -69,6 +71,7 @@ def run_spec(
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
         divergence_prompts=asked.divergence_prompts,
+        match=None if match is None else Match.parse(match, match_every),
     )
 
 

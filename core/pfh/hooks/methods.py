@@ -69,6 +69,8 @@ class TrainingSpec(StageSpec):
     seed: int
     output_dir: Path
     """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
+    keep_every: int | None = None
+    """Keep a checkpoint along the way after so many updates, as `train_resumably` does; None keeps none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
+from pfh.results.summary import target_form
 from pfh.results.verdict import caveats, stage_name, verdict_lines
 from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
@@ -75,6 +76,7 @@ def _environment() -> Environment:
         "divergence_sentence": divergence.sentence,
         "figures": figures,
         "stage_name": stage_name,
+        "target_form": target_form,
         "verdict_lines": verdict_lines,
     }
     return environment

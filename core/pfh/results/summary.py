@@ -73,6 +73,8 @@ class RunSummary:
     """The form of what the last stage learned from, such as "rationale 40, answer 8"; empty where it is not told."""
     flops: float = 0.0
     """Floating-point operations of all stages and phases."""
+    matched: str = ""
+    """Which checkpoint along the way is compared, and what it had cost by then; empty where it is the last."""
     warnings: tuple[str, ...] = ()
     """What the methods warned of."""
 
@@ -123,6 +125,7 @@ def summarize(results: RunResults) -> RunSummary:
         divergence=last.divergence.start_to_after if last.divergence else None,
         target_form=target_form(last),
         flops=math.fsum(phase.flops for phase in phases),
+        matched=next((note for note in last.notes if note.startswith("Compared is the checkpoint")), ""),
         warnings=tuple(note for stage in results.stages for note in stage.notes if note.startswith("Warning:")),
     )
 

@@ -17,6 +17,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING, library_versions
@@ -40,6 +41,14 @@ UPDATE_LEFT = "update_left_in_bfloat16"
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptAlong:
+    """A checkpoint along the way, and what the stage had cost by then."""
+
+    checkpoint: Checkpoint
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedStage:
     """A stage's checkpoint and its records."""
 
@@ -47,6 +56,8 @@ class TrainedStage:
     phases: tuple[Phase, ...]
     curves: tuple[dict[str, float], ...]
     notes: tuple[str, ...]
+    along: tuple[KeptAlong, ...] = ()
+    """Checkpoints along the way, by their updates; the last of all is among them."""
 
 
 def train_stage(
@@ -59,6 +70,7 @@ def train_stage(
     seed: int,
     budget: Budget | None = None,
     ranks: Configuration | None = None,
+    keep_every: int | None = None,
 ) -> TrainedStage:
     """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
@@ -74,6 +86,7 @@ def train_stage(
         **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
+        **({"keep_every": keep_every} if keep_every else {}),
         "domain": learned_from.inputs(session.plugins),
         "code": code_of("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
         **({"files": files} if (files := _file_hashes(options)) else {}),
@@ -120,6 +133,7 @@ def train_stage(
             account=account,
             progress=session.progress,
             teacher=teacher,
+            keep_every=keep_every,
         )
         began = time.monotonic()
         if ranks:
@@ -178,6 +192,8 @@ def _keep(
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     result.path.rename(folder / "weights")
+    if (work / FOLDER).is_dir():
+        (work / FOLDER).rename(folder / FOLDER)
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
     (folder / "notes.json").write_text(json.dumps(notes))
@@ -193,16 +209,26 @@ def _below_resolution(trained: Path, left: float) -> str:
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
     weights = artifact.path / "weights"
     name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
-    if (weights / "adapter_config.json").exists():
-        checkpoint = start.with_adapter(weights, name=name, fingerprint=fingerprint)
-    else:
-        checkpoint = Checkpoint(name=name, path=weights, fingerprint=fingerprint)
+    phases = read_ledger(artifact.path / "ledger.json")
     return TrainedStage(
-        checkpoint=checkpoint,
-        phases=read_ledger(artifact.path / "ledger.json"),
+        checkpoint=_checkpoint(start, weights, name, fingerprint),
+        phases=phases,
         curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
         notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
+        along=tuple(
+            KeptAlong(
+                checkpoint=_checkpoint(start, path, f"{name}@{cost.update}", f"{fingerprint}@{cost.update}"),
+                cost=cost,
+            )
+            for path, cost in kept_along(artifact.path / FOLDER)
+        ),
     )
+
+
+def _checkpoint(start: Checkpoint, weights: Path, name: str, fingerprint: str) -> Checkpoint:
+    if (weights / "adapter_config.json").exists():
+        return start.with_adapter(weights, name=name, fingerprint=fingerprint)
+    return Checkpoint(name=name, path=weights, fingerprint=fingerprint)
 
 
 def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from pfh_methods.conversations import conversations
 from pfh_methods.on_domain import OnlineSetup, on_domain, reward_function
 from pfh_methods.online import OnlineOptions, check_online, reference_arguments, train_online
+from pfh_methods.resampling import with_dynamic_sampling
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -43,6 +44,12 @@ class Options(OnlineOptions):
     )
     ratio: Literal["token", "sequence"] = Field(
         "token", description="what the ratio of new to old policy is of: each token, or the whole completion (GSPO)"
+    )
+    dynamic_sampling: int = Field(
+        0,
+        ge=0,
+        description="so many times in an update, prompts whose completions all earned the same make room for others "
+        "(DAPO); 0: they stay, and teach nothing",
     )
     scale_rewards: Literal["group", "batch", "none"] = Field(
         "group", description="what the advantages are divided by: the standard deviation of the group, or of the batch"
@@ -101,7 +108,10 @@ def grpo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTraine
         importance_sampling_level=options.ratio,
     )
     domain = setup.spec.domain
-    return on_domain(GRPOTrainer, setup)(
+    trainer = on_domain(GRPOTrainer, setup)
+    if options.dynamic_sampling:
+        trainer = with_dynamic_sampling(trainer, setup, options.dynamic_sampling)
+    return trainer(
         reward_funcs=reward_function(setup),
         args=config,
         rollout_func=conversations(setup, domain) if isinstance(domain, Converses) else None,

@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.ledger import Phase
+from pfh.kit.training.along import keep_along
 from pfh.kit.training.best import load_best, watch_for_best
 from pfh.kit.training.building import build_trainer, plan_schedule
 from pfh.kit.training.checkpoints import discard_incomplete, last_complete_checkpoint
@@ -49,6 +50,9 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
             or state.global_step >= state.max_steps
         )
         trainer.add_callback(watch(training, trainer.accelerator, stack, ended=ended))
+        if training.keep_every:
+            along = keep_along(trainer, spent, training.along, training.keep_every, training.before)
+            trainer.add_callback(along)
         if trainer.args.metric_for_best_model:
             trainer.add_callback(watch_for_best())
         if last is not None and not ended:
