@@ -18,6 +18,8 @@ from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.training.along import FOLDER, Cost, kept_along
+from pfh.kit.training.colocated import undistributed
+from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING, library_versions
@@ -136,11 +138,13 @@ def train_stage(
             keep_every=keep_every,
         )
         began = time.monotonic()
-        if ranks:
-            opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
-            result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
-        else:
-            result = session.plugins.train(method, spec)
+        with undistributed():
+            if ranks:
+                opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
+                result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
+            else:
+                result = session.plugins.train(method, spec)
+        free_memory()  # trainer and model hold each other
         if not result.phases:
             drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
         _keep(result, [*drawn_phases, *result.phases], start, work, folder, method)

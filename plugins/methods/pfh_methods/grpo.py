@@ -11,6 +11,7 @@ from pfh.hooks.domains import Converses
 from pfh.hooks.meanings import Learns
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
+from pfh.kit.training.colocated import end_vllm
 from pydantic import BaseModel, Field
 
 from pfh_methods.conversations import conversations
@@ -85,7 +86,8 @@ def train(spec: TrainingSpec) -> TrainingResult:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
         StepFailedError: no reward ever differed from another of its group, or training broke off.
     """
-    result, _ = train_online(spec, "grpo", grpo_trainer)
+    result, trainer = train_online(spec, "grpo", grpo_trainer)
+    end_vllm(trainer)
     return result
 
 

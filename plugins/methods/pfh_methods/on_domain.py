@@ -157,7 +157,9 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
         ) -> object:
             began = time.perf_counter()
             self._clock = self._clock or began
-            drawn = super()._generate_single_turn(prompt_ids, *arguments, **named)
+            # Autocast wraps forward, which an adapter's generate passes by: sampler and policy would differ.
+            with self.accelerator.autocast():
+                drawn = super()._generate_single_turn(prompt_ids, *arguments, **named)
             # GRPOTrainer returns the log-probabilities of vLLM too, RLOOTrainer the tokens alone.
             ids, logprobs = drawn if isinstance(drawn, tuple) else (drawn, None)
             lengths = [end_of_completion(tokenizer, one, stops) for one in ids]

@@ -17,6 +17,7 @@ from pfh.hooks.backends import Message
 from pfh.hooks.domains import Domain, HasGold, Problem
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.targets import asks_to_reason, form_of, told_forms
+from pfh.kit.training.colocated import end_vllm
 from pfh.text import printable
 from pydantic import Field
 
@@ -89,6 +90,7 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
         _student_leaks(trainer),
         *tokens_apart(trainer.trained_on.tally.differences),
     )
+    end_vllm(trainer)
     return dataclasses.replace(result, notes=notes, phases=phases)
 
 

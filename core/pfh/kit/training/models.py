@@ -9,25 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.training.passes import count_passes
+from pfh.kit.training.precision import choose_attention, is_exact, loading_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+    from pfh.kit.training.options import TrainingOptions
+
 
 def load_for_training(
-    checkpoint: Checkpoint, dtype: str = "float32"
+    checkpoint: Checkpoint, options: TrainingOptions | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return `checkpoint` as a transformers model and its tokenizer, an adapter of the checkpoint merged.
 
-    Train in float32: in bfloat16 updates smaller than half a unit in the last place are lost.
+    Weights are float32 (in bfloat16 updates smaller than half a unit in the last place are lost), unless they stay as
+    they are below an adapter and `options` say otherwise.
     A tokenizer without a chat template gets pfh's plain one.
     """
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pfh.kit.tokens.chat_templates import chat_template
 
-    settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": False}
+    settings: dict[str, Any] = {**loading_settings(options), "trust_remote_code": False}
     names: dict[str, Any] = {}
     if checkpoint.gguf_file:
         from transformers import GgufConfig
@@ -45,6 +48,7 @@ def load_for_training(
     tokenizer.chat_template = chat_template(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    choose_attention(model, options)
     count_passes(model)
     return model, tokenizer
 
@@ -93,7 +97,7 @@ def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | Non
 
 def _merged(model: Any, weights: dict[str, Any] | None, base: Checkpoint, folder: Path) -> Any:  # noqa: ANN401 - peft's
     """Return the base with the adapter of `model` in it; `weights` are the model's where it does not hold them all."""
-    if weights is None:
+    if weights is None and is_exact(model):
         return model.merge_and_unload()
     adapter = folder.with_name(f"{folder.name}-adapter")
     model.save_pretrained(adapter, save_embedding_layers=False, state_dict=weights)
