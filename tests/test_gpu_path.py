@@ -13,13 +13,15 @@ from pfh.kit.training import TrainingOptions, load_for_training
 from pfh.kit.training.colocated import end_vllm, undistributed
 from pfh.kit.training.precision import is_exact, loading_settings
 from pfh.registry.options import fill
-from pfh_methods import grpo, sdft
+from pfh_methods import grpo
 from pfh_methods.online import online_arguments, own_chat, set_up_online
 from pfh_methods.resampling import exchanged
 from pfh_methods.tally import Tally
 
-from tests.letters import Letters, arguments_of, rows_of, training_spec
+from tests.letters import Letters, rows_of, training_spec
 from tests.test_grpo import trainer_of
+from tests.test_sdft import spec_for as sdft_spec
+from tests.test_sdft import trainer_for as sdft_trainer_for
 
 
 def dtypes_of(model) -> set[torch.dtype]:
@@ -35,10 +37,7 @@ def test_rollouts_and_loss_are_computed_in_the_same_precision(method, tiny_llama
     if method == "grpo":
         trainer, _ = trainer_of(grpo, tiny_llama_path, tmp_path, precision="bfloat16")
     else:
-        spec = training_spec(sdft, tiny_llama_path, tmp_path, precision="bfloat16", batch_size=4)
-        examples = sdft.ground_truth(spec)
-        tally = Tally.read(tmp_path / "rollouts.json")
-        trainer = sdft.sdft_trainer(spec.checkpoint, examples, spec.options, (), arguments_of(spec), tally)
+        trainer = sdft_trainer_for(sdft_spec(tiny_llama_path, tmp_path, precision="bfloat16"))
     assert trainer.args.bf16
     trainer.model.train()
     seen = dtypes_of(trainer.model)
@@ -159,10 +158,10 @@ def test_prompts_that_tell_nothing_apart_make_room_for_others(tiny_llama_path, t
 
         def verify(self, problem, completion):
             found = super().verify(problem, completion)
-            odd = sum(map(ord, problem.id)) % 2
-            return found if odd else type(found)(reward=0.0, extracted=completion)
+            hopeless = int(problem.id.removeprefix("p")) % 2
+            return type(found)(reward=0.0, extracted=completion) if hopeless else found
 
-    options = {"domain": Hopeless(), "count": 32, "max_new_tokens": 4, "seed": 3}
+    options = {"domain": Hopeless(), "count": 32, "seed": 3}
     plain, _ = trainer_of(grpo, tiny_llama_path, tmp_path / "plain", **options)
     assert plain._metrics["train"]["frac_reward_zero_std"][0] > 0
     trainer, batch = trainer_of(grpo, tiny_llama_path, tmp_path / "dynamic", dynamic_sampling=20, **options)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
@@ -114,6 +115,14 @@ def run(
     ] = "local",
     as_json: AsJson = False,
     dry_run: DryRun = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NxMEMORY",
+            help="With --dry-run: plan memory and time for these, such as 4x80GB or 8x80GB@400TFLOPS.",
+            show_default="this machine",
+        ),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -158,8 +167,10 @@ def run(
     )
     plugins.load("launchers", launcher)
     if dry_run:
-        print_plan(spec, plugins, store, as_json=as_json, debug=debug, launcher=launcher)
+        print_plan(spec, plugins, store, as_json=as_json, debug=debug, devices=devices, launcher=launcher)
         return
+    if devices is not None:
+        raise UserError("--devices is what a plan is made for: add --dry-run, or leave it out.")
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         launched = launch(
             spec,

@@ -29,6 +29,7 @@ from pfh.results.records import MatchRecord, RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
+from pfh.starts.settings import told_settings
 from pfh.steps.checks import check_stage
 from pfh.steps.divergence import divergence_from, prepare_divergence
 from pfh.steps.ranks.configuration import Configuration, read_configuration
@@ -108,6 +109,7 @@ def execute(
     matches = dict.fromkeys(note for each in compared for note in each.notes)
     own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in spec.methods]
     taught = "" if all(own) else spec.domain
+    own_settings = told_settings(options, spec.problems, spec.model)
     results = RunResults(
         title=f"{' then '.join(spec.methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
         headline=headline(checked, taught),
@@ -116,7 +118,7 @@ def execute(
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
-        notes=(verifier.sentence(), *matches, *contamination),
+        notes=tuple(filter(None, (verifier.sentence(), own_settings, *matches, *contamination))),
         stages=checked,
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)

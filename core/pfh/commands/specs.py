@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands.estimates import estimates
 from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
+from pfh.hooks.domains import DomainSpec
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Match, Request, RunSpec
 from pfh.hooks.tables import Cell, Quantity
@@ -18,6 +19,9 @@ from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
 from pfh.starts.settings import default_problems
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 OptionsGiven = Mapping[str, Any] | Sequence[str]
 """Options of plugins: "[NAME.]KEY" to the value, or "[NAME.]KEY=VALUE" each."""
@@ -127,7 +131,7 @@ def _with_detectable(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"smallest change in points": None if smallest is None else round(100 * smallest, 1)}
 
 
-def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
+def plan(spec: Request, plugins: Plugins, devices: str | None = None, **settings: str) -> dict[str, Any]:
     """Return as JSON what `spec` would do, with every option, and what its families would put to a model.
 
     Raises:
@@ -154,8 +158,19 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
             rows = [_with_detectable(dict(zip(table.columns, map(_as_json, row), strict=True))) for row in table.rows]
             asks[choice.family] = {"title": table.title, "rows": rows, "note": f"{table.note} {DETECTABLE}".strip()}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
-    takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
+    takes = {"takes": _takes(spec, plugins, filled, devices)} if isinstance(spec, RunSpec) else {}
     return asdict(spec) | takes | {"options": options, "asks": asks} | settings
+
+
+def _takes(
+    spec: RunSpec, plugins: Plugins, filled: Mapping[str, BaseModel | None], devices: str | None
+) -> dict[str, str]:
+    if devices is None:
+        return estimates(spec, filled)
+    from pfh.kit.training.devices import Devices
+
+    opened = plugins.open_domain(spec.domain, DomainSpec(options=filled[f"domains:{spec.domain}"], data=HubData()))
+    return estimates(spec, filled, Devices.parse(devices), opened.sampling.max_new_tokens)
 
 
 def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has
