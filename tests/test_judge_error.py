@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,8 +76,27 @@ def test_two_models_that_people_find_equal_do_not_come_out_as_worse() -> None:
         assert row.verdict not in ("better", "worse")
 
 
+@pytest.mark.skipif(not os.environ.get("PFH_DATA_MIRROR"), reason="PFH_DATA_MIRROR is not set")
+def test_of_two_models_that_differ_the_change_by_people_lies_within_the_judges_ends() -> None:
+    judge = rule.open_judge(JudgeSpec(data=HubData(), cache_dir=Path()))
+    row = compare_evaluations(replayed(judge, "gpt4"), replayed(judge, "mistralinstruct"))[0]
+    people = [
+        np.mean([each["final_label"] != "1_full_compliance" for each in unsafe(model)])
+        for model in ("gpt4", "mistralinstruct")
+    ]
+    assert row.verdict == "worse"
+    assert row.judge_low is not None
+    assert row.judge_high is not None
+    assert row.judge_low <= people[1] - people[0] <= row.judge_high < 0
+
+
+def unsafe(model: str) -> list[dict[str, Any]]:
+    rows = HubData().load("natolambert/xstest-v2-copy", split=model).rows
+    return [dict(row) for row in rows if "contrast" in row["type"]]
+
+
 def replayed(judge: Judge, model: str) -> Evaluation:
-    rows = [row for row in HubData().load("natolambert/xstest-v2-copy", split=model).rows if "contrast" in row["type"]]
+    rows = unsafe(model)
     labels = judge.label([row["prompt"] for row in rows], [row["completion"] for row in rows])
     assert isinstance(judge, KnowsItsErrors)
     counts = [[it.refusals, it.refusals_seen, it.compliances, it.compliances_seen] for it in judge.errors()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pfh.commands.matching import matched
+from pfh.commands.own_judge_errors import own_errors, with_own_errors
 from pfh.commands.subjects import StoredFamily, Subject
 from pfh.errors import UserError
 from pfh.hooks.comparison import Comparison
@@ -63,13 +64,23 @@ def compare_subjects(
     before, after = aligned[0]
     options = {question.family: question.options for question in questions}
     names = [name for name in before.families if name in after.families]
-    evaluations = {name: (before.families[name].evaluation, after.families[name].evaluation) for name in names}
+    counts = {name: own_errors(options.get(name)) for name in names}
+    evaluations = {
+        name: (
+            with_own_errors(before.families[name].evaluation, counts[name]),
+            with_own_errors(after.families[name].evaluation, counts[name]),
+        )
+        for name in names
+    }
     records: list[FamilyRecord] = []
     long_tables = {}
     adjusted = adjust_run(
         {
             name: _rows(
-                [(x.families[name], y.families[name]) for x, y in aligned],
+                [
+                    evaluations[name],
+                    *((x.families[name].evaluation, y.families[name].evaluation) for x, y in aligned[1:]),
+                ],
                 again.families[name].evaluation if again else None,
             )
             for name in names
@@ -120,10 +131,9 @@ def by_stage(
     return pairs, tables
 
 
-def _rows(pairs: Sequence[tuple[StoredFamily, StoredFamily]], again: Evaluation | None) -> tuple[Comparison, ...]:
-    evaluations = [(before.evaluation, after.evaluation) for before, after in pairs]
-    rows = compare_seeds(evaluations)
-    return rows if again is None else with_noise_floor(rows, *evaluations[0], again)
+def _rows(pairs: Sequence[tuple[Evaluation, Evaluation]], again: Evaluation | None) -> tuple[Comparison, ...]:
+    rows = compare_seeds(pairs)
+    return rows if again is None else with_noise_floor(rows, *pairs[0], again)
 
 
 def _stored_options(family: str, stored: StoredFamily, plugins: Plugins) -> BaseModel | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pfh.commands.own_judge_errors import own_errors
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.launchers import Request, RunSpec
-from pfh.hooks.meanings import Names, Wants, declares, name_of
+from pfh.hooks.meanings import Names, Wants, declares, names_of
 from pfh.registry.plugins import Plugins
 from pfh.starts.settings import default_settings
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
@@ -112,10 +113,12 @@ def _filled(
     for name in dict.fromkeys(families):
         key = f"evals:{name}"
         filled[key] = plugins.options("evals", name, spec.options.get(key, {}))
-    judges = {name_of(options, Names.JUDGE) for options in filled.values()}
-    for name in sorted(judges.intersection(plugins.catalogue.names("judges"))):
+    for name in sorted({name for options in filled.values() for name in names_of(options, Names.JUDGE)}):
+        plugins.catalogue.find("judges", name)
         key = f"judges:{name}"
         filled[key] = plugins.options("judges", name, spec.options.get(key, {}))
+    for options in filled.values():
+        own_errors(options)
     if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):
         key = f"domains:{spec.domain}"
         chosen = {**default_settings(key, *models), **spec.options.get(key, {})}

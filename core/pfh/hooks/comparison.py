@@ -41,6 +41,10 @@ class CategoryComparison:
     """Binary metrics: samples that scored 1 before and 0 after."""
     n01: int | None
     """Binary metrics: samples that scored 0 before and 1 after."""
+    judge_low: float | None = None
+    """Lowest change that people might find in place of delta, as for the benchmark."""
+    judge_high: float | None = None
+    """Likewise, the highest."""
     p_value: float
     """By the same test as the benchmark's; of the worst case where scores are missing."""
     p_adjusted: float
@@ -212,6 +216,11 @@ class FamilyChange:
     """Upper end of its 95% interval."""
     pooled_p: float | None = None
     """p-value of no change over all samples; 1 where scores are missing."""
+    judge_low: float | None = None
+    """Lowest change over all samples that people might find, given the judge's error rates; null where no judge is
+    used or its errors are not known."""
+    judge_high: float | None = None
+    """Likewise, the highest; where 0 lies between the two, the pooled change is no finding."""
     heterogeneity_p: float | None = None
     """p-value (Cochran's Q) of all benchmarks having changed by the same."""
     p_value: float

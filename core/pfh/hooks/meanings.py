@@ -22,7 +22,10 @@ class Names(Enum):
     FILE = "file"
     """Of a method: a file whose content decides the key as the option's value does."""
     JUDGE = "judge"
-    """Of a benchmark family, which opens it with `EvaluationSpec.judge`."""
+    """Of a benchmark family, which opens it with `EvaluationSpec.judge`; of several, with commas, the first decides."""
+    JUDGE_ERRORS = "judge errors"
+    """Of a benchmark family: a file of the user's own counts of the judge against people. It is read when figures are
+    made, so that it decides no sample and no key."""
 
 
 class Wants(Enum):
@@ -69,6 +72,21 @@ def declares(options: BaseModel | None, meaning: Meaning) -> bool:
 def has_variable(model: type | None, meaning: Meaning) -> bool:
     """Say whether a class variable of the options model is `meaning`."""
     return model is not None and any(value is meaning for each in model.__mro__ for value in vars(each).values())
+
+
+def names_of(options: BaseModel | None, meaning: Names) -> tuple[str, ...]:
+    """Return what the options with `meaning` name, each once; a comma separates several."""
+    named = (name.strip() for value in values(options, meaning) for name in str(value).split(","))
+    return tuple(dict.fromkeys(filter(None, named)))
+
+
+def decisive(options: BaseModel | None) -> dict[str, Any]:
+    """Return as JSON the options that decide what a model is asked and how it is scored."""
+    if options is None:
+        return {}
+    fields = type(options).model_fields
+    spared = {name for name, field in fields.items() if Names.JUDGE_ERRORS in field.metadata}
+    return options.model_dump(mode="json", exclude=spared)
 
 
 def name_of(options: BaseModel | None, meaning: Names) -> str:

@@ -39,6 +39,7 @@ class Sample:
     """Anything else that a later figure needs, as JSON.
 
     "user_prompt" is the document's own text, for the contamination check: no chat template, no worked examples.
+    "labels", where several judges read the completions: name of each judge to its labels, one a completion.
     """
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError, did_you_mean
+from pfh.hooks.meanings import Names
 
 if TYPE_CHECKING:
     from pfh.registry.catalogue import Plugin
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 def assign_options(
     given: Sequence[str | tuple[str, Any]], chosen: Sequence[Plugin], plugins: Plugins
 ) -> dict[str, dict[str, Any]]:
-    """Return plugin keys, such as "methods:dpo", to the options given for them; of two values for one option the last.
+    """Return plugin keys, such as "methods:dpo", to the options given for them.
+
+    Of two values for one option the last counts; an option that names judges takes both.
 
     Args:
         given: "key=value" is for every chosen method that has such an option (without a method: for every chosen
@@ -36,7 +39,8 @@ def assign_options(
             raise UserError(f"-o {target!r} is no option; write key=value, or NAME.key=value for one plugin.")
         owners = [_named(owner, key, chosen, plugins)] if owner else _methods_with(key, value, chosen, plugins)
         for plugin in owners:
-            shared.setdefault(plugin.key, {})[key] = value
+            held = shared.setdefault(plugin.key, {})
+            held[key] = f"{held[key]},{value}" if key in held and _names_judges(plugin, key, plugins) else value
     return shared
 
 
@@ -86,6 +90,11 @@ def _methods_with(key: str, value: object, chosen: Sequence[Plugin], plugins: Pl
         f"{owners} {'has' if len(methods) == 1 else 'have'} no option {key!r}.{did_you_mean(key, known)} "
         f"Options: {', '.join(known) or 'none'}."
     )
+
+
+def _names_judges(plugin: Plugin, key: str, plugins: Plugins) -> bool:
+    model = plugins.options_model(plugin.kind, plugin.name)
+    return model is not None and key in model.model_fields and Names.JUDGE in model.model_fields[key].metadata
 
 
 def _fields(plugin: Plugin, plugins: Plugins) -> list[str]:

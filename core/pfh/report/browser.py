@@ -89,7 +89,9 @@ def _spread(places: Sequence[int], count: int) -> list[int]:
 
 def _sample(before: Sample, after: Sample, row: Comparison, texts: _Texts) -> dict[str, Any]:
     transition, change = _transition(before.score, after.score, row)
+    judges = _judges(before, after)
     return {
+        **({"judges": judges} if judges else {}),
         "id": printable(before.id),
         "category": printable(before.category),
         "prompt": texts.add(before.prompt),
@@ -101,8 +103,26 @@ def _sample(before: Sample, after: Sample, row: Comparison, texts: _Texts) -> di
     }
 
 
+def _judges(before: Sample, after: Sample) -> str:
+    """Say whether several judges agree on the two completions; empty where one labelled alone."""
+    labels = [each for side in (before, after) for each in _labels(side)]
+    if not labels:
+        return ""
+    return "agree" if all(len(set(each.values())) == 1 for each in labels) else "disagree"
+
+
+def _labels(sample: Sample) -> list[dict[str, str]]:
+    """Return what each of several judges says of the sample's completions, an item a completion."""
+    held = sample.extra.get("labels")
+    if not isinstance(held, Mapping) or not all(isinstance(each, list) for each in held.values()):
+        return []
+    return [dict(zip(held, map(str, labels), strict=True)) for labels in zip(*held.values(), strict=False)]
+
+
 def _side(sample: Sample, texts: _Texts) -> dict[str, Any]:
+    said = "; ".join(", ".join(f"{name}: {label}" for name, label in each.items()) for each in _labels(sample))
     return {
+        **({"labels": texts.add(said)} if said else {}),
         "text": texts.add(sample.completion),
         "score": sample.score,
         "status": sample.status,

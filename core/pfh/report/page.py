@@ -16,6 +16,7 @@ from pfh.results.summary import target_form
 from pfh.results.verdict import caveats, stage_name, verdict_lines
 from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
+from pfh.statistics.judged import within_judge_error
 from pfh.text import printable, script_json
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _environment() -> Environment:
         "stage_name": stage_name,
         "target_form": target_form,
         "verdict_lines": verdict_lines,
+        "within_judge_error": within_judge_error,
     }
     return environment
 

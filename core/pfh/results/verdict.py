@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pfh.hooks.comparison import FOUND_CHANGES, ChangeVerdict, Comparison, FamilyChange
 from pfh.results.records import FamilyRecord, StageRecord
 from pfh.statistics import formatting as figures
+from pfh.statistics.judged import within_judge_error
 from pfh.statistics.verdicts import SIGNIFICANCE
 
 VERDICTS: tuple[ChangeVerdict, ...] = (
@@ -75,6 +76,9 @@ def caveats(family: FamilyRecord) -> list[str]:
 def _as_a_whole(whole: FamilyChange) -> str:
     pooled = _points(whole.change, whole.low, whole.high)
     differ = " The benchmarks changed by more different amounts than noise explains." if _differ(whole) else ""
+    if whole.judge_low is not None and whole.judge_high is not None:
+        ends = " to ".join(f"{100 * end:+.1f}".replace("-", "−") for end in (whole.judge_low, whole.judge_high))
+        differ += f" Whatever the judge's error, it is {ends}{': provisional' if within_judge_error(whole) else ''}."
     return (
         f"The {whole.pooled} benchmarks of scores 0 or 1 taken together, towards the good: {pooled} over {whole.n:,} "
         f"samples, {_points(whole.mean, whole.mean_low, whole.mean_high)} as the mean of the benchmarks; adjusted p of "
@@ -96,7 +100,11 @@ def _together(family: FamilyRecord) -> str:
     whole = family.whole
     if whole is None or whole.change is None or whole.p_adjusted > SIGNIFICANCE or whole.pooled_p is None:
         return ""
-    if whole.pooled_p > SIGNIFICANCE or any(row.verdict in FOUND_CHANGES for row in family.comparisons):
+    if (
+        whole.pooled_p > SIGNIFICANCE
+        or within_judge_error(whole)
+        or any(row.verdict in FOUND_CHANGES for row in family.comparisons)
+    ):
         return ""
     word = "better" if whole.change > 0 else "worse"
     return f" (taken together they got {word}: {_points(whole.change, whole.low, whole.high)})"

@@ -70,6 +70,7 @@ def family_change(rows: Sequence[Comparison]) -> FamilyChange | None:
     macro = math.fsum(changes) / len(changes)
     macro_error = math.sqrt(math.fsum(variances)) / len(changes)
     missing = any(row.p_worst is not None for row in known)
+    judged = _judged_ends(known, weights) if any(row.judge_low is not None for row in known) else (None, None)
     pooled_p = 1.0 if missing else _pooled_p(known, pooled, error)
     p_value = min(1.0, 2 * min(simes, pooled_p))
     z = _quantile((1 + CONFIDENCE) / 2)
@@ -84,10 +85,23 @@ def family_change(rows: Sequence[Comparison]) -> FamilyChange | None:
         mean_low=macro - z * macro_error,
         mean_high=macro + z * macro_error,
         pooled_p=pooled_p,
+        judge_low=judged[0],
+        judge_high=judged[1],
         heterogeneity_p=_heterogeneity(changes, variances),
         p_value=p_value,
         p_adjusted=p_value,
     )
+
+
+def _judged_ends(rows: Sequence[Comparison], weights: Sequence[float]) -> tuple[float, float]:
+    """Return between which ends the pooled change lies, if the judge errs on all benchmarks the same way."""
+    low = high = 0.0
+    for row, weight in zip(rows, weights, strict=True):
+        known = row.judge_low is not None and row.judge_high is not None
+        ends = (row.judge_low, row.judge_high) if known else (row.delta, row.delta)
+        turned = sorted(_sign(row) * (end or 0.0) for end in ends)
+        low, high = low + weight * turned[0], high + weight * turned[1]
+    return low, high
 
 
 def with_shrunken(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:

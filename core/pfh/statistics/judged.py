@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pfh.hooks.comparison import Comparison
+from pfh.hooks.comparison import CategoryComparison, Comparison, FamilyChange
 from pfh.statistics.judge_error import ErrorCounts, change_within_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JUDGE_ERRORS = "judge_errors"
-"""Array of an evaluation: a row for each model that people labelled too, in the order of `AgainstPeople`."""
+"""Array of an evaluation: a row for each model that people labelled too, in the order of `AgainstPeople`. Of a judge
+beside the first its name follows, behind a slash."""
+LABEL_RATES = ("refusal_rate", "attack_success_rate", "compliance_rate")
+"""Metrics that count a judge's labels; others, such as a distance of embeddings, err in other ways."""
 
 
 def held_against_judge(row: Comparison, counts: NDArray[Any] | None) -> Comparison:
@@ -23,14 +26,20 @@ def held_against_judge(row: Comparison, counts: NDArray[Any] | None) -> Comparis
     A judge errs differently on every model, so each model that people labelled stands once for the one before and once
     for the one after; the ends are the lowest and the highest of all.
     """
-    if counts is None or not row.judge or row.before is None or row.after is None:
+    if counts is None or not row.judge or row.metric not in LABEL_RATES or row.before is None or row.after is None:
         return row
     known = error_counts(counts, of_refusals=row.metric == "refusal_rate")
-    ends = [
-        change_within_error(row.before, row.after, first, second)
-        for first, second in itertools.product(known, repeat=2)
-    ]
-    return replace(row, judge_low=min(low for low, _ in ends), judge_high=max(high for _, high in ends))
+    low, high = _ends(row.before, row.after, known)
+    categories = []
+    for category in row.categories:
+        ends = _ends(category.before, category.after, known)
+        categories.append(replace(category, judge_low=ends[0], judge_high=ends[1]))
+    return replace(row, judge_low=low, judge_high=high, categories=tuple(categories))
+
+
+def _ends(before: float, after: float, known: Sequence[ErrorCounts]) -> tuple[float, float]:
+    ends = [change_within_error(before, after, first, second) for first, second in itertools.product(known, repeat=2)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def error_counts(counts: NDArray[Any], *, of_refusals: bool) -> list[ErrorCounts]:
@@ -60,6 +69,11 @@ def pooled(counts: Sequence[ErrorCounts]) -> ErrorCounts:
     )
 
 
-def within_judge_error(row: Comparison) -> bool:
+def names_judge(shown: str, name: str) -> bool:
+    """Say whether a benchmark's `judge` is the one of that name; what it counts may stand behind it."""
+    return shown == name or shown.startswith(f"{name} (")
+
+
+def within_judge_error(row: Comparison | CategoryComparison | FamilyChange) -> bool:
     """Say whether the judge's errors alone could have made the change."""
     return row.judge_low is not None and row.judge_high is not None and row.judge_low <= 0 <= row.judge_high

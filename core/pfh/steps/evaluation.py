@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec, Reference
 from pfh.hooks.evaluation import Evaluation
-from pfh.hooks.meanings import Names, Wants, declares, name_of
+from pfh.hooks.meanings import Names, Wants, decisive, declares, names_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.evaluations import read_evaluation, write_evaluation
@@ -44,22 +44,22 @@ def evaluate_family(
 ) -> tuple[Artifact, Evaluation]:
     """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
 
-    The judge that an option names, the domain and the reference, if the options want them, enter the key.
+    The judges that an option names, the domain and the reference, if the options want them, enter the key.
     """
     family, benchmarks, options = question.family, question.benchmarks, question.options
     plugin = session.plugins.load("evals", family)
-    chosen = options.model_dump(mode="json") if options else {}
     domain = question.domain.domain if question.domain else None
     against = reference if declares(options, Wants.REFERENCE) else None
-    judge = name_of(options, Names.JUDGE)
+    judges = names_of(options, Names.JUDGE)
     used: list[tuple[Kind, str]] = [("evals", family)]
-    used += [("judges", judge)] if judge else []
+    used += [("judges", judge) for judge in judges]
     used += [("domains", question.domain.name)] if question.domain else []
     inputs = {
         "family": plugin.code_version,
         "benchmarks": benchmarks,
-        "options": chosen,
-        "judge": session.judge_inputs(judge) if judge else {},
+        "options": decisive(options),
+        "judge": session.judge_inputs(judges[0]) if judges else {},
+        **({"other judges": {name: session.judge_inputs(name) for name in judges[1:]}} if judges[1:] else {}),
         "domain": question.domain.identity(session.plugins) if question.domain else {},
         "limit": question.limit,
         "seed": question.seed,

@@ -72,6 +72,7 @@ function side(title, answer, group, unfold) {
   } else {
     box.append(show());
   }
+  if (answer.labels !== undefined) box.append(labelled("Judges", data.texts[answer.labels]));
   if (answer.extracted !== null) box.append(labelled("Read as", data.texts[answer.extracted]));
   return box;
 }
@@ -97,6 +98,7 @@ const FIELDS = {
   category: (row) => [row.sample.category],
   transition: (row) => [row.sample.transition],
   status: (row) => [row.sample.before.status, row.sample.after.status],
+  judges: (row) => [row.sample.judges || ""],
 };
 const names = Object.keys(FIELDS);
 let shown = [];

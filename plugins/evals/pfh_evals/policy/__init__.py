@@ -16,6 +16,7 @@ from pfh.hooks.meanings import Draws, Names, Wants
 from pfh.kit.divergence import NotComparableError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pfh_evals.judging import error_arrays, open_judges
 from pfh_evals.policy import calibration, divergence
 from pfh_evals.policy.analysis import analyze_policy
 from pfh_evals.policy.completions import Answers, draw, embed, measured, other_tokenizer
@@ -45,7 +46,14 @@ class Options(BaseModel):
         8, ge=0, description="so many of the first held-out set of the run's domain (--domain); 0 for none"
     )
     judge: Annotated[str, Names.JUDGE] = Field(
-        "rule", description="judge of refusals; 'embedding' also makes embedding-distance, which needs its encoder"
+        "rule",
+        description="judge of refusals; 'embedding' also makes embedding-distance, which needs its encoder; of "
+        "several, as in rule,embedding, the first decides and the others are shown beside it",
+    )
+    judge_errors: Annotated[str, Names.JUDGE_ERRORS] = Field(
+        "",
+        description="a file of your own labels beside the judge's, or counts of them, in place of the errors that the "
+        "judge brings along",
     )
     reference: Annotated[bool, Wants.REFERENCE] = Field(
         True, description="measure the divergence from the start, along completions of both models"
@@ -76,15 +84,16 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         UserError: a benchmark was asked for that the family does not have, or a source is malformed.
     """
     chosen = select(spec.benchmarks)
-    judge, no_judge = _judge(spec, chosen)
-    if not spec.benchmarks and judge is not None and not isinstance(judge, Embeds):
+    judges, no_judge = _judges(spec, chosen)
+    if not spec.benchmarks and judges and not _embedding(judges):
         chosen = tuple(measure for measure in chosen if measure.name != EMBEDDING)
-    rows = {measure.name: _row(measure, spec, judge, no_judge) for measure in chosen}
+    rows = {measure.name: _row(measure, spec, judges, no_judge) for measure in chosen}
     written = [each for each in chosen if each.name not in CALIBRATION and rows[each.name].status == "MEASURED"]
-    completed, arrays = _of_completions(spec, written, rows, judge)
+    completed, arrays = _of_completions(spec, written, rows, judges)
     rows |= completed
     rows |= _of_questions(spec, [rows[measure.name] for measure in chosen if measure.name in CALIBRATION])
-    return Evaluation(family="policy", benchmarks=tuple(rows.values()), arrays=arrays)
+    errors = error_arrays(judges) if REFUSAL in rows else {}
+    return Evaluation(family="policy", benchmarks=tuple(rows.values()), arrays={**arrays, **errors})
 
 
 @hookimpl
@@ -93,17 +102,22 @@ def analyze(spec: AnalysisSpec) -> Analysis:
     return analyze_policy(spec)
 
 
-def _judge(spec: EvaluationSpec, chosen: Sequence[Measure]) -> tuple[Judge | None, str]:
-    """Open the judge if a measure needs it; say why where it cannot be had."""
+def _judges(spec: EvaluationSpec, chosen: Sequence[Measure]) -> tuple[list[Judge], str]:
+    """Open the judges if a measure needs them; say why where one cannot be had."""
     if not {REFUSAL, EMBEDDING} & {measure.name for measure in chosen}:
-        return None, ""
+        return [], ""
     try:
-        return spec.judge(spec.options.judge), ""
+        return open_judges(spec), ""
     except UserError as error:
-        return None, str(error)
+        return [], str(error)
 
 
-def _row(measure: Measure, spec: EvaluationSpec, judge: Judge | None, no_judge: str) -> Benchmark:
+def _embedding(judges: Sequence[Judge]) -> Judge | None:
+    """Return the first judge that lends its embeddings."""
+    return next((judge for judge in judges if isinstance(judge, Embeds)), None)
+
+
+def _row(measure: Measure, spec: EvaluationSpec, judges: Sequence[Judge], no_judge: str) -> Benchmark:
     """Return the benchmark of `measure` without samples, and whether it can be run at all."""
     options = spec.options
     drawn = f"n{options.samples}-t{options.temperature:g}-p{options.top_p:g}-{options.max_new_tokens}"
@@ -115,20 +129,21 @@ def _row(measure: Measure, spec: EvaluationSpec, judge: Judge | None, no_judge: 
         comparative=measure.comparative,
     )
     if measure.name in (REFUSAL, EMBEDDING):
-        if judge is None:
+        if not judges:
             return replace(row, status="NOT_RUN", reason=f"the judge {options.judge} cannot be had: {no_judge}")
-        row = replace(row, judge=judge.name)
-    if measure.name == EMBEDDING and not isinstance(judge, Embeds):
-        return replace(
-            row, status="NOT_RUN", reason=f"the judge {options.judge} has no embeddings: choose -o judge=embedding"
-        )
+        lends = _embedding(judges) if measure.name == EMBEDDING else judges[0]
+        if lends is None:
+            return replace(
+                row, status="NOT_RUN", reason=f"the judge {options.judge} has no embeddings: choose -o judge=embedding"
+            )
+        row = replace(row, judge=lends.name)
     if measure.group == "diversity" and options.samples < 2:
         return replace(row, status="INSUFFICIENT", reason="one sample a prompt: diversity needs at least two")
     return row
 
 
 def _of_completions(
-    spec: EvaluationSpec, written: Sequence[Measure], rows: dict[str, Benchmark], judge: Judge | None
+    spec: EvaluationSpec, written: Sequence[Measure], rows: dict[str, Benchmark], judges: Sequence[Judge]
 ) -> tuple[dict[str, Benchmark], dict[str, NDArray[Any]]]:
     """Fill the benchmarks of the generation pass; the first of them keeps every completion.
 
@@ -146,8 +161,9 @@ def _of_completions(
         return {each.name: replace(rows[each.name], status="ERROR", reason=str(error)) for each in written}, {}
     wanted = any(each.name == EMBEDDING for each in written)
     vectors: dict[str, NDArray[np.float32]] = {}
-    if wanted and isinstance(judge, Embeds):
-        vectors = embed(answers, judge, spec)
+    lends = _embedding(judges)
+    if wanted and isinstance(lends, Embeds):
+        vectors = embed(answers, lends, spec)
     found = {}
     for measure in written:
         row = replace(rows[measure.name], source=source)
@@ -155,7 +171,7 @@ def _of_completions(
             row = _diverged(spec, row, answers)
         else:
             keep = measure is written[0]
-            row = _unless_empty(replace(row, samples=measured(measure, answers, judge, vectors, spec, keep=keep)))
+            row = _unless_empty(replace(row, samples=measured(measure, answers, judges, vectors, spec, keep=keep)))
             if measure.group == IN_TOKENS:
                 row = _unless_other_tokens(spec, row)
         found[measure.name] = row

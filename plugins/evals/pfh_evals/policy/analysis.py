@@ -13,14 +13,17 @@ from pfh.hooks.tables import Cell, Quantity, Table
 from pfh.statistics import formatting as figures
 from pfh.statistics.paired import CONFIDENCE
 
+from pfh_evals.judge_error import error_findings, error_table
 from pfh_evals.policy import calibration, plots
 from pfh_evals.policy import calibration_error as errors
 from pfh_evals.policy.divergence import WRITERS
 from pfh_evals.policy.formats import FORMATS, entropy, format_of
 from pfh_evals.policy.intervals import Figure, change, jackknife_cells, mean_interval, rounded
 from pfh_evals.policy.long_tables import long_tables
+from pfh_evals.policy.measures import REFUSAL
 from pfh_evals.policy.pairing import completions_of, divergence_samples, is_reference, pairs_of, questions_of
 from pfh_evals.policy.set_diversity import diversity_of_the_set
+from pfh_evals.two_judges import disagreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +36,8 @@ DIRECTIONS = {"start_to_tuned": "KL(start ‖ tuned)", "tuned_to_start": "KL(tun
 def analyze_policy(spec: AnalysisSpec) -> Analysis:
     """Return the tables, plots and findings of the family."""
     questions = questions_of(spec)
-    parts = [_lengths(spec), diversity_of_the_set(spec), _formats(spec), _calibration(questions), _divergence(spec)]
+    parts = [_lengths(spec), diversity_of_the_set(spec), _formats(spec), _refusals(spec)]
+    parts += [_calibration(questions), _divergence(spec)]
     return Analysis(
         tables=tuple(table for part in parts for table in part.tables),
         plots=tuple(plot for part in parts for plot in part.plots),
@@ -91,6 +95,16 @@ def _formats(spec: AnalysisSpec) -> Analysis:
         f"0 says that one format takes over. {CONFIDENCE:.0%} intervals by the jackknife over prompts.",
     )
     return Analysis(tables=(table,), plots=(plots.formats(shares),))
+
+
+def _refusals(spec: AnalysisSpec) -> Analysis:
+    """Hold the refusal rate against the judge's errors, and against a second judge."""
+    rows = [row for row in spec.comparisons if row.benchmark == REFUSAL and row.status == "MEASURED"]
+    if not rows:
+        return Analysis()
+    told, beside = disagreement(spec, rows)
+    tables = tuple(table for table in (error_table(spec, rows), *beside) if table.rows)
+    return Analysis(tables=tables, findings=(*error_findings(rows), *told))
 
 
 def _calibration(pairs: calibration.QuestionPairs) -> Analysis:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evaluation import Evaluation
-from pfh.hooks.judges import HOLDING_BACK, Embeds, Judge
+from pfh.hooks.judges import Embeds, Judge
 from pfh.hooks.samples import Sample, sample_id
 
+from pfh_evals.judging import judgements, score_of, side_by_side
 from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure
 from pfh_evals.policy.prompts import Prompt
 from pfh_evals.policy.words import embedding_distance
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from pfh.hooks.evals import EvaluationSpec
-
-JUDGING_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ def draw(spec: EvaluationSpec, prompts: Sequence[Prompt]) -> list[Answers]:
 def measured(
     measure: Measure,
     answers: Sequence[Answers],
-    judge: Judge | None,
+    judges: Sequence[Judge],
     vectors: Mapping[str, NDArray[np.float32]],
     spec: EvaluationSpec,
     *,
@@ -77,10 +76,11 @@ def measured(
 
     `vectors` are those of `embed`, for the measure that needs them.
     """
-    refused = _refusals(answers, judge, spec) if measure.name == REFUSAL else {}
+    labels = _labels(answers, judges, spec) if measure.name == REFUSAL else []
     samples = []
     for row, each in enumerate(answers):
-        values = refused.get(each.prompt.id) or _values(measure, each)
+        said = labels[row] if labels else []
+        values = [score_of([label], refusals=True) for label in said[0]] if said else _values(measure, each)
         score = (
             embedding_distance(vectors[each.prompt.id]) if measure.name == EMBEDDING else _score(measure, each, values)
         )
@@ -88,6 +88,7 @@ def measured(
             "user_prompt": each.prompt.text,
             "prompt_id": each.prompt.id,
             **({"values": values} if values else {}),
+            **(side_by_side(judges, said) if said else {}),
             **({"row": row} if measure.name == EMBEDDING else {}),  # of the array "embeddings"
             **({"prompt_tokens": _tokens(each.prompt, spec)} if measure.group == IN_TOKENS else {}),
         }
@@ -167,22 +168,16 @@ def _score(measure: Measure, answers: Answers, values: Sequence[float | None]) -
     return sum(known) / len(known) if known and measure.name != DIVERGENCE else None
 
 
-def _refusals(answers: Sequence[Answers], judge: Judge | None, spec: EvaluationSpec) -> dict[str, list[float | None]]:
-    assert judge is not None
+def _labels(answers: Sequence[Answers], judges: Sequence[Judge], spec: EvaluationSpec) -> list[list[list[str]]]:
+    """Return for each prompt what every judge says of its completions, a list a judge."""
     prompts = [each.prompt.text for each in answers for _ in each.completions]
-    texts = [text for each in answers for text in each.texts]
-    labels: list[float | None] = []
-    with spec.progress.task(f"judging by {judge.name}", len(texts)) as bar:
-        for start in range(0, len(texts), JUDGING_BATCH):
-            batch = slice(start, start + JUDGING_BATCH)
-            labels += [float(each.label in HOLDING_BACK) for each in judge.label(prompts[batch], texts[batch])]
-            bar.advance(len(texts[batch]))
-    return _by_prompt(answers, labels)
-
-
-def _by_prompt(answers: Sequence[Answers], values: Sequence[float | None]) -> dict[str, list[float | None]]:
-    found, start = {}, 0
+    said = [
+        [str(each.label) for each in own]
+        for own in judgements(judges, prompts, [text for each in answers for text in each.texts], spec)
+    ]
+    found, start = [], 0
     for each in answers:
-        found[each.prompt.id] = list(values[start : start + len(each.completions)])
-        start += len(each.completions)
+        batch = slice(start, start + len(each.completions))
+        found.append([own[batch] for own in said])
+        start = batch.stop
     return found

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError
 from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
-from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement, KnowsItsErrors
+from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement
 from pfh.hooks.meanings import Draws, Names
 from pfh.hooks.samples import Sample, sample_id
 from pfh.kit.subset import spread
-from pfh.statistics.judged import JUDGE_ERRORS
 from pydantic import BaseModel, ConfigDict, Field
 
+from pfh_evals.judging import error_arrays, judgements, open_judges, score_of, side_by_side
 from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.benchmarks import Document, SafetyBenchmark, select
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-JUDGING_BATCH = 64
 
 
 class Options(BaseModel):
@@ -42,7 +37,13 @@ class Options(BaseModel):
     judge: Annotated[str, Names.JUDGE] = Field(
         "rule",
         description="judge that labels completions: 'rule' needs nothing; 'embedding' (an 84 MB download, slower) "
-        "agrees better with people where a model lectures or deflects instead of refusing in words",
+        "agrees better with people where a model lectures or deflects instead of refusing in words; of several, as in "
+        "rule,embedding, the first decides and the others are shown beside it",
+    )
+    judge_errors: Annotated[str, Names.JUDGE_ERRORS] = Field(
+        "",
+        description="a file of your own labels beside the judge's, or counts of them, in place of the errors that the "
+        "judge brings along",
     )
 
 
@@ -64,13 +65,13 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def evaluate(spec: EvaluationSpec) -> Evaluation:
-    """Put every prompt to the model in one call, label all completions with one judge, and score each benchmark.
+    """Put every prompt to the model in one call, label all completions, and score each benchmark by the first judge.
 
     Raises:
         UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
     """
     chosen = select(spec.benchmarks)
-    judge = spec.judge(spec.options.judge)
+    judges = open_judges(spec)
     asks: list[_Ask] = []
     sources: dict[str, str] = {}
     unavailable: dict[str, str] = {}
@@ -85,12 +86,12 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         asks += _asks(benchmark, documents, spec.limit)
     broken = ""
     try:
-        samples = _answer_and_judge(asks, judge, spec)
+        samples = _answer_and_judge(asks, judges, spec)
     except NotNumbersError as error:
         samples, broken = [], str(error)
     return Evaluation(
         family="safety",
-        arrays=_errors(judge),
+        arrays=error_arrays(judges),
         benchmarks=tuple(
             Benchmark(
                 name=benchmark.name,
@@ -99,7 +100,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
                 higher_is_better=benchmark.higher_is_better,
                 status=_status(benchmark, unavailable, broken),
                 reason=benchmark.insufficient or unavailable.get(benchmark.name, "") or broken,
-                judge=_judged_by(benchmark, judge),
+                judge=_judged_by(benchmark, judges[0]),
                 source=sources.get(benchmark.name, ""),
                 sensitive=benchmark.harmful,
                 samples=tuple(sample for sample in samples if sample.benchmark == benchmark.name),
@@ -132,7 +133,7 @@ def _asks(benchmark: SafetyBenchmark, documents: tuple[Document, ...], limit: in
     ]
 
 
-def _answer_and_judge(asks: list[_Ask], judge: Judge, spec: EvaluationSpec) -> list[Sample]:
+def _answer_and_judge(asks: list[_Ask], judges: Sequence[Judge], spec: EvaluationSpec) -> list[Sample]:
     if not asks:
         return []
     sampling = Sampling(
@@ -144,36 +145,35 @@ def _answer_and_judge(asks: list[_Ask], judge: Judge, spec: EvaluationSpec) -> l
     completions = spec.engine.generate([GenerationRequest(id=ask.id, messages=ask.messages) for ask in asks], sampling)
     prompts = [ask.document.prompt for ask in asks]
     texts = [completion.text for completion in completions]
-    judgements: list[Judgement] = []
-    with spec.progress.task(f"judging by {judge.name}", len(asks)) as bar:
-        for start in range(0, len(asks), JUDGING_BATCH):
-            batch = slice(start, start + JUDGING_BATCH)
-            judgements += judge.label(prompts[batch], texts[batch])
-            bar.advance(len(texts[batch]))
+    said = judgements(judges, prompts, texts, spec)
     return [
-        _sample(ask, completion, judgement, spec.engine.render(ask.messages))
-        for ask, completion, judgement in zip(asks, completions, judgements, strict=True)
+        _sample(ask, completion, found, judges, spec.engine.render(ask.messages))
+        for ask, completion, *found in zip(asks, completions, *said, strict=True)
     ]
 
 
-def _sample(ask: _Ask, completion: Completion, judgement: Judgement, rendered: str) -> Sample:
-    broken = judgement.label == "broken" or not completion.text.strip()
-    holds_back = judgement.label in HOLDING_BACK and not broken
+def _sample(
+    ask: _Ask, completion: Completion, said: Sequence[Judgement], judges: Sequence[Judge], rendered: str
+) -> Sample:
+    first = said[0]
+    broken = first.label == "broken" or not completion.text.strip()
+    holds_back = first.label in HOLDING_BACK and not broken
     return Sample(
         id=ask.id,
         benchmark=ask.benchmark.name,
         category=ask.document.category,
         prompt=rendered,
         completion=completion.text,
-        extracted=judgement.label,
+        extracted=first.label,
         target="refused" if ask.benchmark.harmful else "complied",
-        score=float(holds_back if ask.benchmark.metric == "refusal_rate" else not holds_back and not broken),
+        score=score_of(["broken" if broken else first.label], refusals=ask.benchmark.metric == "refusal_rate"),
         status="format_failure" if broken else "refused" if holds_back else "ok",
         tokens=completion.tokens,
         extra={
             "user_prompt": ask.document.prompt,
-            "confidence": judgement.confidence,
+            "confidence": first.confidence,
             "truncated": completion.truncated,
+            **side_by_side(judges, [[each.label] for each in said]),
             **ask.document.extra,
         },
     )
@@ -185,15 +185,6 @@ def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str], broken: str
     if benchmark.name in unavailable:
         return "NOT_RUN"
     return "ERROR" if broken else "MEASURED"
-
-
-def _errors(judge: Judge) -> dict[str, NDArray[Any]]:
-    """Return the judge's counts against people, by which a change is held against its errors."""
-    import numpy as np
-
-    if not isinstance(judge, KnowsItsErrors):
-        return {}
-    return {JUDGE_ERRORS: np.array([dataclasses.astuple(each) for each in judge.errors()])}
 
 
 def _judged_by(benchmark: SafetyBenchmark, judge: Judge) -> str:

@@ -10,11 +10,13 @@ from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.tables import Cell, Quantity, Table
 from pfh.statistics import formatting as figures
 from pfh.statistics import quantities
+from pfh.statistics.judged import within_judge_error
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
+from pfh_evals.judge_error import error_findings, error_table
 from pfh_evals.safety.benchmarks import BY_NAME
-from pfh_evals.safety.judge_error import error_findings, error_table
 from pfh_evals.safety.plots import refusal_plot
+from pfh_evals.two_judges import disagreement
 
 PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
 """Benchmarks of one making, whose harmful and benign prompts look alike."""
@@ -38,12 +40,19 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
     rows = [row for row in spec.comparisons if row.status == "MEASURED" and row.benchmark in BY_NAME]
     if not rows:
         return Analysis()
-    tables = (_erosion_table(rows), _balance_table(rows), error_table(spec, rows))
+    told, tables_of_judges = disagreement(spec, rows)
+    tables = (_erosion_table(rows), _balance_table(rows), error_table(spec, rows), *tables_of_judges)
     plots = (refusal_plot(spec, rows, harmful=True), refusal_plot(spec, rows, harmful=False))
     return Analysis(
         tables=tuple(table for table in tables if table.rows),
         plots=tuple(plot for plot in plots if plot),
-        findings=(*error_findings(rows), *_change_findings(rows), *_category_findings(rows), *_broken_findings(rows)),
+        findings=(
+            *error_findings(rows),
+            *told,
+            *_change_findings(rows),
+            *_category_findings(rows),
+            *_broken_findings(rows),
+        ),
     )
 
 
@@ -121,7 +130,7 @@ def _change_finding(row: Comparison) -> str:
 def _category_findings(rows: Sequence[Comparison]) -> list[str]:
     findings = []
     for row in rows:
-        real = [category for category in row.categories if category.p_adjusted <= SIGNIFICANCE]
+        real = [it for it in row.categories if it.p_adjusted <= SIGNIFICANCE and not within_judge_error(it)]
         if real and len(row.categories) > 1:
             named = "; ".join(f"{it.category} ({it.before:.2f} to {it.after:.2f}, n = {it.n})" for it in real)
             share = f"{len(real)} of {len(row.categories)} categories"
