@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -139,17 +140,21 @@ def matching(summaries: Sequence[RunSummary]) -> tuple[Matching, ...]:
         "samples": [summary.samples for summary in summaries],
         "tokens": [summary.tokens for summary in summaries],
     }
+    forms = [re.sub(r" \d+\b", "", summary.target_form) for summary in summaries]
+    flops = [summary.flops for summary in summaries]
     starts = {summary.start_fingerprint: summary.start for summary in summaries}
     same_name = len(starts) > len(set(starts.values()))
     return (
         _names("start", [f"{name} {key[:24]}" if same_name else name for key, name in starts.items()]),
         _names("domain", [summary.domain for summary in summaries]),
         _names("seed", [str(summary.seed) for summary in summaries]),
+        *([_names("form of what was taught", forms)] if all(forms) else []),
         *(
             _amounts(name, known)
             for name, all_ in amounts.items()
             if (known := [one for one in all_ if one is not None])
         ),
+        *([_amounts("FLOPs", flops, "{:.2g}".format)] if all(flops) else []),
         _amounts("device time", [summary.device_seconds for summary in summaries], figures.seconds),
     )
 
