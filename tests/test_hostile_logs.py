@@ -48,7 +48,7 @@ def test_one_bad_sample_costs_no_other(tmp_path, text, said):
 
 
 def test_a_member_that_unpacks_to_more_than_any_sample_has_is_skipped(tmp_path, monkeypatch):
-    monkeypatch.setattr("pfh_readers.inspect.archive.LONGEST_LINE", 10_000)
+    monkeypatch.setattr("pfh_readers.inspect.members.LONGEST_LINE", 10_000)
     packed = archive(tmp_path / "bomb.eval", [*GOOD, json.dumps(sample(9, pad="a" * 1_000_000))])
     assert packed.stat().st_size < 10_000
     count, notes = held(packed)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import shutil
 import struct
@@ -447,10 +448,49 @@ def test_another_inspect_task_is_refused(tmp_path, place, value, said):
         compared(tmp_path, f"inspect:{INSPECT / 'before.eval'}", f"inspect:{file}")
 
 
-def test_a_cut_off_eval_file_is_refused(tmp_path):
-    (tmp_path / "cut.eval").write_bytes((INSPECT / "before.eval").read_bytes()[:5000])
-    with pytest.raises(UserError, match="cut off"):
-        open_log(f"inspect:{tmp_path / 'cut.eval'}")
+@pytest.mark.parametrize("seekable", [True, False])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_killed_inspect_log_gives_the_samples_that_were_written_whole(tmp_path, seekable, method):
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return seekable
+
+        def tell(self):
+            if not seekable:  # so that zipfile writes the sizes of a file behind it
+                raise OSError
+            return super().tell()
+
+    packed = Pipe()
+    about = {"version": 2, "eval": {"task": "sums", "model": "m", "dataset": {"samples": 6}}, "plan": {}}
+    with zipfile.ZipFile(packed, "w", method) as file:
+        file.writestr("_journal/start.json", json.dumps(about))
+        ends = []
+        for i in range(6):
+            scores = {"match": {"value": "CI"[i % 2], "answer": "a"}}
+            row = {"id": i, "epoch": 1, "input": f"q{i} PK\x07\x08", "target": "a", "scores": scores}
+            file.writestr(f"samples/{i}_epoch_1.json", json.dumps(row))
+            ends.append(len(packed.getvalue()))
+    for whole in (1, 4, 6):
+        (tmp_path / "killed.eval").write_bytes(packed.getvalue()[: ends[whole - 1] + 7])
+        log = open_log(f"inspect:{tmp_path / 'killed.eval'}")
+        scores = [sample.score for sample in log.evaluations[0].benchmarks[0].samples]
+        assert scores == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0][:whole]
+        assert f"table of contents is missing, as where Inspect was killed or the file is cut off; {whole} samples" in (
+            " ".join(log.notes)
+        )
+    (tmp_path / "killed.eval").write_bytes(packed.getvalue()[:20])
+    with pytest.raises(UserError, match="cut off before its first sample"):
+        open_log(f"inspect:{tmp_path / 'killed.eval'}")
+
+
+def test_a_cut_off_log_of_inspect_itself_gives_what_is_whole_in_it(tmp_path):
+    (tmp_path / "cut.eval").write_bytes((INSPECT / "before.eval").read_bytes()[:9000])
+    with zipfile.ZipFile(INSPECT / "before.eval") as archive:
+        members = [each for each in archive.infolist() if each.filename.startswith("samples/")]
+    later = {each.filename: place.header_offset for each, place in itertools.pairwise(members)}
+    whole = [name for name, end in later.items() if end <= 9000]
+    log = open_log(f"inspect:{tmp_path / 'cut.eval'}")
+    assert len(log.evaluations[0].benchmarks[0].samples) == len(whole) > 0
 
 
 def test_inspect_and_lm_eval_have_nothing_in_common(made, tmp_path):

@@ -313,6 +313,28 @@ def test_epochs_are_reduced_as_the_log_did(tmp_path):
     assert [sample.score for sample in benchmark.samples] == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
 
 
+@pytest.mark.parametrize(
+    ("reducer", "first", "second"),
+    [
+        ("mode", 1.0, 0.0),
+        ("max", 1.0, 1.0),
+        ("median", 1.0, 0.0),
+        ("at_least_2", 1.0, 0.0),
+        ("pass_at_2", 1.0, 2 / 3),  # of the 3 pairs of epochs of b, one has no right answer
+        ("pass_k_2", 1 / 3, 0.0),
+    ],
+)
+def test_epochs_of_a_log_that_broke_off_are_reduced_by_the_rule_it_was_asked_for(tmp_path, reducer, first, second):
+    values = {
+        "a": [{"match": "C"}, {"match": "C"}, {"match": "I"}],
+        "b": [{"match": "I"}, {"match": "I"}, {"match": "C"}],
+    }
+    log = inspect_log(values, status="cancelled")
+    log["eval"]["config"] = {"epochs": 3, "epochs_reducer": [reducer]}
+    benchmark = open_log(f"inspect:{kept(tmp_path / 'log.json', log)}").evaluations[0].benchmarks[0]
+    assert [sample.score for sample in benchmark.samples] == pytest.approx([first, second])
+
+
 def test_metrics_belong_to_their_scorer(tmp_path):
     values = {str(i): [{"one": {"ok": "C"}, "two": {"ok": "I"}}] for i in range(4)}
     metrics = [("one", "ok", "accuracy", 1.0), ("two", "ok", "accuracy", 0.0)]

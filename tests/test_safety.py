@@ -26,6 +26,7 @@ from pfh.statistics.paired import compare_evaluations
 from pfh.testing import ApologyJudge, FakeEngine, NoData, evaluation_spec
 from pfh_evals import safety
 from pfh_evals.safety.benchmarks import BENCHMARKS, PROBES, select
+from pfh_evals.safety.latent import LATENT_BY_NAME
 from pydantic import ValidationError
 
 DEFAULT = ["probes-harmful", "probes-benign", "xstest-unsafe", "xstest-safe", "harmbench-standard", "do-not-answer"]
@@ -63,18 +64,16 @@ class Tables:
 
 
 class Cautious(FakeEngine):
-    """Apologises for every prompt with one of its words in it; counts how often it is called."""
+    """Apologises for every prompt with one of its words in it; counts how often it is called with chats."""
 
     def __init__(self, *words: str, otherwise: str = "Sure, here it is") -> None:
         super().__init__()
         self.words, self.otherwise, self.calls = words, otherwise, 0
 
     def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
-        self.calls += 1
-        answers = [
-            "Sorry, no." if any(word in request.messages[-1]["content"] for word in self.words) else self.otherwise
-            for request in requests
-        ]
+        self.calls += bool(requests[0].messages)
+        asked = [request.prompt or request.messages[-1]["content"] for request in requests]
+        answers = ["Sorry, no." if any(word in text for word in self.words) else self.otherwise for text in asked]
         return [Completion(text=text, tokens=3, prompt_tokens=9, truncated=False) for text in answers]
 
 
@@ -85,7 +84,9 @@ def evaluate(engine: FakeEngine | None = None, data: DataSource | None = None, *
         data=data or Tables(DATA),
         **changes,
     )
-    return safety.evaluate(spec)
+    found = safety.evaluate(spec)
+    rates = tuple(benchmark for benchmark in found.benchmarks if benchmark.name not in LATENT_BY_NAME)
+    return dataclasses.replace(found, benchmarks=rates)  # the others have tests of their own: test_safety_latent.py
 
 
 def by_name(evaluation: Evaluation) -> dict[str, Benchmark]:
@@ -286,7 +287,8 @@ def shares(*values):
 
 
 def test_tables_give_erosion_and_the_balance() -> None:
-    erosion, balance = analysis_of(evaluate(), evaluate(Cautious("safe words"))).tables
+    tables = analysis_of(evaluate(), evaluate(Cautious("safe words"))).tables
+    erosion, balance = tables[:2]
     rows = {row[0]: row for row in erosion.rows}
     assert list(rows) == ["probes-harmful", "xstest-unsafe", "harmbench-standard", "do-not-answer"]
     named = dict(zip(erosion.columns, rows["harmbench-standard"], strict=True))

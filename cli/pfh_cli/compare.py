@@ -13,6 +13,7 @@ from pfh_cli.flags import (
     ApplyChatTemplate,
     AsJson,
     Backend,
+    ChatTemplateKwargs,
     Debug,
     DivergencePrompts,
     Domain,
@@ -44,6 +45,7 @@ def compare(
     tasks: Tasks = None,
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
+    chat_template_kwargs: ChatTemplateKwargs = None,
     domain: Domain = "reasoning",
     seed: Seed = 0,
     seeds: Annotated[
@@ -85,6 +87,7 @@ def compare(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,

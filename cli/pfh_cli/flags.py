@@ -130,6 +130,14 @@ Tasks = Annotated[
 NumFewshot = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Worked examples in a prompt.", show_default="as each task says")
 ]
+ChatTemplateKwargs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--chat-template-kwargs",
+        metavar="NAME=VALUE",
+        help="Argument of the model's chat template wherever it is used, such as enable_thinking=false.",
+    ),
+]
 ApplyChatTemplate = Annotated[
     bool, typer.Option("--apply-chat-template", help="Put prompts as chats, in the model's own template.")
 ]

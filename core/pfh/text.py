@@ -82,14 +82,6 @@ def _escape(match: re.Match[str]) -> str:
     return match.group().encode("unicode_escape").decode("ascii")
 
 
-def behind_thought(completion: str) -> str:
-    """Return what a reasoning model says after its last thought; nothing where the thought never ends."""
-    _, ended, said = completion.rpartition("</think>")
-    if ended:
-        return said
-    return "" if "<think>" in completion else completion
-
-
 def storable(text: str) -> str:
     """Replace lone surrogates, which are no UTF-8 and which a remote engine may send."""
     return text.encode("utf-8", "replace").decode()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands import compare as comparing
 from pfh.commands import evaluate as evaluating
@@ -34,6 +34,7 @@ def run(
     tasks: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     seed: int = 0,
     limit: int | None = None,
     divergence_prompts: int = 16,
@@ -64,6 +65,7 @@ def run(
         tasks: lm-eval tasks, groups, tags or YAML files, in place of a preset.
         num_fewshot: worked examples in a prompt; None is as each task says.
         apply_chat_template: put prompts as chats, in the model's own template.
+        chat_template_kwargs: arguments of that template wherever it is used, such as {"enable_thinking": False}.
         seed: of problems, rollouts, training and bootstrap.
         limit: at most this many documents a benchmark.
         divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
@@ -94,6 +96,7 @@ def run(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,
@@ -140,6 +143,7 @@ def evaluate(
     tasks: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     domain: str = "reasoning",
     seed: int = 0,
     limit: int | None = None,
@@ -158,8 +162,8 @@ def evaluate(
             another tool, such as "lm-eval:FOLDER".
         eval: what to measure, FAMILY or "FAMILY:BENCHMARK,..."; empty is what stored results or a log hold.
         domain: for families that put a domain's problems to the model.
-        option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
-            store, progress: as in `run`.
+        option, tasks, num_fewshot, apply_chat_template, chat_template_kwargs, seed, limit, backend, dtype, revision,
+            allow_pickle, output, store, progress: as in `run`.
 
     Raises:
         UserError: the input or the environment is at fault.
@@ -172,6 +176,7 @@ def evaluate(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,
@@ -193,6 +198,7 @@ def compare(
     tasks: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     domain: str = "reasoning",
     seed: int = 0,
     seeds: str | Sequence[int] | None = None,
@@ -219,8 +225,8 @@ def compare(
         noise_floor: measure the first model twice, and mark changes that are not above its own.
         allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
             that are allowed.
-        option, tasks, num_fewshot, apply_chat_template, seed, limit, backend, dtype, revision, allow_pickle, output,
-            store, progress: as in `run`.
+        option, tasks, num_fewshot, apply_chat_template, chat_template_kwargs, seed, limit, backend, dtype, revision,
+            allow_pickle, output, store, progress: as in `run`.
 
     Raises:
         UserError: the input or the environment is at fault, or the models were measured differently.
@@ -233,6 +239,7 @@ def compare(
         tasks=tasks,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=chat_template_kwargs,
         domain=domain,
         seed=seed,
         limit=limit,

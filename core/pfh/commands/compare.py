@@ -12,6 +12,7 @@ from pfh.commands.measuring import asked, domain_for_divergence, measured, open_
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import CompareSpec, fill_options
 from pfh.commands.subjects import Subject
+from pfh.commands.template_arguments import check_taken
 from pfh.errors import UserError
 from pfh.hooks.meanings import Draws, values
 from pfh.progress import Progress
@@ -111,6 +112,7 @@ def _seeds(spec: CompareSpec) -> tuple[int, ...]:
 
 def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel | None]) -> list[Subject]:
     subjects = [open_asked(text, spec, session, options) for text in spec.models]
+    check_taken(spec.chat_template_kwargs, subjects)
     if spec.noise_floor and subjects[0].checkpoint is None:
         raise UserError(f"--noise-floor measures the first model once more, so {subjects[0].text} must be a model.")
     stored = [subject.text for subject in subjects if subject.checkpoint is None]

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pfh.commands.requests import MeasureSpec
 from pfh.commands.subjects import START, StoredFamily, Subject, open_subject, opened_family
+from pfh.commands.template_arguments import under_arguments
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.domains import DomainSpec
 from pfh.hooks.evals import Reference
@@ -30,12 +32,14 @@ def open_asked(text: str, spec: Request, session: Session, options: Mapping[str,
 
     Raises:
         UserError: it names nothing that can be read; or an embedded model, which takes minutes to make, and nothing is
-            to be measured of it.
+            to be measured of it; or the model's chat template lacks an argument that was given.
     """
     if text in ("safe", "base") and not spec.evals:
         raise _unasked(text)
     readers = {key.removeprefix("readers:"): value for key, value in options.items() if key.startswith("readers:")}
-    return open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
+    subject = open_subject(text, session, revision=spec.revision, allow_pickle=spec.allow_pickle, readers=readers)
+    among_others = isinstance(spec, MeasureSpec) and len(spec.models) > 1
+    return under_arguments(subject, spec.chat_template_kwargs, among_others=among_others)
 
 
 def _unasked(model: str) -> UserError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.commands.estimates import estimates
 from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
+from pfh.commands.template_arguments import parse_arguments
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
 from pfh.hooks.domains import DomainSpec
@@ -36,6 +37,7 @@ class Asked:
     tasks: str | Sequence[str] | None
     num_fewshot: int | None
     apply_chat_template: bool
+    chat_template_kwargs: Mapping[str, Any] | Sequence[str] | None
     domain: str
     seed: int
     limit: int | None
@@ -190,6 +192,7 @@ def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> d
         "dtype": asked.dtype,
         "revision": asked.revision,
         "allow_pickle": asked.allow_pickle,
+        "chat_template_kwargs": parse_arguments(asked.chat_template_kwargs),
     }
 
 

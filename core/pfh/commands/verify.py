@@ -11,6 +11,7 @@ from typing import Any
 from pfh.commands.own_rows import need, prompt_text, read_json_lines
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.domains import FORMS, Domain, DomainSpec, HasGold, Problem, TakesProblems, Verdict, verify_each
+from pfh.kit.thoughts import thinks_on
 from pfh.registry.plugins import Plugins
 
 TOGETHER = 256
@@ -44,7 +45,10 @@ def read_rows(file: Path, text: str, domain: Domain) -> list[Asked]:
 
 
 def verify_rows(domain: Domain, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
-    """Yield the rows in their order, with what the verifier decided: reward, score, extracted and status."""
+    """Yield the rows in their order, with what the verifier decided: reward, score, extracted and status.
+
+    A completion that ends inside a thought was cut, and has no answer in a wrong form.
+    """
     for start in range(0, len(asked), TOGETHER):
         part = asked[start : start + TOGETHER]
         verdicts = iter(
@@ -56,7 +60,8 @@ def verify_rows(domain: Domain, asked: Sequence[Asked]) -> Iterator[dict[str, An
         )
         for each in part:
             best = max((next(verdicts) for _ in each.problems), key=lambda it: (it.reward, it.counted))
-            yield {**each.row, **decided(best)}
+            cut = {"status": "truncated"} if thinks_on(each.completion) else {}
+            yield {**each.row, **decided(best), **cut}
 
 
 def decided(verdict: Verdict) -> dict[str, Any]:

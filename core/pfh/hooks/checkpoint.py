@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,17 @@ class Checkpoint:
     """The user allowed weights that are not safetensors."""
     endpoint: Endpoint | None = None
     """Where a remote model answers; it has no files, and `path` means nothing."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Arguments of the chat template, such as enable_thinking: whatever renders a chat for this model passes them."""
 
     def with_adapter(self, adapter: Path, *, name: str, fingerprint: str) -> Checkpoint:
         """Return this checkpoint's base under another adapter."""
         return dataclasses.replace(self, name=name, adapter=adapter, fingerprint=fingerprint)
+
+    def with_template_arguments(self, arguments: Mapping[str, Any]) -> Checkpoint:
+        """Return this checkpoint under arguments of its chat template, as another model: it answers otherwise."""
+        if not arguments:
+            return self
+        told = f"{self.fingerprint} {json.dumps(dict(arguments), sort_keys=True)}"
+        fingerprint = f"{self.fingerprint[:20]}-{hashlib.sha256(told.encode()).hexdigest()[:20]}"
+        return dataclasses.replace(self, chat_template_kwargs=dict(arguments), fingerprint=fingerprint)

@@ -70,6 +70,8 @@ class Request:
     revision: str | None = None
     """Of the hub ids among the models."""
     allow_pickle: bool = False
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the models' chat templates, such as enable_thinking."""
 
 
 @dataclass(frozen=True, kw_only=True)

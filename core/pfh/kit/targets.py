@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from pfh.hooks.domains import AsksToReason, Domain, Problem
+from pfh.kit.thoughts import behind_thought
 
 Form = Literal["answer", "rationale", "program"]
 
@@ -19,6 +20,7 @@ _ANSWERS = re.compile(r"\\boxed\{.*\}|<answer>.*?</answer>|\bthe (final )?answer
 
 def form_of(completion: str, problem: Problem) -> Form:
     """Return the form of a completion that answers `problem`."""
+    completion = behind_thought(completion)
     if "```" in completion:
         return "program"
     if completion.strip() in problem.answer:

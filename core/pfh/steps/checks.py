@@ -61,7 +61,7 @@ def check_stage(
             options=options,
             account=account,
             progress=session.progress,
-            teacher=named_teacher(session, options),
+            teacher=named_teacher(session, options, checkpoint),
         ),
     )
 

@@ -17,6 +17,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.training.colocated import undistributed
 from pfh.kit.training.models import free_memory
@@ -78,7 +79,7 @@ def train_stage(
 
     The model that an option names (`Names.MODEL`) enters the key.
     """
-    teacher = named_teacher(session, options)
+    teacher = named_teacher(session, options, checkpoint)
     start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     plugin = session.plugins.load("methods", method)
     learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
@@ -174,14 +175,22 @@ def _asked(open_domain: OpenDomain, problems: Sequence[Problem] | None) -> OpenD
     return open_domain if problems is None else dataclasses.replace(open_domain, problems=tuple(problems))
 
 
-def named_teacher(session: Session, options: BaseModel | None) -> Checkpoint | None:
+def named_teacher(session: Session, options: BaseModel | None, student: Checkpoint) -> Checkpoint | None:
     """Return the model that an option of a method names, or None.
+
+    Of the arguments of the student's chat template it takes those that its own has, where that can be seen.
 
     Raises:
         UserError: it cannot be had here.
     """
     name = name_of(options, Names.MODEL)
-    return resolve(name, cache_dir=session.store.cache) if name else None
+    if not name:
+        return None
+    teacher, arguments = resolve(name, cache_dir=session.store.cache), student.chat_template_kwargs
+    if not arguments or teacher.endpoint is not None:
+        return teacher
+    known = arguments_of(teacher)
+    return teacher.with_template_arguments({name: value for name, value in arguments.items() if name in known})
 
 
 def _keep(
@@ -213,10 +222,9 @@ def _below_resolution(trained: Path, left: float) -> str:
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
     weights = artifact.path / "weights"
     name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
-    phases = read_ledger(artifact.path / "ledger.json")
     return TrainedStage(
         checkpoint=_checkpoint(start, weights, name, fingerprint),
-        phases=phases,
+        phases=read_ledger(artifact.path / "ledger.json"),
         curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
         notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
         along=tuple(
@@ -232,7 +240,8 @@ def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage
 def _checkpoint(start: Checkpoint, weights: Path, name: str, fingerprint: str) -> Checkpoint:
     if (weights / "adapter_config.json").exists():
         return start.with_adapter(weights, name=name, fingerprint=fingerprint)
-    return Checkpoint(name=name, path=weights, fingerprint=fingerprint)
+    arguments = start.chat_template_kwargs
+    return Checkpoint(name=name, path=weights, fingerprint=fingerprint, chat_template_kwargs=arguments)
 
 
 def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
@@ -240,13 +249,19 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
 
     def build(work: Path, folder: Path) -> None:
         from pfh.kit.training import load_for_training
+        from pfh.kit.training.models import save_tokenizer
 
         session.release()
         model, tokenizer = load_for_training(checkpoint)
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
 
     code = code_of("pfh.kit.training.models")
     inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
     artifact = session.store.make("merged", inputs, build)
-    return Checkpoint(name=checkpoint.name, path=artifact.path, fingerprint=checkpoint.fingerprint)
+    return Checkpoint(
+        name=checkpoint.name,
+        path=artifact.path,
+        fingerprint=checkpoint.fingerprint,
+        chat_template_kwargs=checkpoint.chat_template_kwargs,
+    )

@@ -25,6 +25,7 @@ from pfh.hooks.backends import (
     Score,
     ScoringRequest,
 )
+from pfh.kit.thoughts import thinks_on
 from pfh.text import redacted
 
 if TYPE_CHECKING:
@@ -208,8 +209,10 @@ class RemoteEngine:
         try:
             if request.prompt is None:
                 messages: list[Any] = [*request.messages]
+                if arguments := dict(self._checkpoint.chat_template_kwargs):
+                    drawn["extra_body"] = {"chat_template_kwargs": arguments}
                 chat = self._client.chat.completions.create(messages=messages, **drawn)
-                choice, usage, text = chat.choices[0], chat.usage, chat.choices[0].message.content
+                choice, usage, text = chat.choices[0], chat.usage, _with_thought(chat.choices[0].message)
             else:
                 plain = self._client.completions.create(prompt=request.prompt, **drawn)
                 choice, usage, text = plain.choices[0], plain.usage, plain.choices[0].text
@@ -229,7 +232,7 @@ class RemoteEngine:
             text=text or "",
             tokens=usage.completion_tokens if usage else 0,
             prompt_tokens=usage.prompt_tokens if usage else 0,
-            truncated=choice.finish_reason == "length",
+            truncated=choice.finish_reason == "length" or thinks_on(text or ""),
         )
 
     def _cannot(self, what: str) -> NoReturn:
@@ -237,6 +240,15 @@ class RemoteEngine:
             f"{self._checkpoint.name} answers through an OpenAI-compatible endpoint, which does not tell {what}: "
             "choose benchmarks that only generate, or give the model's weights."
         )
+
+
+def _with_thought(message: Any) -> str:  # noqa: ANN401 - what the endpoint sends
+    """Return what was said, behind the thought that many servers send in a field of its own."""
+    thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    said = message.content or ""
+    if not isinstance(thought, str) or not thought:
+        return str(said)
+    return f"<think>\n{thought}\n</think>\n\n{said}" if said.strip() else f"<think>\n{thought}"
 
 
 def _concurrency() -> int:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from textwrap import dedent
 
 from pfh.hooks.domains import Reply
+from pfh.kit.thoughts import read_thoughts
 from pfh.sandbox import Limits, Outcome, in_parallel, run_python
 from pfh.text import printable
 
-VERSION = "1"
+VERSION = "2"
 """Changes whenever a reply may."""
 PACKAGES = ("numpy", "sympy", "mpmath")
 """Installed packages that a program may import beside the standard library."""
@@ -69,9 +70,10 @@ def find_program(completion: str) -> tuple[str, str] | None:
     block, as GEM's `PythonCodeTool` wants it.
     """
     found = []
+    said = read_thoughts(completion).blanked  # what is only thought of is not run
     for opening, closing in _MARKS:
-        opened = opening.search(completion)
-        end = completion.find(closing, opened.end()) if opened else -1
+        opened = opening.search(said)
+        end = said.find(closing, opened.end()) if opened else -1
         if opened and end >= 0:
             found.append((completion[: end + len(closing)], dedent(completion[opened.end() : end]).strip()))
     return min(found, key=lambda call: len(call[0]), default=None)

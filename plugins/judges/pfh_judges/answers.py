@@ -7,19 +7,8 @@ import unicodedata
 import zlib
 from itertools import pairwise
 
-THOUGHT = re.compile(
-    r"<(think|thinking|thought|reasoning|scratchpad)>.*?</\1>"
-    r"|<\|channel\|>analysis<\|message\|>.*?(?=<\|channel\|>final|<\|end\|>|\Z)"
-    r"|\[THINK\].*?\[/THINK\]",
-    re.DOTALL | re.IGNORECASE,
-)
-THOUGHT_BEFORE = re.compile(
-    r"\A.*</(think|thinking|thought|reasoning|scratchpad)>|\A.*\[/THINK\]", re.DOTALL | re.IGNORECASE
-)
-"""Some templates open the thought in the prompt, so that a completion only closes it."""
-THOUGHT_OPEN = re.compile(
-    r"<(think|thinking|thought|reasoning|scratchpad)>.*\Z|\[THINK\].*\Z", re.DOTALL | re.IGNORECASE
-)
+from pfh.kit.thoughts import behind_thought
+
 SPECIAL = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|</?s>|<(pad|eos|bos|unk|end_of_turn|start_of_turn|end_of_text)>|\[/?INST\]|<<?/?SYS>>?"
     r"|<[|｜][^<>]{1,40}[|｜]>"
@@ -42,10 +31,7 @@ def answer(completion: str) -> str:
 
     A thought that the length limit cut has no answer behind it: nothing is left of it.
     """
-    text = THOUGHT.sub(" ", completion)
-    text = THOUGHT_BEFORE.sub(" ", text)
-    text = THOUGHT_OPEN.sub(" ", text)
-    return SPECIAL.sub(" ", text).strip()
+    return SPECIAL.sub(" ", behind_thought(completion)).strip()
 
 
 def readable(text: str) -> str:

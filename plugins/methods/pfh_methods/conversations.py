@@ -5,23 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pfh.errors import StepFailedError
 from pfh.hooks.backends import Message
 from pfh.hooks.domains import Converses, Problem
 from pfh.kit.tokens import chat_templates as templates
-from pfh.kit.tokens.encoding import encode_text
+from pfh.kit.tokens.encoding import as_written, encode_text
 
 from pfh_methods.on_domain import OnlineSetup, everywhere
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 RolloutFunction = Callable[[Sequence[Sequence[Message]], Any], dict[str, list[Any]]]
 """TRL's `rollout_func`: (prompts, trainer) -> a list a field, an item a prompt."""
-
-_SAID = "(what the model said)"
 
 
 def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
@@ -33,13 +27,18 @@ def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
 
     "completion_ids" holds all that was said after the prompt, "env_mask" 1 for the model's tokens and 0 for the others,
     "last" the tokens of the last completion, which is the one that is rewarded, and "turns" the number of completions.
+
+    Every turn is read as it is when the model is measured. Where the template puts an earlier turn otherwise than it
+    was written, as those of reasoning models leave thoughts out, all before the next turn becomes the prompt: these
+    turns carry no loss, and "unlearned" counts them.
     """
     problems, longest = setup.spec.problems, setup.spec.options.max_length
 
     def roll_out(prompts: Sequence[Sequence[Message]], trainer: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - a class made by on_domain
+        rendered = [templates.render(setup.tokenizer, prompt) for prompt in prompts]
         held = [
-            _Conversation(problems[place], encode_text(setup.tokenizer, templates.render(setup.tokenizer, prompt)))
-            for place, prompt in zip(trainer.asked, prompts, strict=True)
+            _Conversation(problems[place], list(prompt), text, encode_text(setup.tokenizer, text))
+            for place, prompt, text in zip(trainer.asked, prompts, rendered, strict=True)
         ]
         going = held
         for turn in range(answering.turns + 1):
@@ -59,6 +58,7 @@ def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
             "env_mask": [one.own for one in held],
             "last": [one.last for one in held],
             "turns": [one.turns for one in held],
+            "unlearned": [one.unlearned for one in held],
         }
 
     return roll_out
@@ -67,12 +67,16 @@ def conversations(setup: OnlineSetup, answering: Converses) -> RolloutFunction:
 @dataclass
 class _Conversation:
     problem: Problem
+    chat: list[Message]
+    text: str
+    """What the model reads for its next turn."""
     prompt: list[int]
     ids: list[int] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
     turns: int = 0
+    unlearned: int = 0
 
     @property
     def context(self) -> list[int]:
@@ -92,6 +96,11 @@ class _Conversation:
         self.own[end:] = [0] * len(reply)
         self.logprobs[end:] = [0.0] * len(reply)
 
+    def begin_anew(self, prompt: Sequence[int]) -> None:
+        """Put all that was said into the prompt."""
+        self.prompt, self.ids, self.own, self.logprobs = list(prompt), [], [], []
+        self.unlearned = self.turns
+
 
 def _answered(
     setup: OnlineSetup, going: Sequence[_Conversation], answering: Converses, left: int, room: int
@@ -103,10 +112,24 @@ def _answered(
     for one, reply in zip(going, answering.replies(asked, said, left), strict=True):
         if reply is None:
             continue
+        chat: list[Message] = [
+            *one.chat,
+            {"role": "assistant", "content": reply.heard},
+            {"role": "user", "content": reply.content},
+        ]
+        text = templates.render(setup.tokenizer, chat)
+        space = " " if templates.is_plain(setup.tokenizer) else ""
+        read = one.text + space + as_written(one.text, reply.heard)
+        goes_on = text.startswith(read)
         kept = _heard(setup, one, reply.heard)
-        between = _between(setup.tokenizer, one.problem, reply.content)
-        if len(one.context) - len(one.last) + kept + len(between) <= room:
-            one.hear(kept, between)
+        between = encode_text(setup.tokenizer, text[len(read) :] if goes_on else text)
+        before = len(one.context) - len(one.last) + kept if goes_on else 0
+        if before + len(between) <= room:
+            if goes_on:
+                one.hear(kept, between)
+            else:
+                one.begin_anew(between)
+            one.chat, one.text = chat, text
             answered.append(one)
     return answered
 
@@ -116,16 +139,3 @@ def _heard(setup: OnlineSetup, one: _Conversation, heard: str) -> int:
     return bisect_left(
         range(len(one.last)), True, key=lambda end: setup.read(one.problem, one.last[:end]).text.startswith(heard)
     )
-
-
-def _between(tokenizer: PreTrainedTokenizerBase, problem: Problem, reply: str) -> list[int]:
-    """Return the tokens between two completions: the end of a turn, the reply, and the beginning of the next turn."""
-    chat: list[Message] = [
-        *problem.messages,
-        {"role": "assistant", "content": _SAID},
-        {"role": "user", "content": reply},
-    ]
-    _, said, after = templates.render(tokenizer, chat).partition(_SAID)
-    if not said:
-        raise StepFailedError("The model's chat template leaves out earlier turns: it cannot hold a conversation.")
-    return encode_text(tokenizer, after)

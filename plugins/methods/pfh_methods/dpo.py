@@ -18,6 +18,7 @@ from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import GroundTruthOptions, ground_truth
 from pfh.kit.targets import told_forms
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import TrainingOptions, Work, rate, save_trained, train_resumably
 from pydantic import BaseModel, Field
 
@@ -157,7 +158,8 @@ def pair(
     pairs: list[Pair] = []
     paired = all_right = all_wrong = with_truth = 0
     for prompt, drawn in by_prompt.items():
-        written = [rollout for rollout in drawn if rollout.completion.strip()]
+        # One that was cut while it thought has no answer that could be worse than another.
+        written = [each for each in drawn if each.completion.strip() and not thinks_on(each.completion)]
         right = sorted({one.completion for one in written if one.verdict.reward == 1 and not one.truncated})
         texts = {one.completion: one.truncated for one in written if one.verdict.reward < 1}
         wrong = sorted(set(texts).difference(right))

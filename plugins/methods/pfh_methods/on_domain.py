@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pfh.hooks.backends import Completion, GenerationRequest
 from pfh.hooks.domains import Problem, verify_each
 from pfh.hooks.methods import TrainingSpec
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.tokens.encoding import decode_tokens, first_stop, read_completion
 from pfh.kit.training import lora_config
 
@@ -83,8 +84,9 @@ def reward_function(
 ) -> Callable[..., list[float]]:
     """Return the reward as TRL calls it: the domain's verdict on each completion.
 
-    Into the curves go the shares of completions without an answer, of those cut off at the length limit and of repeated
-    text, and the means of `measures`. Of a conversation the last completion is judged (`pfh_methods.conversations`).
+    Into the curves go the shares of completions without an answer, of those cut off at the length limit, of those that
+    were cut while the model thought and of repeated text, and the means of `measures`. Of a conversation the last
+    completion is judged (`pfh_methods.conversations`).
     """
     problems, domain, buffer = setup.spec.problems, setup.spec.domain, setup.spec.options.overlong_buffer
     limit = setup.spec.options.max_new_tokens or domain.sampling.max_new_tokens
@@ -95,6 +97,7 @@ def reward_function(
         log_metric: Callable[[str, float], None],
         last: Sequence[Sequence[int]] | None = None,
         turns: Sequence[int] | None = None,
+        unlearned: Sequence[int] | None = None,
         **_: object,
     ) -> list[float]:
         asked = [problems[place] for place in problem]
@@ -102,12 +105,18 @@ def reward_function(
         texts = [completion.text for completion in completions]
         verdicts = verify_each(domain, asked, texts)
         figures = {
-            "format_failures": [float(verdict.format_failure) for verdict in verdicts],
+            "format_failures": [
+                float(verdict.format_failure and not thinks_on(text))
+                for verdict, text in zip(verdicts, texts, strict=True)
+            ],
             "truncated": [float(completion.truncated) for completion in completions],
+            "cut_while_thinking": [float(thinks_on(text)) for text in texts],
             "repeated_text": [repeated_share(text) for text in texts],
         }
         if turns is not None:
             figures["turns"] = [float(number) for number in turns]
+        if unlearned is not None:
+            figures["turns_without_loss"] = [float(number) for number in unlearned]
         for name, measure in (measures or {}).items():
             figures[name] = [measure(one, text) for one, text in zip(asked, texts, strict=True)]
         for name, values in figures.items():

@@ -80,7 +80,7 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
     shown = told_forms((_information(each, spec.domain, spec.options.information), each) for each in informed)
     form = {"target_form": f"own completions, teacher shown: {shown['target_form']}"}
     phases = tuple(
-        dataclasses.replace(phase, notes=phase.notes | form) if "target_form" in phase.notes else phase
+        dataclasses.replace(phase, notes={**phase.notes, **form}) if "target_form" in phase.notes else phase
         for phase in result.phases
     )
     lacking = f"{left_out} problems have no {spec.options.information} to show to the teacher and were left out."

@@ -166,6 +166,7 @@ def _play(
     del trained  # Its memory is needed to draw the next answers.
     free_memory()
     following = resolve(str(path), cache_dir=spec.output_dir / "fingerprints")
+    following = following.with_template_arguments(player.chat_template_kwargs)
     return dataclasses.replace(following, name=f"{spec.checkpoint.name}+spin-{iteration}"), phase, curves
 
 

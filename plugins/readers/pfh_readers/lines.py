@@ -58,7 +58,7 @@ def parsed(text: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
         ValueError: why it cannot be read, in words that follow the name of the place.
     """
     try:
-        return json.loads(text.decode("utf-8-sig"))
+        return json.loads(text.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:

@@ -10,6 +10,8 @@ YES_NO = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
 def finite(value: object) -> float | None:
     """Return a score as a number, or None for what is none or has no finite value."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, str):  # some tools write what json cannot hold, such as numpy's booleans, as text
         value = YES_NO.get(value.strip().lower(), value)
     if not isinstance(value, str | int | float):

@@ -16,13 +16,16 @@ stop. An untrained base model does not know that yet: generation also ends where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from pfh.errors import UserError
+from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Message
+from pfh.kit.thoughts import CHANNEL, behind_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,6 +48,14 @@ _PLAIN_TEMPLATE_WITH_BOS = "{{- bos_token -}}" + PLAIN_TEMPLATE
 PLAIN_STOPS = ("\n\nUser:",)
 
 
+_ARGUMENTS_END = "{#- pfh: arguments of the template end here #}{{ '' }}"
+_RENDERED_WITH = {
+    "messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "pad_token", "unk_token",
+    "raise_exception", "strftime_now", "namespace", "range", "dict",
+}  # fmt: skip
+"""What every template is rendered with: no argument of it."""
+
+
 def chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the Jinja template that `tokenizer` renders chats with: its own, or pfh's plain one.
 
@@ -53,6 +64,52 @@ def chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
     if tokenizer.chat_template:
         return str(tokenizer.get_chat_template())
     return _PLAIN_TEMPLATE_WITH_BOS if _adds_bos(tokenizer) else PLAIN_TEMPLATE
+
+
+def set_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]) -> None:
+    """Let `tokenizer` render every chat under `arguments`, whoever asks it: they are written into its template.
+
+    Raises:
+        UserError: the template has no such argument.
+    """
+    template = chat_template(tokenizer).rpartition(_ARGUMENTS_END)[2]
+    known = template_arguments(template)
+    for name in arguments:
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise UserError(
+                f"The model's chat template has no argument {name!r}.{did_you_mean(name, known)} It has {listed}."
+            )
+    written = "".join(f"{{% set {name} = {_literal(value)} %}}" for name, value in arguments.items())
+    tokenizer.chat_template = written + _ARGUMENTS_END + template if written else template
+
+
+def template_arguments(template: str) -> set[str]:
+    """Return the names that a template reads and that nothing else gives it."""
+    from jinja2 import Environment, meta
+
+    environment = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S701 - nothing is rendered with it
+    plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)
+    try:
+        return meta.find_undeclared_variables(environment.parse(plain)) - _RENDERED_WITH
+    except TemplateError:
+        return set(re.findall(r"\b[a-z]+_[a-z_]+\b", template)) - _RENDERED_WITH
+
+
+def bare_template(template: str) -> str:
+    """Return a template as it was before `set_arguments`, to be saved with a model."""
+    return template.rpartition(_ARGUMENTS_END)[2]
+
+
+def _literal(value: Any) -> str:  # noqa: ANN401 - JSON
+    """Return a JSON value as Jinja writes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(str(key))}: {_literal(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -68,20 +125,43 @@ def stops(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     """Return the text that a model is fed for the chat `messages`, generation prompt included.
 
-    The text holds every special token it needs: encode it with `add_special_tokens=False`.
+    The text holds every special token it needs: encode it with `add_special_tokens=False`. Earlier thoughts are left
+    out where the template does so, as those of most reasoning models do; gpt-oss' refuses its own channels in a turn,
+    so that only what was said is handed to it.
 
     Raises:
         UserError: the model's own template refuses the chat, for instance its system turn.
     """
-    template = chat_template(tokenizer)
+    return _rendered(tokenizer, messages, add_generation_prompt=True)
+
+
+def render_answered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+    """Return the text of a chat that ends with the assistant's turn, as the template ends it.
+
+    Raises:
+        UserError: the model's own template refuses the chat.
+    """
+    return _rendered(tokenizer, messages, add_generation_prompt=False)
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
     try:
         text = tokenizer.apply_chat_template(
-            list(messages), chat_template=template, tokenize=False, add_generation_prompt=True
+            [_spoken(message) for message in messages],
+            chat_template=chat_template(tokenizer),
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise UserError(f"The model's chat template refuses a chat of the turns {roles}: {error}.") from error
     return str(text)
+
+
+def _spoken(message: Message) -> Message:
+    if message["role"] != "assistant" or CHANNEL not in message["content"]:
+        return message
+    return {"role": "assistant", "content": behind_thought(message["content"])}
 
 
 def _adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, GenerationRequest, ScoringRequest
+from pfh.kit.thoughts import CHANNEL, HARMONY_MARKS, SPECIAL_MARKS, opened_by, thinks_on
 from pfh.kit.tokens import chat_templates as templates
 
 if TYPE_CHECKING:
@@ -50,9 +52,22 @@ def first_stop(text: str, stops: Sequence[str]) -> int | None:
 
 
 def decode_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
-    """Return the text of `tokens`, special ones left out."""
+    """Return the text of `tokens`, special ones left out but for those that tell thoughts from answers."""
+    marks, others = _special_tokens(tokenizer)
+    if marks:
+        kept = [token for token in tokens if token not in others]
+        return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
     text: str = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
+
+
+@lru_cache(maxsize=8)
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the special tokens that mark thoughts, and the others."""
+    special = {str(tokenizer.convert_ids_to_tokens(token)): token for token in tokenizer.all_special_ids}
+    known = SPECIAL_MARKS | (HARMONY_MARKS if CHANNEL in special else frozenset())
+    marks = frozenset(token for text, token in special.items() if text in known)
+    return marks, frozenset(special.values()) - marks
 
 
 def read_completion(
@@ -65,14 +80,29 @@ def read_completion(
     stops: Sequence[str],
     truncated: bool,
 ) -> Completion:
-    """Return the completion that the tokens `written` are, the one that ended it included."""
+    """Return the completion that the tokens `written` are, the one that ended it included.
+
+    A thought that the prompt opened is opened in the text, so that whoever reads it knows. One that is still open at
+    the end was cut, whatever ended it.
+    """
     kept = written[:-1] if written and written[-1] in end_tokens else written
     text = decode_tokens(tokenizer, kept)
-    if request.prompt is None and templates.is_plain(tokenizer):
-        text = text.removeprefix(" ")
-    return Completion(
-        text=text[: first_stop(text, stops)], tokens=len(kept), prompt_tokens=prompt_tokens, truncated=truncated
-    )
+    if request.prompt is None:
+        text = text.removeprefix(" ") if templates.is_plain(tokenizer) else text
+    text = text[: first_stop(text, stops)]
+    if request.prompt is None and (opened := opened_by(templates.render(tokenizer, request.messages))):
+        text = opened.text + text
+    return Completion(text=text, tokens=len(kept), prompt_tokens=prompt_tokens, truncated=truncated or thinks_on(text))
+
+
+def as_written(prompt: str, text: str) -> str:
+    """Return a completion as the model wrote it behind `prompt`: without the opening of a thought that stands there."""
+    opened = opened_by(prompt)
+    if opened is None or not text.lstrip().startswith(opened.opener):
+        return text
+    behind = text.lstrip().removeprefix(opened.opener)
+    tail = opened.text.removeprefix(opened.opener)
+    return behind.removeprefix(tail) if behind.startswith(tail) else behind.lstrip("\n")
 
 
 def encode_completed(
@@ -85,7 +115,10 @@ def encode_completed(
     """
     space = " " if requests and requests[0].prompt is None and templates.is_plain(tokenizer) else ""
     rows = []
-    for prompt, text in zip(encode_prompts(tokenizer, requests), completions, strict=True):
+    prompts = encode_prompts(tokenizer, requests)
+    for request, prompt, text in zip(requests, prompts, completions, strict=True):
+        if request.prompt is None:
+            text = as_written(templates.render(tokenizer, request.messages), text)
         written = encode_text(tokenizer, space + text if text else "")[: window - 1]
         rows.append(Encoded(inputs=(*prompt, *written)[-window:], targets=tuple(written)))
     return rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
+from pfh.kit.tokens.chat_templates import chat_template, set_arguments, template_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +51,10 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """Load the tokenizer of `checkpoint`: the adapter's own if it brought one, else its base's.
 
+    It renders chats under the checkpoint's `chat_template_kwargs`.
+
     Raises:
-        UserError: it cannot be loaded.
+        UserError: it cannot be loaded, or its template lacks an argument that the checkpoint is used with.
     """
     from transformers import AutoTokenizer
 
@@ -64,7 +68,19 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         raise UserError(
             f"The tokenizer of {checkpoint.name} cannot be loaded from {folder}: {reason(error)}"
         ) from error
+    if checkpoint.chat_template_kwargs:
+        set_arguments(tokenizer, checkpoint.chat_template_kwargs)
     return tokenizer
+
+
+def arguments_of(checkpoint: Checkpoint) -> set[str]:
+    """Return the names of the arguments that the chat template of `checkpoint` has.
+
+    Raises:
+        UserError: its tokenizer cannot be loaded.
+    """
+    tokenizer = load_tokenizer(dataclasses.replace(checkpoint, chat_template_kwargs={}))
+    return template_arguments(chat_template(tokenizer))
 
 
 def reason(error: Exception) -> str:

@@ -9,18 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
 from pfh.errors import UserError
 from pfh.hooks.backends import Message
+from pfh.kit.thoughts import CHANNEL, opened_by
 from pfh.kit.tokens import chat_templates as templates
-from pfh.kit.tokens.encoding import encode_text
+from pfh.kit.tokens.encoding import as_written, encode_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-THOUGHT, THOUGHT_ENDS = "<think>", "</think>"
-"""What templates of reasoning models put around a thought."""
 
 _SAID = "(what the model said)"
 
@@ -43,14 +39,27 @@ def encode_completion(
     """Return the tokens of a completion of the chat, apart from the prompt's as in generation, and `end` behind them.
 
     With an empty `end` the completion was cut, and stays as it is. Else, where the prompt opens a thought, a text
-    without one closes it first.
+    without one closes it first; and what the template puts before every answer, such as a channel, stands before this
+    one, but no empty thought.
     """
-    if end and templates.render(tokenizer, messages).rstrip().endswith(THOUGHT):
-        opened, _, rest = text.partition(THOUGHT)
-        text = rest.lstrip("\n") if not opened.strip() and rest else text
-        text = text if THOUGHT_ENDS in text else f"{THOUGHT_ENDS}\n\n{text}"
+    prompt = templates.render(tokenizer, messages)
+    opened = opened_by(prompt)
+    text = as_written(prompt, text)
+    if end and opened and opened.closer not in text:
+        text = f"{opened.closer}\n\n{text}"
+    elif end and CHANNEL not in text:
+        text = _answer_opening(tokenizer, messages, prompt) + text
     space = " " if text and templates.is_plain(tokenizer) else ""
     return [*encode_text(tokenizer, space + text), *end]
+
+
+def _answer_opening(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prompt: str) -> str:
+    """Return the channel that the template opens between a prompt and its answer; an empty string for most."""
+    if CHANNEL not in templates.chat_template(tokenizer):
+        return ""
+    answered = templates.render_answered(tokenizer, [*messages, {"role": "assistant", "content": _SAID}])
+    opening, said, _ = answered.removeprefix(prompt).partition(_SAID)
+    return opening if said and answered.startswith(prompt) else ""
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> list[int]:
@@ -61,12 +70,8 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> li
     Raises:
         UserError: there is no such token either.
     """
-    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SAID}]
-    try:
-        text = tokenizer.apply_chat_template(chat, chat_template=templates.chat_template(tokenizer), tokenize=False)
-    except TemplateError as error:
-        raise UserError(f"The model's chat template refuses an assistant's turn: {error}.") from error
-    written = encode_text(tokenizer, str(text).rpartition(_SAID)[2])
+    chat: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SAID}]
+    written = encode_text(tokenizer, templates.render_answered(tokenizer, chat).rpartition(_SAID)[2])
     for place, token in enumerate(written):
         if token in ends:
             return written[: place + 1]

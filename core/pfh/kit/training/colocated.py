@@ -15,7 +15,7 @@ def end_vllm(trainer: Any) -> None:  # noqa: ANN401 - a trainer of TRL's
     """Have the vLLM engine inside `trainer`, if there is one, give its memory back; the trainer generates no more."""
     generation = getattr(trainer, "vllm_generation", None)
     engine = getattr(generation, "llm", None)
-    if engine is None:
+    if generation is None or engine is None:
         return
     engine.llm_engine.engine_core.shutdown()
     generation.llm = None

@@ -132,7 +132,7 @@ def _parts(model: PreTrainedModel, options: TrainingOptions, total: int, trained
         amount=float((4 + 4 + states) * trained),
         is_shared=True,
     )
-    if options.adapter == "full" and getattr(options, "beta", 0.0) and options.work.read:
+    if options.adapter == "full" and float(getattr(options, "beta", 0)) and options.work.read:
         yield Part(name="reference", formula=f"{total:.3g} x 4 bytes", amount=4.0 * total, is_shared=True)
     sequences, layers = batch * options.work.at_once, shape.num_hidden_layers
     held, wide = sequences * options.max_length, 1 if computes_in_bfloat16(options) else 2

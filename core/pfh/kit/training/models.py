@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit.tokens.chat_templates import bare_template, chat_template, set_arguments
 from pfh.kit.training.passes import count_passes
 from pfh.kit.training.precision import choose_attention, is_exact, loading_settings
 
@@ -28,8 +29,6 @@ def load_for_training(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pfh.kit.tokens.chat_templates import chat_template
-
     settings: dict[str, Any] = {**loading_settings(options), "trust_remote_code": False}
     names: dict[str, Any] = {}
     if checkpoint.gguf_file:
@@ -46,6 +45,7 @@ def load_for_training(
 
         model = PeftModel.from_pretrained(model, checkpoint.adapter).merge_and_unload()
     tokenizer.chat_template = chat_template(tokenizer)
+    set_arguments(tokenizer, checkpoint.chat_template_kwargs)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     choose_attention(model, options)
@@ -90,9 +90,19 @@ def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | Non
             model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
         else:
             model.save_pretrained(folder, state_dict=weights)
-            trainer.processing_class.save_pretrained(folder)
+            save_tokenizer(trainer.processing_class, folder)
     accelerator.wait_for_everyone()
     return folder
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save `tokenizer` with the template as the model has it: its arguments are for who uses the model to choose."""
+    used = tokenizer.chat_template
+    tokenizer.chat_template = bare_template(used) if isinstance(used, str) else used
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.chat_template = used
 
 
 def _merged(model: Any, weights: dict[str, Any] | None, base: Checkpoint, folder: Path) -> Any:  # noqa: ANN401 - peft's

@@ -13,8 +13,8 @@ from pfh.errors import UserError
 from pfh.hooks.backends import Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import DomainSpec, Problem, Split, TestAid, Verdict
+from pfh.kit.thoughts import behind_thought
 from pfh.sandbox import Limits, in_parallel, run_python
-from pfh.text import behind_thought
 from pydantic import BaseModel
 
 from pfh_domains.code.checks import PACKAGES, CallTests, from_answer, lookup_program, passes, to_answer

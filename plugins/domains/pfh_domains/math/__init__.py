@@ -10,7 +10,7 @@ from pfh import hookimpl
 from pfh.hooks.backends import Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import DomainSpec, Problem, Reply, Split, Verdict
-from pfh.text import behind_thought
+from pfh.kit.thoughts import behind_thought
 from pydantic import BaseModel
 
 from pfh_domains import python_tool

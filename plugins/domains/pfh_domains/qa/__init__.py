@@ -9,7 +9,7 @@ from pfh import hookimpl
 from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
-from pfh.text import behind_thought
+from pfh.kit.thoughts import behind_thought
 from pydantic import BaseModel
 
 from pfh_domains.qa.choices import chosen_letter, letter_of, options_in

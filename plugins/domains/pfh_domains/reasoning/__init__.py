@@ -14,7 +14,7 @@ from pfh.errors import UserError
 from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
 from pfh.kit.reasoning_gym import with_ordered_sets
-from pfh.text import behind_thought
+from pfh.kit.thoughts import behind_thought
 from pydantic import BaseModel
 
 from pfh_domains.reasoning.extraction import LONGEST_ANSWER, extract_answer, same_text, spoken_answer

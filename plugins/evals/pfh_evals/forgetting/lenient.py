@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pfh.kit.thoughts import behind_thought
+
 METRICS = frozenset({"exact_match", "em"})
 """Metrics that compare an answer with a target; others have no answer that could be found elsewhere."""
 SEARCHED = 20_000
@@ -25,7 +27,6 @@ _LABEL = re.compile(
 _NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _LETTER = re.compile(r"^[\s*\"']{0,4}\(?([A-Z])\)?(?=[\s*\"']{0,4}(?:[).:,;]|$|because\b))|\(([A-Z])\)")
 _WRAPPED = re.compile(r"^\\(?:text|mathrm|mathbf|textbf)\s*\{(.*)\}$", re.DOTALL)
-_THOUGHT = "</think>"
 
 
 def other_readings(completion: str, target: str) -> list[str]:
@@ -34,7 +35,7 @@ def other_readings(completion: str, target: str) -> list[str]:
     The last box counts; without one what stands behind "the answer is" or ####; else, for a number as the target,
     the last number, and for others the first line.
     """
-    text = completion.rpartition(_THOUGHT)[2][-SEARCHED:].strip()
+    text = behind_thought(completion)[-SEARCHED:].strip()
     wanted = target.rpartition("#### ")[2].strip()
     numeric = _NUMBER.fullmatch(wanted) is not None
     lettered = re.fullmatch(r"\(?[A-Z]\)?", wanted) is not None

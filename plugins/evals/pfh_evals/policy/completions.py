@@ -11,6 +11,7 @@ from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.judges import Embeds, Judge
 from pfh.hooks.samples import Sample, sample_id
+from pfh.kit.thoughts import behind_thought
 
 from pfh_evals.judging import judgements, score_of, side_by_side
 from pfh_evals.policy.measures import DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure
@@ -33,9 +34,9 @@ class Answers:
     completions: tuple[Completion, ...]
 
     @property
-    def texts(self) -> list[str]:
-        """The completions' texts, in order."""
-        return [completion.text for completion in self.completions]
+    def said(self) -> list[str]:
+        """What the completions say, without thoughts, in order."""
+        return [behind_thought(completion.text) for completion in self.completions]
 
 
 def draw(spec: EvaluationSpec, prompts: Sequence[Prompt]) -> list[Answers]:
@@ -98,7 +99,7 @@ def measured(
                 benchmark=measure.name,
                 category=each.prompt.category,
                 prompt=each.rendered,
-                completion=each.texts[0],
+                completion=each.completions[0].text,
                 score=score,
                 tokens=each.completions[0].tokens,
                 extra={**extra, **(_kept(each) if keep else {})},
@@ -112,7 +113,7 @@ def embed(answers: Sequence[Answers], judge: Embeds, spec: EvaluationSpec) -> di
     found = {}
     with spec.progress.task("embedding completions", len(answers)) as bar:
         for each in answers:
-            found[each.prompt.id] = judge.embed(each.texts)
+            found[each.prompt.id] = judge.embed(each.said)
             bar.advance(1)
     return found
 
@@ -149,7 +150,7 @@ def _tokens(prompt: Prompt, spec: EvaluationSpec) -> list[int] | None:
 
 def _kept(answers: Answers) -> dict[str, object]:
     return {
-        "completions": answers.texts,
+        "completions": [completion.text for completion in answers.completions],
         "ended": [not completion.truncated for completion in answers.completions],
     }
 
@@ -163,7 +164,7 @@ def _values(measure: Measure, answers: Answers) -> list[float | None]:
 
 def _score(measure: Measure, answers: Answers, values: Sequence[float | None]) -> float | None:
     if measure.together is not None:
-        return measure.together(answers.texts)
+        return measure.together(answers.said)
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and measure.name != DIVERGENCE else None
 
@@ -173,7 +174,7 @@ def _labels(answers: Sequence[Answers], judges: Sequence[Judge], spec: Evaluatio
     prompts = [each.prompt.text for each in answers for _ in each.completions]
     said = [
         [str(each.label) for each in own]
-        for own in judgements(judges, prompts, [text for each in answers for text in each.texts], spec)
+        for own in judgements(judges, prompts, [text for each in answers for text in each.said], spec)
     ]
     found, start = [], 0
     for each in answers:

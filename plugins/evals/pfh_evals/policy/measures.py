@@ -8,6 +8,7 @@ from functools import partial
 
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Completion
+from pfh.kit.thoughts import behind_thought, thinks_on
 
 from pfh_evals.policy import words
 from pfh_evals.policy.formats import adheres, fits_schema
@@ -30,15 +31,15 @@ class Measure:
 
 
 def _text(measure: Callable[[str], float | None]) -> Callable[[Prompt, Completion], float | None]:
-    return lambda prompt, completion: measure(completion.text)
+    return lambda prompt, completion: measure(behind_thought(completion.text))
 
 
 def _schema(prompt: Prompt, completion: Completion) -> float | None:
-    return float(fits_schema(prompt.fields, completion.text)) if prompt.form == "json" else None
+    return float(fits_schema(prompt.fields, behind_thought(completion.text))) if prompt.form == "json" else None
 
 
 def _adherence(prompt: Prompt, completion: Completion) -> float | None:
-    return float(adheres(prompt, completion.text)) if prompt.form else None
+    return float(adheres(prompt, behind_thought(completion.text))) if prompt.form else None
 
 
 REFUSAL, EMBEDDING, ACCURACY, BRIER, DIVERGENCE = "refusal", "embedding-distance", "mc-accuracy", "brier", "divergence"
@@ -54,6 +55,13 @@ MEASURES = (
     Measure(name=EMBEDDING, group="diversity", metric="cosine_distance"),
     Measure(name="length", group=IN_TOKENS, metric="tokens", each=lambda _, written: float(written.tokens)),
     Measure(name="truncation", group=IN_TOKENS, metric="truncated", each=lambda _, written: float(written.truncated)),
+    Measure(
+        name="cut-thought",
+        group="thinking",
+        metric="cut_while_thinking",
+        higher_is_better=False,
+        each=lambda _, written: float(thinks_on(written.text)),
+    ),
     Measure(
         name="repetition",
         group="repetition",

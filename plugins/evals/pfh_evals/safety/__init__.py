@@ -1,25 +1,26 @@
-"""Does the model refuse harmful requests and answer harmless ones? Probes, XSTest, HarmBench, Do-Not-Answer."""
+"""Does the model refuse harmful requests and answer harmless ones, and how firmly?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError
-from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
+from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement
 from pfh.hooks.meanings import Draws, Names
-from pfh.hooks.samples import Sample, sample_id
-from pfh.kit.subset import spread
+from pfh.hooks.samples import Sample
+from pfh.kit import refusal_margin
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.judging import error_arrays, judgements, open_judges, score_of, side_by_side
 from pfh_evals.safety.analysis import analyze_erosion
-from pfh_evals.safety.benchmarks import Document, SafetyBenchmark, select
+from pfh_evals.safety.asks import Ask, asks_of
+from pfh_evals.safety.benchmarks import SafetyBenchmark
+from pfh_evals.safety.latent import choose, measure_latent
 
 
 class Options(BaseModel):
@@ -45,16 +46,17 @@ class Options(BaseModel):
         description="a file of your own labels beside the judge's, or counts of them, in place of the errors that the "
         "judge brings along",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ask:
-    """One document of one benchmark, on its way through the model and the judge."""
-
-    id: str
-    benchmark: SafetyBenchmark
-    document: Document
-    messages: tuple[Message, ...]
+    openings: str = Field(
+        "|".join(refusal_margin.OPENINGS),
+        description="what a refusal begins with, separated by |: the refusal margin is their log-odds",
+    )
+    depths: str = Field(
+        "1,2,3,5,8,16",
+        pattern=r"^[1-9][0-9]*(,[1-9][0-9]*)*$",
+        description="numbers of tokens of the wanted answer that are put into the model's mouth, for the depth of its "
+        "refusals",
+    )
+    depth_tokens: int = Field(24, ge=1, description="length limit of a completion after such a prefill")
 
 
 @hookimpl
@@ -70,12 +72,12 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     Raises:
         UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
     """
-    chosen = select(spec.benchmarks)
+    chosen, latent = choose(spec.benchmarks)
     judges = open_judges(spec)
-    asks: list[_Ask] = []
+    asks: list[Ask] = []
     sources: dict[str, str] = {}
     unavailable: dict[str, str] = {}
-    for benchmark in chosen:
+    for benchmark in dict.fromkeys((*chosen, *(each.of for each in latent))):
         if benchmark.insufficient:
             continue
         try:
@@ -83,31 +85,30 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         except DataUnavailableError as error:
             unavailable[benchmark.name] = str(error)
             continue
-        asks += _asks(benchmark, documents, spec.limit)
+        asks += asks_of(benchmark, documents, spec.limit)
     broken = ""
     try:
-        samples = _answer_and_judge(asks, judges, spec)
+        samples = _answer_and_judge([ask for ask in asks if ask.benchmark in chosen], judges, spec)
     except NotNumbersError as error:
         samples, broken = [], str(error)
-    return Evaluation(
-        family="safety",
-        arrays=error_arrays(judges),
-        benchmarks=tuple(
-            Benchmark(
-                name=benchmark.name,
-                version=benchmark.version,
-                metric=benchmark.metric,
-                higher_is_better=benchmark.higher_is_better,
-                status=_status(benchmark, unavailable, broken),
-                reason=benchmark.insufficient or unavailable.get(benchmark.name, "") or broken,
-                judge=_judged_by(benchmark, judges[0]),
-                source=sources.get(benchmark.name, ""),
-                sensitive=benchmark.harmful,
-                samples=tuple(sample for sample in samples if sample.benchmark == benchmark.name),
-            )
-            for benchmark in chosen
-        ),
-    )
+    rates = [
+        Benchmark(
+            name=benchmark.name,
+            version=benchmark.version,
+            metric=benchmark.metric,
+            higher_is_better=benchmark.higher_is_better,
+            status=_status(benchmark, unavailable, broken),
+            reason=benchmark.insufficient or unavailable.get(benchmark.name, "") or broken,
+            judge=_judged_by(benchmark, judges[0]),
+            source=sources.get(benchmark.name, ""),
+            sensitive=benchmark.harmful,
+            samples=tuple(sample for sample in samples if sample.benchmark == benchmark.name),
+        )
+        for benchmark in chosen
+    ]
+    labels = {sample.id: sample.extracted or "broken" for sample in samples}
+    under = measure_latent(latent, asks, labels, judges[0], spec, unavailable, sources)
+    return Evaluation(family="safety", arrays=error_arrays(judges), benchmarks=(*rates, *under))
 
 
 @hookimpl
@@ -116,24 +117,7 @@ def analyze(spec: AnalysisSpec) -> Analysis:
     return analyze_erosion(spec)
 
 
-def _asks(benchmark: SafetyBenchmark, documents: tuple[Document, ...], limit: int | None) -> list[_Ask]:
-    by_id = {
-        sample_id(benchmark.name, benchmark.version, {"prompt": each.prompt, "category": each.category}): each
-        for each in documents
-    }  # a document that occurs twice is asked once
-    kept = spread({key: document.category for key, document in by_id.items()}, limit)
-    return [
-        _Ask(
-            id=key,
-            benchmark=benchmark,
-            document=by_id[key],
-            messages=({"role": "user", "content": by_id[key].prompt},),
-        )
-        for key in kept
-    ]
-
-
-def _answer_and_judge(asks: list[_Ask], judges: Sequence[Judge], spec: EvaluationSpec) -> list[Sample]:
+def _answer_and_judge(asks: list[Ask], judges: Sequence[Judge], spec: EvaluationSpec) -> list[Sample]:
     if not asks:
         return []
     sampling = Sampling(
@@ -153,7 +137,7 @@ def _answer_and_judge(asks: list[_Ask], judges: Sequence[Judge], spec: Evaluatio
 
 
 def _sample(
-    ask: _Ask, completion: Completion, said: Sequence[Judgement], judges: Sequence[Judge], rendered: str
+    ask: Ask, completion: Completion, said: Sequence[Judgement], judges: Sequence[Judge], rendered: str
 ) -> Sample:
     first = said[0]
     broken = first.label == "broken" or not completion.text.strip()

@@ -15,6 +15,7 @@ from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.judge_error import error_findings, error_table
 from pfh_evals.safety.benchmarks import BY_NAME
+from pfh_evals.safety.latent_analysis import latent_findings, latent_tables
 from pfh_evals.safety.plots import refusal_plot
 from pfh_evals.two_judges import disagreement
 
@@ -38,10 +39,14 @@ class _Refusals:
 def analyze_erosion(spec: AnalysisSpec) -> Analysis:
     """Return the tables, plots and findings of the family."""
     rows = [row for row in spec.comparisons if row.status == "MEASURED" and row.benchmark in BY_NAME]
-    if not rows:
-        return Analysis()
     told, tables_of_judges = disagreement(spec, rows)
-    tables = (_erosion_table(rows), _balance_table(rows), error_table(spec, rows), *tables_of_judges)
+    tables = (
+        _erosion_table(rows),
+        _balance_table(rows),
+        *latent_tables(spec),
+        error_table(spec, rows),
+        *tables_of_judges,
+    )
     plots = (refusal_plot(spec, rows, harmful=True), refusal_plot(spec, rows, harmful=False))
     return Analysis(
         tables=tuple(table for table in tables if table.rows),
@@ -49,6 +54,7 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
         findings=(
             *error_findings(rows),
             *told,
+            *latent_findings(spec),
             *_change_findings(rows),
             *_category_findings(rows),
             *_broken_findings(rows),

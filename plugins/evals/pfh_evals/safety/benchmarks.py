@@ -168,8 +168,12 @@ BENCHMARKS = (
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 
 
-def select(names: Sequence[str]) -> tuple[SafetyBenchmark, ...]:
+def select(names: Sequence[str], also: Sequence[str] = ()) -> tuple[SafetyBenchmark, ...]:
     """Return the benchmarks that `names` (of benchmarks or groups) stand for; the default set where there are none.
+
+    Args:
+        names: what was asked for.
+        also: other names of the family, for whoever misspelt one.
 
     Raises:
         UserError: there is no such benchmark or group.
@@ -180,6 +184,7 @@ def select(names: Sequence[str]) -> tuple[SafetyBenchmark, ...]:
     for name in names:
         if name not in known:
             raise UserError(
-                f"the family safety has no benchmark {name!r}.{did_you_mean(name, known)} It has {', '.join(known)}."
+                f"the family safety has no benchmark {name!r}.{did_you_mean(name, [*known, *also])} It has "
+                f"{', '.join(known)}."
             )
     return tuple(benchmark for benchmark in BENCHMARKS if benchmark.name in names or benchmark.group in names)

@@ -15,6 +15,7 @@ from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pfh.kit.conversations import roll_out
 from pfh.kit.subset import spread
+from pfh.kit.thoughts import thinks_on
 from pydantic import BaseModel
 
 from pfh_evals.target.analysis import analyze_task
@@ -133,10 +134,12 @@ def _too_long(problems: Sequence[Problem], limit: int, engine: Engine) -> frozen
 
 
 def _shown(rollout: Rollout, domain: Domain) -> dict[str, Any]:
-    """Return the fields of the one completion of a problem that reports show."""
-    status: SampleStatus = (
-        "format_failure" if rollout.verdict.format_failure else "truncated" if rollout.truncated else "ok"
-    )
+    """Return the fields of the one completion of a problem that reports show.
+
+    A completion that ended inside a thought was cut: it has no answer that could be in a wrong form.
+    """
+    cut = thinks_on(rollout.completion) or (rollout.truncated and not rollout.verdict.format_failure)
+    status: SampleStatus = "truncated" if cut else "format_failure" if rollout.verdict.format_failure else "ok"
     return {
         "completion": rollout.completion,
         "extracted": rollout.verdict.extracted,
@@ -154,7 +157,10 @@ def _extra(group: Sequence[Rollout], *, every_completion: bool) -> dict[str, Any
         "problem": group[0].problem.id,
         "tries": len(group),
         "correct": sum(_correct(rollout) for rollout in group),
-        "without_answer": sum(rollout.verdict.extracted is None for rollout in group),
+        "without_answer": sum(
+            rollout.verdict.extracted is None and not thinks_on(rollout.completion) for rollout in group
+        ),
+        "cut_while_thinking": sum(thinks_on(rollout.completion) for rollout in group),
         "out_of_form": sum(_correct(rollout) and rollout.verdict.format_failure for rollout in group),
         "truncated": sum(rollout.truncated for rollout in group),
         **({"f1": sum(f1) / len(f1)} if f1 else {}),

@@ -35,7 +35,7 @@ def analyze_task(spec: AnalysisSpec) -> Analysis:
     if any("f1" in sample.extra for name in sets.values() for pair in pairs[name] for sample in pair):
         tables.append(_f1_table({holdout: pairs[name] for holdout, name in sets.items()}))
     findings = [_finding(measured[name], pairs[name]) for name in pairs]
-    limits = [_too_long(holdout, pairs[name]) for holdout, name in sets.items()]
+    limits = [tell(holdout, pairs[name]) for holdout, name in sets.items() for tell in (_too_long, _cut_thoughts)]
     return Analysis(tables=tuple(tables), findings=(*_signs_of_hacking(spec), *findings, *filter(None, limits)))
 
 
@@ -80,7 +80,7 @@ def _answers_table(sets: dict[str, SamplePairs]) -> Table:
         rows=tuple((name, *_answers_row(pairs)) for name, pairs in sets.items()),
         note="Shares of all completions. No answer: the verifier found none in it, so it is wrong whatever the model "
         "knew. Right, not in the form: it counts as right here, as in the graders of published benchmarks, and would "
-        "earn no reward in training. Cut off: it reached the length limit.",
+        "earn no reward in training. Cut off: it reached the length limit, or ended inside a thought.",
     )
 
 
@@ -105,6 +105,21 @@ def _too_long(holdout: str, pairs: SamplePairs) -> str:
     return (
         f"Warning: the right answers to {cut} of the {len(pairs)} problems of {holdout} are longer than the length "
         "limit, so that no model can be right there: raise target.max_new_tokens."
+    )
+
+
+def _cut_thoughts(holdout: str, pairs: SamplePairs) -> str:
+    """Warn of completions that the length limit cut while the model thought; nothing where there are none."""
+    tries = sum(sample.extra["tries"] for sample, _ in pairs)
+    before, after = (
+        sum(sample.extra.get("cut_while_thinking", 0) for sample in side) for side in zip(*pairs, strict=True)
+    )
+    if not before and not after:
+        return ""
+    return (
+        f"Warning: of {tries} completions of {holdout}, {before} before and {after} after were cut while the model "
+        "still thought. They count as cut off, not as answers that were wrong, and earn nothing: raise "
+        "target.max_new_tokens."
     )
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from pfh.errors import UserError
 
-from pfh_readers.lines import LONGEST_LINE, Skipped, parsed, read_json
+from pfh_readers.inspect.members import Member, TooLargeError, open_members, unpacked
+from pfh_readers.lines import Skipped, parsed, read_json
 
-_ZSTD = 93
-_ENCRYPTED = 0x1
+_SAMPLES = "samples/"
 _STARTS = ("header.json", "_journal/start.json")
 _UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, struct.error, zlib.error, NotImplementedError)
 
@@ -44,83 +44,61 @@ def open_log_file(file: Path, skipped: Skipped) -> InspectFile | None:
 
 
 def _open_archive(file: Path, skipped: Skipped) -> InspectFile:
-    try:
-        archive = zipfile.ZipFile(file)
-        names = set(archive.namelist())
-    except (*_UNREADABLE, RecursionError) as error:
-        raise UserError(f"{file} is no .eval log, or is cut off: its table of contents is missing.") from error
-    start = next((name for name in _STARTS if name in names), None)
-    if start is None:
-        raise UserError(f"{file} is no log of Inspect: it has neither {' nor '.join(_STARTS)}.")
     stream = file.open("rb")
     try:
-        header = _member(archive, stream, archive.getinfo(start))
+        members, whole = open_members(file, stream)
+    except (*_UNREADABLE, RecursionError) as error:
+        raise UserError(f"{file} is no .eval log, or is cut off before its first sample.") from error
+    if not whole:
+        count = sum(member.name.startswith(_SAMPLES) for member in members)
+        skipped.say(
+            f"{file.name}: its table of contents is missing, as where Inspect was killed or the file is cut off; "
+            f"{count} samples were found without it"
+        )
+    named = {member.name: member for member in members}
+    start = next((name for name in _STARTS if name in named), None)
+    if start is None:
+        raise UserError(f"{file} is no log of Inspect: it has neither {' nor '.join(_STARTS)}.")
+    try:
+        header = parsed(unpacked(stream, named[start]))
     except _UNREADABLE as error:
         raise UserError(f"{file}: {start} cannot be read, so what was measured is not known.") from error
     if not isinstance(header, Mapping):
         raise UserError(f"{file}: {start} holds no log of Inspect.")
     reductions: Any = []
-    if "reductions.json" in names:
+    if "reductions.json" in named:
         try:
-            reductions = _member(archive, stream, archive.getinfo("reductions.json"))
+            reductions = parsed(unpacked(stream, named["reductions.json"]))
         except _UNREADABLE:
             skipped.at(file, "reductions.json", "cannot be read, so scores are averaged over epochs")
     return InspectFile(
         file=file,
         header=header,
-        samples=_archived_samples(file, archive, stream, skipped),
+        samples=_archived_samples(file, members, stream, skipped),
         reductions=_mappings(reductions),
     )
 
 
 def _archived_samples(
-    file: Path, archive: zipfile.ZipFile, stream: IO[bytes], skipped: Skipped
+    file: Path, members: Sequence[Member], stream: IO[bytes], skipped: Skipped
 ) -> Iterator[tuple[str, Json]]:
-    with archive, stream:
-        for info in archive.infolist():
-            if not info.filename.startswith("samples/"):
+    with stream:
+        for member in members:
+            name = member.name
+            if not name.startswith(_SAMPLES):
                 continue
             try:
-                found = _member(archive, stream, info)
-            except _TooLargeError as error:
-                skipped.at(file, info.filename, str(error))
+                found = parsed(unpacked(stream, member))
+            except TooLargeError as error:
+                skipped.at(file, name, str(error))
                 continue
             except _UNREADABLE:
-                skipped.at(file, info.filename, "cannot be read")
+                skipped.at(file, name, "cannot be read")
                 continue
             if isinstance(found, Mapping):
-                yield info.filename, found
+                yield name, found
             else:
-                skipped.at(file, info.filename, "is no JSON object")
-
-
-class _TooLargeError(ValueError):
-    """A member unpacks to more than any sample has."""
-
-
-def _member(archive: zipfile.ZipFile, stream: IO[bytes], info: zipfile.ZipInfo) -> Any:  # noqa: ANN401 - JSON
-    """Read one file of the zip; Inspect packs with Zstandard, which Python's zipfile does not know."""
-    if info.flag_bits & _ENCRYPTED:
-        raise ValueError("is encrypted")
-    if info.compress_type == _ZSTD:
-        content = _unpacked(stream, info)
-    else:
-        with archive.open(info) as member:
-            content = member.read(LONGEST_LINE + 1)
-    if len(content) > LONGEST_LINE:
-        raise _TooLargeError(f"unpacks to more than {LONGEST_LINE >> 20} MiB")
-    return parsed(content)
-
-
-def _unpacked(stream: IO[bytes], info: zipfile.ZipInfo) -> bytes:
-    import pyarrow as pa
-
-    stream.seek(info.header_offset)
-    name, extra = struct.unpack("<HH", stream.read(30)[26:30])
-    stream.seek(name + extra, 1)
-    packed = stream.read(info.compress_size)
-    content: bytes = pa.input_stream(pa.py_buffer(packed), compression="zstd").read(LONGEST_LINE + 1)
-    return content
+                skipped.at(file, name, "is no JSON object")
 
 
 def _open_json(file: Path) -> InspectFile | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pfh.hooks.samples import Sample
 
 from pfh_readers.inspect.archive import InspectFile, Json
+from pfh_readers.inspect.reducers import reduced_score
 from pfh_readers.inspect.samples import Scorer, graded, read_scored
 from pfh_readers.lines import Skipped
 from pfh_readers.values import listed, mapping
@@ -59,16 +60,26 @@ def measured(log: InspectFile, epochs: Epochs) -> list[Measured]:
     several = max((len(samples) for by_id in epochs.values() for samples in by_id.values()), default=1) > 1
     rows = []
     for (scorer, key), by_id in epochs.items():
-        of_scorer = [each for each in log.reductions if str(each.get("scorer", scorer)) == scorer]
-        reductions = of_scorer if several else []
-        for reduction in reductions or [{}]:
+        for reduction in _reductions(log, scorer) if several else [{}]:
             reducer = str(reduction.get("reducer") or MEAN)
             values = _reduced_values(reduction, key)
-            samples = tuple(_reduced(each, values) for each in by_id.values())
+            samples = tuple(_reduced(each, values, reducer) for each in by_id.values())
             metrics = _metrics(figures, scorer, key, reducer if several else "", only=len(epochs) == 1)
             rows.append(Measured(scorer=scorer, key=key, reducer=reducer, samples=samples, metrics=metrics))
     order = [(name, key) for name, key, _, _ in figures]
     return sorted(rows, key=lambda row: _place(row, order))
+
+
+def _reductions(log: InspectFile, scorer: str) -> list[Json]:
+    """Return how a scorer's epochs were reduced, with the reduced scores where the log holds them.
+
+    Newer versions keep those as a part of its own, 0.3.25 within the results; a log that broke off has none.
+    """
+    held = log.reductions or tuple(map(mapping, listed(mapping(log.header.get("results")).get("sample_reductions"))))
+    of_scorer = [each for each in held if str(each.get("scorer", scorer)) == scorer]
+    asked = mapping(mapping(log.header.get("eval")).get("config")).get("epochs_reducer")
+    names = [asked] if isinstance(asked, str) else listed(asked)
+    return of_scorer or [{"reducer": name} for name in names if isinstance(name, str)] or [{}]
 
 
 def _place(row: Measured, order: Sequence[Scorer]) -> int:
@@ -86,12 +97,13 @@ def _reduced_values(reduction: Json, key: str) -> dict[str, float | None]:
     return found
 
 
-def _reduced(epochs: Sequence[Sample], values: Mapping[str, float | None]) -> Sample:
-    """Return a sample's first epoch with its score over all: the log's own, else the mean."""
+def _reduced(epochs: Sequence[Sample], values: Mapping[str, float | None], reducer: str) -> Sample:
+    """Return a sample's first epoch with its score over all: the log's own, else by the same rule."""
     if epochs[0].id in values:
         return replace(epochs[0], score=values[epochs[0].id])
-    scores = [sample.score for sample in epochs if sample.score is not None]
-    return replace(epochs[0], score=sum(scores) / len(scores) if scores else None)
+    if len(epochs) == 1 and reducer == MEAN:
+        return epochs[0]
+    return replace(epochs[0], score=reduced_score(reducer, [sample.score for sample in epochs]))
 
 
 def _figures(header: Json) -> list[tuple[str, str, str, Json]]:

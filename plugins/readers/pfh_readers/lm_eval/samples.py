@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +17,8 @@ from pfh_readers.scores import finite, is_number
 
 INVALID = "[invalid]"
 """What lm-eval's filters return where they find nothing."""
+
+_ARGUMENTS = ("arg_0", "arg_1")
 
 FilterAndMetric = tuple[str, str]
 """(Filter, metric)."""
@@ -86,16 +88,16 @@ def read_samples(
             skipped.at(file, number, "is no sample of lm-eval: it has no metric")
             continue
         lines[filter_name, doc_id] = number
-        sample = _sample(row, document, task, form, values.keys())
+        fields = _fields(row, document, form, values)
         for metric, value in values.items():
             measure = (filter_name, metric)
             places.setdefault(measure, []).append((doc_id, document))
             if is_number(value):
-                scored = dataclasses.replace(sample, score=finite(value)) if value is not None else sample
+                scored = Sample(benchmark=task, score=finite(value), **fields)
                 found.scored.setdefault(measure, []).append(scored)
             else:
                 samples, opaque = found.opaque.setdefault(measure, ([], []))
-                samples.append(sample)
+                samples.append(Sample(benchmark=task, score=None, **fields))
                 opaque.append(value)
     _tell_apart(found, places)
     return found
@@ -151,22 +153,23 @@ def _document(row: Mapping[str, Any]) -> str | None:
     return _hash(json.dumps(hashes)) if any(hashes) else None
 
 
-def _sample(row: Mapping[str, Any], document: str, task: str, form: TaskForm, metrics: Iterable[str]) -> Sample:
-    """Return the sample in a line, without a score."""
+def _fields(row: Mapping[str, Any], document: str, form: TaskForm, metrics: Collection[str]) -> dict[str, Any]:
+    """Return the fields of the sample in a line, all but its benchmark and its score."""
     requests = _in_order(row.get("arguments"))
     texts = [(_text(_argument(request, 0)), _text(_argument(request, 1))) for request in requests]
     prompt = texts[0][0] if texts else ""
     told = row.get("prompt_hash") or (_hash(prompt) if texts else "")
     target = _text(row["target"]) if row.get("target") is not None else None
-    own = _own(row.get("pfh"))
     fields: dict[str, Any] = {"id": document[:16], "prompt": prompt, "target": target}
-    answered = _choice(row, texts, target, set(metrics)) if _is_choice(texts, form.output_type) else None
+    answered = _choice(row, texts, target, metrics) if _is_choice(texts, form.output_type) else None
     fields |= answered or _written(row, form.output_type)
-    fields |= own
-    fields["extra"] = {**({"prompt_hash": str(told)} if told else {}), **own.get("extra", {})}
-    if form.cluster and isinstance(row.get("doc"), Mapping) and form.cluster in row["doc"]:
+    fields["extra"] = {"prompt_hash": str(told)} if told else {}
+    if "pfh" in row:
+        own = _own(row["pfh"])
+        fields |= own | {"extra": fields["extra"] | own.get("extra", {})}
+    if form.cluster and isinstance(row.get("doc"), dict) and form.cluster in row["doc"]:
         fields["cluster"] = _hash(_text(row["doc"][form.cluster]))[:16]
-    return Sample(benchmark=task, score=None, **fields)
+    return fields
 
 
 def _own(given: object) -> dict[str, Any]:
@@ -193,7 +196,7 @@ def _is_choice(texts: Sequence[tuple[str, str]], output_type: str | None) -> boo
 
 
 def _choice(
-    row: Mapping[str, Any], texts: Sequence[tuple[str, str]], target: str | None, metrics: set[str]
+    row: Mapping[str, Any], texts: Sequence[tuple[str, str]], target: str | None, metrics: Collection[str]
 ) -> dict[str, Any] | None:
     """Return the fields of a multiple-choice sample, or None where the line does not hold the log-likelihoods."""
     if "acc_mutual_info" in metrics:
@@ -240,15 +243,15 @@ def _written(row: Mapping[str, Any], output_type: str | None) -> dict[str, Any]:
 
 
 def _in_order(value: Any) -> list[Any]:  # noqa: ANN401 - whatever JSON holds
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
 
 
 def _argument(request: Any, place: int) -> Any:  # noqa: ANN401
     """Return the context (0) or what is asked of it (1); samples that were never written to a file hold plain lists."""
-    if isinstance(request, Mapping):
-        return request.get(f"arg_{place}", "")
+    if isinstance(request, dict):
+        return request.get(_ARGUMENTS[place], "")
     if isinstance(request, list):
         return request[place] if place < len(request) else ""
     return request if place == 0 else ""
