@@ -38,6 +38,7 @@ def test_rollouts_and_loss_are_computed_in_the_same_precision(method, tiny_llama
         trainer, _ = trainer_of(grpo, tiny_llama_path, tmp_path, precision="bfloat16")
     else:
         trainer = sdft_trainer_for(sdft_spec(tiny_llama_path, tmp_path, precision="bfloat16"))
+        trainer.current_gradient_accumulation_steps = 1
     assert trainer.args.bf16
     trainer.model.train()
     seen = dtypes_of(trainer.model)
