@@ -14,7 +14,7 @@ from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.kit.training import TrainingOptions, lora_config
 from pfh.kit.training.devices import Devices
 from pfh.kit.training.estimate import estimate
-from pfh.kit.training.models import without_weights
+from pfh.kit.weights import without_weights
 from pfh.registry.options import fill
 from pfh.registry.plugins import Plugins
 from pfh.starts.settings import default_problems, embedded_settings, told_settings

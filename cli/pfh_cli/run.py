@@ -99,6 +99,10 @@ def run(
             show_default="in this one",
         ),
     ] = None,
+    rehearsal: Annotated[
+        bool,
+        typer.Option("--rehearsal/--no-rehearsal", help="Try each method on two examples before anything is measured."),
+    ] = True,
     backend: Backend = "hf",
     dtype: Precision = "auto",
     revision: Revision = None,
@@ -167,6 +171,7 @@ def run(
         accelerate=accelerate,
         match=match,
         match_every=match_every,
+        rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)
     if dry_run:

@@ -43,6 +43,7 @@ def run(
     match: str | None = None,
     match_every: int = 10,
     accelerate: str | Path | None = None,
+    rehearsal: bool = True,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -75,6 +76,7 @@ def run(
             measures all of them and compares the model as it ended.
         match_every: updates between these checkpoints.
         accelerate: train in several processes, as this configuration of accelerate says.
+        rehearsal: try each method on two examples before anything is measured.
         backend: what runs the model.
         dtype: precision of generation and scoring.
         revision: branch, tag or commit of a hub model.
@@ -117,6 +119,7 @@ def run(
         accelerate=accelerate,
         match=match,
         match_every=match_every,
+        rehearsal=rehearsal,
     )
     shown = _shown(progress)
     held = _opened(store, shown)

@@ -32,7 +32,9 @@ from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.starts.settings import told_settings
 from pfh.steps.checks import check_stage
 from pfh.steps.divergence import divergence_from, prepare_divergence
+from pfh.steps.fitting import fit_options
 from pfh.steps.ranks.configuration import Configuration, read_configuration
+from pfh.steps.rehearsal import rehearse_stage
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, train_stage
 from pfh.steps.verifier import self_test
@@ -63,10 +65,15 @@ def execute(
     try:
         start, checkpoint = _start(spec, session, options)
         progress.say(f"start: {start.label}")
+        fitted = {key: fit_options(session, checkpoint, name, options[key]) for name, key in _keys(spec)}
+        options = {**options, **fitted}
         domain = open_domain(spec, session, options, spec.problems)
         for method in spec.methods:
             check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
         verifier = self_test(session, domain)
+        if spec.rehearsal and ranks is None:
+            for method in spec.methods:
+                rehearse_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"])
         questions = asked(spec, session, [start], options, domain)
         before = measured(start, session, questions)
         prepare_divergence(session, checkpoint, domain.domain, spec.divergence_prompts)
@@ -199,6 +206,11 @@ def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | No
     elif spec.start:
         label = f"{spec.start.upper()}: {checkpoint.name}"
     return dataclasses.replace(subject, label=label), checkpoint
+
+
+def _keys(spec: RunSpec) -> list[tuple[str, str]]:
+    """Return every method of `spec` with the key of its options."""
+    return [(name, f"methods:{name}") for name in spec.methods]
 
 
 def _trained_subject(trained: TrainedStage) -> Subject:

@@ -60,6 +60,7 @@ def run_spec(
     accelerate: str | Path | None,
     match: str | None = None,
     match_every: int = 10,
+    rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
 
@@ -76,6 +77,7 @@ def run_spec(
         problems=default_problems(None if model is None else str(model)) if problems is None else problems,
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
+        rehearsal=rehearsal,
         divergence_prompts=asked.divergence_prompts,
         match=None if match is None else Match.parse(match, match_every),
     )

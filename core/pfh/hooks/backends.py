@@ -86,6 +86,9 @@ class Completion:
     prompt_tokens: int
     truncated: bool
     """The length limit was reached before the model ended its turn."""
+    token_ids: Sequence[int] = field(default=(), compare=False, repr=False)
+    """The tokens that all of `text` was written in, its end left out; empty where they are not known. Put into tokens
+    anew, a text may give others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pfh.hooks.backends import Message, Sampling
@@ -104,6 +104,8 @@ class Rollout:
     verdict: Verdict
     messages: tuple[Message, ...] = ()
     """All that was said after the problem's messages, the completion last; empty where the domain answers nothing."""
+    token_ids: Sequence[int] = field(default=(), compare=False, repr=False)
+    """The tokens that all of `completion` was written in, by the tokenizer of the model that wrote it, or empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

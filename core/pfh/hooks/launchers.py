@@ -94,6 +94,8 @@ class RunSpec(Request):
     """Compare at an equal gain; None compares the model as the training ended."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
+    rehearsal: bool = True
+    """Try each method on two examples before anything is measured; never done for several processes."""
 
 
 @dataclass(frozen=True, kw_only=True)

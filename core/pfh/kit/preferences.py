@@ -18,6 +18,7 @@ from pfh.kit.training import TrainingOptions, load_for_training, lora_config, pr
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
     from trl import DPOTrainer
 
 
@@ -30,6 +31,9 @@ class Pair:
     rejected: str
     rejected_cut: bool = False
     """The length limit ended it: the model did not."""
+    chosen_ids: Sequence[int] = ()
+    """The tokens that the model itself wrote the chosen completion in, where it did."""
+    rejected_ids: Sequence[int] = ()
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
@@ -47,6 +51,16 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
                 f"{len(faulty)} of {len(pairs)} preference pairs have {what}, the first of them that of the problem "
                 f"{faulty[0].problem.id}: correct them or leave them out."
             )
+
+
+def preference_row(tokenizer: PreTrainedTokenizerBase, pair: Pair, end: Sequence[int]) -> dict[str, list[int]]:
+    """Return the tokens of a pair; `end` is what an answer ends with that the model ended itself."""
+    chat, rejected_end = pair.problem.messages, [] if pair.rejected_cut else end
+    return {
+        "prompt_ids": encode_prompt(tokenizer, chat),
+        "chosen_ids": encode_completion(tokenizer, chat, pair.chosen, end, pair.chosen_ids),
+        "rejected_ids": encode_completion(tokenizer, chat, pair.rejected, rejected_end, pair.rejected_ids),
+    }
 
 
 def preference_trainer(
@@ -83,16 +97,7 @@ def preference_trainer(
     model, tokenizer = load_for_training(checkpoint, options)
     require_room(tokenizer, (pair.problem.messages for pair in pairs), options.max_length)
     end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
-    rows = [
-        {
-            "prompt_ids": encode_prompt(tokenizer, pair.problem.messages),
-            "chosen_ids": encode_completion(tokenizer, pair.problem.messages, pair.chosen, end),
-            "rejected_ids": encode_completion(
-                tokenizer, pair.problem.messages, pair.rejected, [] if pair.rejected_cut else end
-            ),
-        }
-        for pair in pairs
-    ]
+    rows = [preference_row(tokenizer, pair, end) for pair in pairs]
 
     class OnTokens(DPOTrainer):  # type: ignore[misc] # TRL is untyped here
         """Takes the rows as they are: TRL would render them anew, and end each with the template's end of turn."""

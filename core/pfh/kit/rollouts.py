@@ -24,6 +24,7 @@ def single_turn(spec: GenerationSpec) -> Generation:
             completion=text,
             tokens=completion.tokens,
             truncated=completion.truncated,
+            token_ids=completion.token_ids if text == completion.text else (),
             verdict=verdict,
         )
         for (problem, index), completion, text, verdict in zip(drawn, completions, texts, verdicts, strict=True)

@@ -51,6 +51,8 @@ class Example:
 
     problem: Problem
     completion: str
+    token_ids: Sequence[int] = ()
+    """Those that the model itself wrote the completion in, where it did."""
 
 
 def check_demonstration(template: str) -> str:
@@ -166,7 +168,7 @@ def train_on(
     trained = train_resumably(spec, build)
     tokenizer = trained.trainer.processing_class
     end = end_of_turn(tokenizer, end_tokens(trained.trainer.model, tokenizer))
-    cut = sum(len(row["input_ids"]) > options.max_length for row in _rows(tokenizer, examples, end))
+    cut = sum(len(supervised_row(tokenizer, example, end)["input_ids"]) > options.max_length for example in examples)
     pairs = [(example.completion, example.problem) for example in examples]
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
@@ -201,6 +203,10 @@ def sft_trainer(
     model, tokenizer = load_for_training(checkpoint, options)
     require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
     end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
+
+    def rows_of(chosen: Sequence[Example]) -> Dataset:
+        return Dataset.from_list([supervised_row(tokenizer, example, end) for example in chosen])
+
     if options.packing:  # Nothing is padded, and TRL leaves the mask out by which the padding would be told.
         arguments = {**arguments, "include_num_input_tokens_seen": "all"}
     config = SFTConfig(
@@ -217,23 +223,22 @@ def sft_trainer(
     return SFTTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(_rows(tokenizer, examples, end)),
-        eval_dataset=Dataset.from_list(_rows(tokenizer, held_back, end)) if held_back else None,
+        train_dataset=rows_of(examples),
+        eval_dataset=rows_of(held_back) if held_back else None,
         processing_class=tokenizer,
         peft_config=lora_config(options, model),
     )
 
 
-def _rows(
-    tokenizer: PreTrainedTokenizerBase, examples: Iterable[Example], end: Sequence[int]
-) -> list[dict[str, list[int]]]:
-    rows = []
-    for example in examples:
-        prompt = encode_prompt(tokenizer, example.problem.messages)
-        completion = encode_completion(tokenizer, example.problem.messages, example.completion, end)
-        mask = [0] * len(prompt) + [1] * len(completion)
-        rows.append({"input_ids": [*prompt, *completion], "completion_mask": mask})
-    return rows
+def supervised_row(tokenizer: PreTrainedTokenizerBase, example: Example, end: Sequence[int]) -> dict[str, list[int]]:
+    """Return the tokens of an example, and which of them carry loss: the completion's and the `end` of the turn."""
+    chat = example.problem.messages
+    prompt = encode_prompt(tokenizer, chat)
+    completion = encode_completion(tokenizer, chat, example.completion, end, example.token_ids)
+    return {
+        "input_ids": [*prompt, *completion],
+        "completion_mask": [0] * len(prompt) + [1] * len(completion),
+    }
 
 
 def require_room(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[Sequence[Message]], max_length: int) -> None:

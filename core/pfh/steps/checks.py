@@ -50,7 +50,7 @@ def check_stage(
     account = Account(budget)
     if isinstance(options, TrainingOptions):
         _check_budget(account, method, options)
-        _check_layers(checkpoint, options)
+        _check_layers(session, checkpoint, method, options)
         _check_room(session, checkpoint, open_domain, method, options)
     session.plugins.check_stage(
         method,
@@ -75,12 +75,16 @@ def _check_budget(account: Account, method: str, options: TrainingOptions) -> No
         )
 
 
-def _check_layers(checkpoint: Checkpoint, options: TrainingOptions) -> None:
-    from pfh.kit.training import ALL_LINEAR, check_targets
-    from pfh.kit.training.models import without_weights
+def _check_layers(session: Session, checkpoint: Checkpoint, method: str, options: TrainingOptions) -> None:
+    from pfh.kit.training import check_targets
+    from pfh.kit.training.targets import left_out
+    from pfh.kit.weights import without_weights
 
-    if options.adapter == "lora" and options.lora_targets != (ALL_LINEAR,):
-        check_targets(options.lora_targets, without_weights(checkpoint))
+    if options.adapter == "lora":
+        model = without_weights(checkpoint)
+        check_targets(options.lora_targets, model)
+        if told := left_out(model):
+            session.progress.say(f"{method}: {told}")
 
 
 def _check_room(

@@ -11,8 +11,8 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import GenerationSpec
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.kit.conversations import roll_out
-from pfh.kit.training.models import without_weights
 from pfh.kit.training.passes import weights_of
+from pfh.kit.weights import without_weights
 from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session

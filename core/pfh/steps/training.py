@@ -22,6 +22,7 @@ from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.training.colocated import undistributed
 from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.kit.weights import restore_defaults
 from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
@@ -204,7 +205,10 @@ def _keep(
     notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
+    restore_defaults(start, result.path)
     result.path.rename(folder / "weights")
+    for kept, _ in kept_along(work / FOLDER):
+        restore_defaults(start, kept)
     if (work / FOLDER).is_dir():
         (work / FOLDER).rename(folder / FOLDER)
     write_ledger(folder / "ledger.json", phases)
@@ -220,16 +224,17 @@ def _below_resolution(trained: Path, left: float) -> str:
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
-    weights = artifact.path / "weights"
     name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
     return TrainedStage(
-        checkpoint=_checkpoint(start, weights, name, fingerprint),
+        checkpoint=checkpoint_of(artifact.path / "weights", start, name=name, fingerprint=fingerprint),
         phases=read_ledger(artifact.path / "ledger.json"),
         curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
         notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
         along=tuple(
             KeptAlong(
-                checkpoint=_checkpoint(start, path, f"{name}@{cost.update}", f"{fingerprint}@{cost.update}"),
+                checkpoint=checkpoint_of(
+                    path, start, name=f"{name}@{cost.update}", fingerprint=f"{fingerprint}@{cost.update}"
+                ),
                 cost=cost,
             )
             for path, cost in kept_along(artifact.path / FOLDER)
@@ -237,11 +242,12 @@ def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage
     )
 
 
-def _checkpoint(start: Checkpoint, weights: Path, name: str, fingerprint: str) -> Checkpoint:
-    if (weights / "adapter_config.json").exists():
-        return start.with_adapter(weights, name=name, fingerprint=fingerprint)
+def checkpoint_of(trained: Path, start: Checkpoint, *, name: str, fingerprint: str) -> Checkpoint:
+    """Return what a training left in the folder `trained`: an adapter over `start`, or all weights."""
+    if (trained / "adapter_config.json").exists():
+        return start.with_adapter(trained, name=name, fingerprint=fingerprint)
     arguments = start.chat_template_kwargs
-    return Checkpoint(name=name, path=weights, fingerprint=fingerprint, chat_template_kwargs=arguments)
+    return Checkpoint(name=name, path=trained, fingerprint=fingerprint, chat_template_kwargs=arguments)
 
 
 def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
@@ -255,8 +261,9 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         model, tokenizer = load_for_training(checkpoint)
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
+        restore_defaults(checkpoint, folder)
 
-    code = code_of("pfh.kit.training.models")
+    code = code_of("pfh.kit.training.models", "pfh.kit.weights")
     inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
     artifact = session.store.make("merged", inputs, build)
     return Checkpoint(

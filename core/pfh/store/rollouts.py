@@ -32,6 +32,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             ("f1", number),
             ("score", number),
             ("turns", messages),
+            ("token_ids", pa.list_(pa.int32())),
         ]
     )
     rows = [
@@ -50,6 +51,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
             "f1": rollout.verdict.f1,
             "score": rollout.verdict.score,
             "turns": list(rollout.messages),
+            "token_ids": list(rollout.token_ids),
         }
         for rollout in rollouts
     ]
@@ -80,6 +82,7 @@ def read_rollouts(path: Path) -> tuple[Rollout, ...]:
                 score=row.get("score"),
             ),
             messages=tuple(row.get("turns") or ()),
+            token_ids=tuple(row.get("token_ids") or ()),
         )
         for row in pq.read_table(path).to_pylist()
     )

@@ -171,6 +171,7 @@ def pair(
         if not right or not wrong:
             continue
         paired += 1
+        drawn_as = {one.completion: one.token_ids for one in reversed(written)}
         dice = random.Random(f"{seed}/{prompt}")  # noqa: S311 - a reproducible choice, not a secret
         dice.shuffle(right)
         dice.shuffle(wrong)
@@ -180,6 +181,8 @@ def pair(
                 chosen=right[index % len(right)],
                 rejected=wrong[index % len(wrong)],
                 rejected_cut=texts[wrong[index % len(wrong)]],
+                chosen_ids=drawn_as.get(right[index % len(right)], ()),
+                rejected_ids=drawn_as.get(wrong[index % len(wrong)], ()),
             )
             for index in range(min(pairs_per_prompt, max(len(right), len(wrong))))
         ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pfh.hooks.backends import Completion, GenerationRequest
+from pfh.hooks.backends import Completion, GenerationRequest, Message
 from pfh.hooks.domains import Problem, verify_each
 from pfh.hooks.methods import TrainingSpec
 from pfh.kit.thoughts import thinks_on
 from pfh.kit.tokens.encoding import decode_tokens, first_stop, read_completion
+from pfh.kit.tokens.taught import encode_prompt, end_tokens
 from pfh.kit.training import lora_config
 
 from pfh_methods.collapse import repeated_share
@@ -49,11 +51,10 @@ class OnlineSetup:
     stops: tuple[str, ...]
     tally: Tally
 
-    @property
-    def end_tokens(self) -> set[int]:
+    @functools.cached_property
+    def end_tokens(self) -> frozenset[int]:
         """Tokens that end a completion."""
-        ends = self.model.generation_config.eos_token_id
-        return {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+        return end_tokens(self.model, self.tokenizer)
 
     @property
     def shared_arguments(self) -> dict[str, Any]:
@@ -150,6 +151,12 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
         """Places of the problems of the latest batch of this process, a completion each."""
         _clock: float | None = None
         _drawn = 0
+
+        def _tokenize_prompts(
+            self, prompts: Sequence[Sequence[Message]]
+        ) -> tuple[list[list[int]], None, dict[str, Any]]:
+            # As they are measured, where TRL would render them with settings of its own.
+            return [encode_prompt(tokenizer, prompt) for prompt in prompts], None, {}
 
         def _prepare_inputs(self, generation_batch: dict[str, Any]) -> dict[str, Any]:
             before = self.state.num_input_tokens_seen

@@ -29,6 +29,7 @@ from pfh.kit.supervised import (
 from pfh.kit.targets import told_forms
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import decode_tokens, first_stop
+from pfh.kit.tokens.taught import encode_prompt
 from pfh.kit.training import (
     Schedule,
     TrainingOptions,
@@ -214,6 +215,10 @@ def sdft_trainer(
 
         def _get_teacher_context_for_self_distillation(self) -> AbstractContextManager[None]:
             return nullcontext()
+
+        def _tokenize_prompts(self, prompts: list[Any]) -> list[list[int]]:
+            # As they are measured, where TRL would render them with settings of its own.
+            return [encode_prompt(tokenizer, prompt) for prompt in prompts]
 
         def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
             began = time.perf_counter()

@@ -129,7 +129,9 @@ def choose(examples: Sequence[Example], rewrites: Sequence[Rollout], leaks: Sequ
     outcomes = tuple(_outcome(rewrite, leaks) for rewrite in rewrites)
     return Rewritten(
         examples=tuple(
-            dataclasses.replace(example, completion=rewrite.completion) if outcome == "own words" else example
+            dataclasses.replace(example, completion=rewrite.completion, token_ids=rewrite.token_ids)
+            if outcome == "own words"
+            else example
             for example, rewrite, outcome in zip(examples, rewrites, outcomes, strict=True)
         ),
         outcomes=outcomes,

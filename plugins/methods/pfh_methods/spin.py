@@ -142,6 +142,7 @@ def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair
             chosen=example.completion,
             rejected=rollout.completion,
             rejected_cut=rollout.truncated,
+            rejected_ids=rollout.token_ids,
         )
         for example, rollout in zip(examples, own, strict=True)
         if rollout.completion.strip() != example.completion.strip()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -46,6 +47,20 @@ _PLAIN_TEMPLATE_WITH_BOS = "{{- bos_token -}}" + PLAIN_TEMPLATE
 
 
 PLAIN_STOPS = ("\n\nUser:",)
+
+DAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""Today, for templates that write the date: the day that Llama 3's falls back on."""
+_CLOCK = "strftime_now"
+_DIRECTIVES = [f"%{letter}" for letter in "aAbBcdDeFGHIjlmMpRSTuUVwWxXyYzZ"] + [f"%-{letter}" for letter in "dHIjmMSy"]
+_MACRO = (
+    f"{{% macro {_CLOCK}(form) %}}{{{{ form"
+    + "".join(f" | replace({each!r}, {DAY.strftime(each)!r})" for each in [*_DIRECTIVES, "%%"])
+    + " }}{% endmacro %}{{ '' }}"
+)
+"""Of Jinja, in place of the function of that name."""
+
+SAID = "(what the model said)"
+"""Stands in a template for an answer, to see what is around it."""
 
 
 _ARGUMENTS_END = "{#- pfh: arguments of the template end here #}{{ '' }}"
@@ -127,7 +142,8 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> s
 
     The text holds every special token it needs: encode it with `add_special_tokens=False`. Earlier thoughts are left
     out where the template does so, as those of most reasoning models do; gpt-oss' refuses its own channels in a turn,
-    so that only what was said is handed to it.
+    so that only what was said is handed to it. A template that writes today's date gets `DAY`, so that a model is put
+    the same before and after, and whenever a run is repeated.
 
     Raises:
         UserError: the model's own template refuses the chat, for instance its system turn.
@@ -144,11 +160,40 @@ def render_answered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Messa
     return _rendered(tokenizer, messages, add_generation_prompt=False)
 
 
+def after_the_answer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what the template writes behind an assistant's answer that ends a chat.
+
+    Raises:
+        UserError: the template refuses an assistant's turn.
+    """
+    chat: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
+    _, said, after = render_answered(tokenizer, chat).rpartition(SAID)
+    return after if said else ""
+
+
+def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the added token that the template writes behind an answer, white space before it aside; None without one.
+
+    A model that was taught with the template writes it there, whatever its tokenizer says of its end of sequence.
+    """
+    try:
+        after = after_the_answer(tokenizer)
+    except UserError:
+        return None
+    added = tokenizer.added_tokens_decoder
+    for token in tokenizer.encode(after, add_special_tokens=False):
+        if token in added:
+            return int(token)
+        if tokenizer.decode([token]).strip():
+            return None
+    return None
+
+
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
     try:
         text = tokenizer.apply_chat_template(
             [_spoken(message) for message in messages],
-            chat_template=chat_template(tokenizer),
+            chat_template=_dated(chat_template(tokenizer)),
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
@@ -156,6 +201,11 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *
         roles = ", ".join(message["role"] for message in messages)
         raise UserError(f"The model's chat template refuses a chat of the turns {roles}: {error}.") from error
     return str(text)
+
+
+def _dated(template: str) -> str:
+    """Return `template` with `DAY` for today: transformers hands it a clock, and lets nobody hand it another."""
+    return template if _CLOCK not in template else _MACRO + template
 
 
 def _spoken(message: Message) -> Message:

@@ -89,10 +89,17 @@ def read_completion(
     text = decode_tokens(tokenizer, kept)
     if request.prompt is None:
         text = text.removeprefix(" ") if templates.is_plain(tokenizer) else text
-    text = text[: first_stop(text, stops)]
+    stop = first_stop(text, stops)
+    text = text[:stop]
     if request.prompt is None and (opened := opened_by(templates.render(tokenizer, request.messages))):
         text = opened.text + text
-    return Completion(text=text, tokens=len(kept), prompt_tokens=prompt_tokens, truncated=truncated or thinks_on(text))
+    return Completion(
+        text=text,
+        tokens=len(kept),
+        prompt_tokens=prompt_tokens,
+        truncated=truncated or thinks_on(text),
+        token_ids=tuple(kept) if stop is None else (),
+    )
 
 
 def as_written(prompt: str, text: str) -> str:
@@ -170,10 +177,19 @@ def encode_pair(
 
 
 def encode_context(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return the tokens of `text`, special ones added unless it already begins with the first of them."""
+    """Return the tokens of `text`, special ones added in front unless it already begins with the first of them.
+
+    A tokenizer that ends every text (`add_eos_token`) does not end one that is to be continued.
+    """
     prefix = _prefix_token(tokenizer)
     given = text.startswith(tokenizer.decode(prefix))
     tokens: list[int] = tokenizer.encode(text, add_special_tokens=not given)
+    for token, written in (
+        (tokenizer.eos_token_id, tokenizer.eos_token),
+        (tokenizer.sep_token_id, tokenizer.sep_token),
+    ):
+        if token is not None and len(tokens) > 1 and tokens[-1] == token and not text.endswith(written):
+            return tokens[:-1]
     return tokens
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pfh.errors import UserError
+from pfh.errors import PfhError, UserError, out_of_resources
 from pfh.kit.tokens.chat_templates import chat_template, set_arguments, template_arguments
 
 if TYPE_CHECKING:
@@ -61,16 +61,30 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     own = checkpoint.adapter is not None and (checkpoint.adapter / "tokenizer_config.json").exists()
     folder = checkpoint.adapter if own else checkpoint.path
     options = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file and not own else {}
+    with loading(f"The tokenizer of {checkpoint.name} cannot be loaded from {folder}"), quiet():
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
+        if checkpoint.chat_template_kwargs:
+            set_arguments(tokenizer, checkpoint.chat_template_kwargs)
+        return tokenizer
+
+
+@contextmanager
+def loading(sentence: str) -> Iterator[None]:
+    """Turn whatever a library raises about the files of a model into one line that begins with `sentence`.
+
+    Raises:
+        UserError: anything but what pfh itself said, or what ran out on this machine.
+    """
     try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise UserError(
-            f"The tokenizer of {checkpoint.name} cannot be loaded from {folder}: {reason(error)}"
-        ) from error
-    if checkpoint.chat_template_kwargs:
-        set_arguments(tokenizer, checkpoint.chat_template_kwargs)
-    return tokenizer
+        yield
+    except PfhError:
+        raise
+    except Exception as error:
+        if out_of_resources(error):
+            raise
+        raise UserError(f"{sentence}: {reason(error)}") from error
 
 
 def arguments_of(checkpoint: Checkpoint) -> set[str]:

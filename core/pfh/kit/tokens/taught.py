@@ -18,14 +18,20 @@ from pfh.kit.tokens.encoding import as_written, encode_text
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_SAID = "(what the model said)"
-
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Return the tokens at which `model` stops generating."""
-    stated = model.generation_config.eos_token_id if model.generation_config else None
-    listed = stated if isinstance(stated, list) else [stated]
-    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if token is not None)
+    return all_ends(model.generation_config.eos_token_id if model.generation_config else None, tokenizer)
+
+
+def all_ends(stated: int | Sequence[int] | None, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the tokens that end a completion: those `stated` in a model's files, and the ends of its chat template.
+
+    A base model's files may name its end of text alone, while its template ends turns with another token.
+    """
+    listed = stated if isinstance(stated, Sequence) else [stated]
+    ends = (*listed, tokenizer.eos_token_id, templates.end_of_turn_token(tokenizer))
+    return frozenset(token for token in ends if token is not None)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
@@ -34,14 +40,21 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
 
 
 def encode_completion(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str, end: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    text: str,
+    end: Sequence[int],
+    drawn: Sequence[int] = (),
 ) -> list[int]:
     """Return the tokens of a completion of the chat, apart from the prompt's as in generation, and `end` behind them.
 
+    They are those `drawn`, where the model wrote it itself and they are known: its text may be put into others.
     With an empty `end` the completion was cut, and stays as it is. Else, where the prompt opens a thought, a text
     without one closes it first; and what the template puts before every answer, such as a channel, stands before this
     one, but no empty thought.
     """
+    if drawn:
+        return [*drawn, *end]
     prompt = templates.render(tokenizer, messages)
     opened = opened_by(prompt)
     text = as_written(prompt, text)
@@ -57,8 +70,8 @@ def _answer_opening(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Messa
     """Return the channel that the template opens between a prompt and its answer; an empty string for most."""
     if CHANNEL not in templates.chat_template(tokenizer):
         return ""
-    answered = templates.render_answered(tokenizer, [*messages, {"role": "assistant", "content": _SAID}])
-    opening, said, _ = answered.removeprefix(prompt).partition(_SAID)
+    answered = templates.render_answered(tokenizer, [*messages, {"role": "assistant", "content": templates.SAID}])
+    opening, said, _ = answered.removeprefix(prompt).partition(templates.SAID)
     return opening if said and answered.startswith(prompt) else ""
 
 
@@ -68,10 +81,9 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> li
     Where the template writes none of `ends`, it is the tokenizer's end-of-sequence token.
 
     Raises:
-        UserError: there is no such token either.
+        UserError: there is no such token either, or the template refuses an assistant's turn.
     """
-    chat: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SAID}]
-    written = encode_text(tokenizer, templates.render_answered(tokenizer, chat).rpartition(_SAID)[2])
+    written = encode_text(tokenizer, templates.after_the_answer(tokenizer))
     for place, token in enumerate(written):
         if token in ends:
             return written[: place + 1]

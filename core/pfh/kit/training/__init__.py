@@ -6,17 +6,16 @@ from pfh.kit.training.checkpoints import COMPLETE, last_complete_checkpoint
 from pfh.kit.training.loop import train_resumably
 from pfh.kit.training.models import free_memory, load_for_training, save_trained
 from pfh.kit.training.options import (
-    ALL_LINEAR,
     Optimizer,
     Schedule,
     TrainingOptions,
-    check_targets,
     lora_config,
     rate,
     trainer_arguments,
 )
 from pfh.kit.training.running import FinishedTraining
 from pfh.kit.training.sharing import examples_per_process, is_first, processes
+from pfh.kit.training.targets import ALL_LINEAR, check_targets
 from pfh.kit.training.work import Work
 
 __all__ = [

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pfh.kit.training.passes import weights_of
 from pfh.kit.training.precision import BYTES, computes_in_bfloat16
+from pfh.kit.training.targets import adapted_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -170,14 +171,6 @@ def measured_speed() -> float:
 
 
 def _adapter(model: PreTrainedModel, options: TrainingOptions) -> int:
-    from torch.nn import Linear
-
-    head = model.get_output_embeddings()
-    chosen = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, Linear)
-        and module is not head
-        and (options.lora_targets == ("all-linear",) or name.rpartition(".")[2] in options.lora_targets)
-    ]
-    return sum(options.lora_rank * (module.in_features + module.out_features) for module in chosen)
+    return sum(
+        options.lora_rank * sum(module.weight.shape) for module in adapted_layers(model, options.lora_targets).values()
+    )

@@ -13,6 +13,7 @@ from pfh.kit.training.along import FOLDER
 from pfh.kit.training.attempt import attempt
 from pfh.kit.training.models import free_memory
 from pfh.kit.training.options import TrainingOptions, trainer_arguments
+from pfh.kit.training.rehearsal import rehearse
 from pfh.kit.training.running import FinishedTraining, RunningTraining, Stage
 from pfh.kit.training.sharing import examples_per_process, processes
 from pfh.kit.training.spending import Allowance, Spent
@@ -53,6 +54,8 @@ def train_resumably(
         StepFailedError: the loss is not finite, one example is too large for the memory, the disk is full, or the
             budget does not last for one update.
         StartAgainError: one of several processes ran out of memory.
+        Rehearsed: the stage is a rehearsal, and went well.
+        RehearsalFailedError: it did not.
     """
     from safetensors import SafetensorError
 
@@ -70,6 +73,8 @@ def train_resumably(
         )
         return build(arguments)
 
+    if spec.rehearsal:
+        return rehearse(lambda: attempt(training, build_with_arguments), spec.output_dir)
     while True:
         try:
             finished = attempt(training, build_with_arguments)

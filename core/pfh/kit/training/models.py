@@ -7,10 +7,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.kit.tokens.chat_templates import bare_template, chat_template, set_arguments
+from pfh.kit.adapters import attach_adapter
+from pfh.kit.tokens.chat_templates import bare_template, chat_template
+from pfh.kit.tokens.loading import load_tokenizer
+from pfh.kit.tokens.taught import end_tokens
 from pfh.kit.training.passes import count_passes
 from pfh.kit.training.precision import choose_attention, is_exact, loading_settings
+from pfh.kit.weights import load_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -21,48 +26,38 @@ if TYPE_CHECKING:
 def load_for_training(
     checkpoint: Checkpoint, options: TrainingOptions | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return `checkpoint` as a transformers model and its tokenizer, an adapter of the checkpoint merged.
+    """Return `checkpoint` as a transformers model and its tokenizer as they are measured, an adapter merged.
 
     Weights are float32 (in bfloat16 updates smaller than half a unit in the last place are lost), unless they stay as
     they are below an adapter and `options` say otherwise.
-    A tokenizer without a chat template gets pfh's plain one.
+    A tokenizer without a chat template gets pfh's plain one, and one without a token for padding that the model knows
+    its end-of-sequence token. The model stops where it is taught to.
+
+    Raises:
+        UserError: a file is missing or broken, weights are, or the adapter cannot be merged.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    settings: dict[str, Any] = {**loading_settings(options), "trust_remote_code": False}
-    names: dict[str, Any] = {}
-    if checkpoint.gguf_file:
-        from transformers import GgufConfig
-
-        names = {"gguf_file": checkpoint.gguf_file}
-        settings["quantization_config"] = GgufConfig(dequantize=True)
-    elif not checkpoint.allow_pickle:
-        settings["use_safetensors"] = True
-    model = AutoModelForCausalLM.from_pretrained(checkpoint.path, **names, **settings)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, **names, trust_remote_code=False)
+    settings = loading_settings(options)
+    if checkpoint.gguf_file and "quantization_config" in settings:
+        raise UserError(
+            "Weights of a GGUF file are not quantized anew: leave base_precision=4bit, or take safetensors."
+        )
+    model, tokenizer = load_weights(checkpoint, **settings), load_tokenizer(checkpoint)
     if checkpoint.adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, checkpoint.adapter).merge_and_unload()
+        model = attach_adapter(model, checkpoint).merge_and_unload()
     tokenizer.chat_template = chat_template(tokenizer)
-    set_arguments(tokenizer, checkpoint.chat_template_kwargs)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    _pad(model, tokenizer)
+    if model.generation_config is not None:
+        model.generation_config.eos_token_id = sorted(end_tokens(model, tokenizer)) or None
     choose_attention(model, options)
     count_passes(model)
     return model, tokenizer
 
 
-def without_weights(checkpoint: Checkpoint) -> PreTrainedModel:
-    """Return a model of the shape of `checkpoint`, none of whose weights is loaded."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    names: dict[str, Any] = {"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}
-    config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=False, **names)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    return model
+def _pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Choose a token for padding that the model has a row for; masked as it is, any other will do."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token_id = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
 
 
 def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | None = None) -> Path:

@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pfh.errors import UserError, did_you_mean
 from pfh.kit.training.precision import computes_in_bfloat16
+from pfh.kit.training.targets import ALL_LINEAR, target_modules
 from pfh.kit.training.trackers import NONE, check_tracker
 from pfh.kit.training.work import Work
 
 if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel
-
-
-ALL_LINEAR = "all-linear"
-"""As the only one of `lora_targets`: every linear layer but the output head."""
 
 
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr"]
@@ -146,46 +142,17 @@ def lora_config(options: TrainingOptions, model: PreTrainedModel | None = None) 
         return None
     from peft import LoraConfig
 
-    if model is not None:
-        check_targets(options.lora_targets, model)
-
+    targets = ALL_LINEAR if options.lora_targets == (ALL_LINEAR,) else list(options.lora_targets)
     return LoraConfig(
         r=options.lora_rank,
         lora_alpha=options.lora_alpha,
         lora_dropout=options.lora_dropout,
         use_rslora=options.lora_variant == "rslora",
         use_dora=options.lora_variant == "dora",
-        target_modules=ALL_LINEAR if options.lora_targets == (ALL_LINEAR,) else list(options.lora_targets),
+        target_modules=targets if model is None else target_modules(model, options.lora_targets),
         bias="none",
         task_type="CAUSAL_LM",
     )
-
-
-def check_targets(targets: tuple[str, ...], model: PreTrainedModel) -> None:
-    """Check that every name can have an adapter: peft leaves out one that cannot, if another is there, without a word.
-
-    Raises:
-        UserError: `model`, whose weights are not looked at, has no linear layer of that name.
-    """
-    from torch.nn import Linear
-
-    head = model.get_output_embeddings()
-    linear = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, Linear) and module is not head
-    }
-    for target in targets:
-        if target not in linear | {ALL_LINEAR}:
-            raise UserError(
-                f"lora_targets names {target!r}, which is no linear layer of this model ({model.config.model_type})."
-                f"{did_you_mean(target, linear)} Beside the output head it has {', '.join(sorted(linear))}; "
-                f"lora_targets={ALL_LINEAR} takes all of these."
-            )
-    if ALL_LINEAR in targets and len(targets) > 1:
-        raise UserError(
-            f"lora_targets is either {ALL_LINEAR} alone or names of layers, not both: {', '.join(targets)}."
-        )
 
 
 def trainer_arguments(

@@ -48,6 +48,11 @@ class Stage(Protocol):
         """Gets the bar."""
         ...
 
+    @property
+    def rehearsal(self) -> bool:
+        """Only one update is wanted, to see whether it can be made and saved."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunningTraining:

@@ -8,26 +8,25 @@ beside them, in float32.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pfh.errors import StepFailedError, UserError
-from pfh.kit.tokens.loading import quiet, reason
+from pfh.errors import StepFailedError
+from pfh.kit.adapters import PREFIX, attach_adapter, touched
+from pfh.kit.tokens.loading import loading, quiet
 from pfh.kit.update_resolution import WHOLE, UpdateLeft
 
 from pfh_backends.hf.loading import on_disk
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
     from pfh.hooks.checkpoint import Checkpoint
     from transformers import PreTrainedModel
 
 KEPT_BYTES = 4 << 30
 """So much is kept at most: a LoRA on every matrix of a 7B model touches about as many bytes as the model has."""
-_PREFIX = "base_model.model."
 FULL_BYTES = 4
 """Of a float32; rounding to it leaves every update whole."""
 
@@ -55,45 +54,28 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
         UserError: it is no LoRA adapter, does not fit the model, or cannot be merged. The model must then be reloaded.
         StepFailedError: the model's weights are on the disk.
     """
-    from peft import PeftConfig, PeftModel
-    from safetensors import SafetensorError
-
-    assert checkpoint.adapter is not None
     if on_disk(model):
         raise StepFailedError(
             f"{checkpoint.path} does not fit into memory, and the adapter {checkpoint.name} cannot be merged into "
             "weights on the disk: use --dtype bfloat16, or merge the adapter into its base."
         )
     tied = bool(model.config.get_text_config().tie_word_embeddings)
-    try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = PeftConfig.from_pretrained(str(checkpoint.adapter))
-            _refuse_unmergeable(config, checkpoint.name)
-            adapted = PeftModel(model, config)
-            loaded = adapted.load_adapter(str(checkpoint.adapter), "default", torch_device=str(model.device))
-            if loaded.unexpected_keys or loaded.missing_keys:
-                stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
-                raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
-            _refuse_tied_targets(model, adapted, checkpoint.name)
-            left = _left(adapted, model.dtype)
-            if left < WHOLE and not dict(_replaced(adapted)):
-                adapted.eval().requires_grad_(False)
-                return MergedAdapter(parameters={}, modules={}, tied=tied, left=left, apart=adapted)
-            size = sum(parameter.nbytes for _, parameter in _touched(adapted))
-            merged = MergedAdapter(
-                parameters={name: _set_aside(parameter) for name, parameter in _touched(adapted)}
-                if size <= KEPT_BYTES
-                else None,
-                modules=dict(_replaced(adapted)),
-                tied=tied,
-                left=left,
-            )
-            adapted.merge_and_unload()
-    except (ValueError, RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise UserError(
-            f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}: {reason(error)}"
-        ) from error
+    adapted = attach_adapter(model, checkpoint)
+    with loading(f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}"), quiet():
+        left = _left(adapted, model.dtype)
+        if left < WHOLE and not dict(_replaced(adapted)):
+            adapted.eval().requires_grad_(False)
+            return MergedAdapter(parameters={}, modules={}, tied=tied, left=left, apart=adapted)
+        size = sum(parameter.nbytes for _, parameter in touched(adapted))
+        merged = MergedAdapter(
+            parameters={name: _set_aside(parameter) for name, parameter in touched(adapted)}
+            if size <= KEPT_BYTES
+            else None,
+            modules=dict(_replaced(adapted)),
+            tied=tied,
+            left=left,
+        )
+        adapted.merge_and_unload()
     model.requires_grad_(False)
     return merged
 
@@ -129,46 +111,6 @@ def _left(adapted: PeftModel, dtype: torch.dtype) -> float:
     return left.share
 
 
-def _refuse_unmergeable(config: PeftConfig, name: str) -> None:
-    kind = getattr(config.peft_type, "value", config.peft_type)
-    if kind != "LORA":
-        raise UserError(
-            f"{name} is an adapter of the kind {kind}: only LoRA adapters can be used; merge it into its base."
-        )
-    for setting, harmless in (
-        ("bias", "none"),
-        ("trainable_token_indices", None),
-        ("target_parameters", None),
-        ("layer_replication", None),
-        ("alora_invocation_tokens", None),
-    ):
-        value = getattr(config, setting, harmless)
-        if value not in (harmless, [], {}):
-            raise UserError(
-                f"The LoRA adapter {name} uses {setting}={value}, which cannot be swapped in: merge it into its base."
-            )
-
-
-def _refuse_tied_targets(model: PreTrainedModel, adapted: PeftModel, name: str) -> None:
-    output = model.get_output_embeddings()
-    embedding = model.get_input_embeddings()
-    shared = output is not None and getattr(output, "weight", None) is getattr(embedding, "weight", None)
-    if shared and any(weight is embedding.weight for _, weight in _touched(adapted)):
-        raise UserError(
-            f"The adapter {name} changes an embedding that is tied to the output head: merge it into its base."
-        )
-
-
-def _touched(adapted: PeftModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Yield the base's own parameters under every LoRA layer, named as in the base."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in adapted.named_modules():
-        if isinstance(module, BaseTunerLayer):
-            for own, parameter in module.get_base_layer().named_parameters():
-                yield f"{name.removeprefix(_PREFIX)}.{own}", parameter
-
-
 def _set_aside(parameter: torch.nn.Parameter) -> torch.Tensor:
     """Return the values of `parameter`, on the CPU; it goes on with others of its own.
 
@@ -187,4 +129,4 @@ def _replaced(adapted: PeftModel) -> Iterator[tuple[str, torch.nn.Module]]:
 
     for name, module in adapted.named_modules():
         if isinstance(module, ModulesToSaveWrapper):
-            yield name.removeprefix(_PREFIX), module.original_module
+            yield name.removeprefix(PREFIX), module.original_module

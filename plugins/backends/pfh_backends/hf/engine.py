@@ -22,6 +22,7 @@ from pfh.hooks.backends import (
 )
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens import encoding as tokens
+from pfh.kit.tokens import taught
 from pfh.kit.tokens.loading import load_tokenizer, pick_device, pick_dtype
 
 from pfh_backends.hf import adapters, hidden, scoring
@@ -103,6 +104,7 @@ class HfEngine:
             self._scorer = Scorer(self._model, self._budget, plain_cache=self._plain_cache)
         self._base = self._merged = None
         self._tokenizer = load_tokenizer(checkpoint)
+        self._end_tokens = taught.end_tokens(self._model, self._tokenizer)
         if checkpoint.adapter is not None:
             self._merged = adapters.merge(self._model, checkpoint)
             if self._merged.apart is not None:
@@ -254,7 +256,7 @@ class HfEngine:
         draws = uniforms([requests[index].id for index in group], sampling, self._device)
         stops = tokens.stop_strings(self._tokenizer, requests, sampling.stop)
         tail = 4 + max((len(stop.encode()) for stop in stops), default=0)
-        end_tokens = self._end_tokens()
+        end_tokens = self._end_tokens
 
         def choose_next(logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
             return choose(logits, sampling, draws[rows, step])
@@ -303,11 +305,6 @@ class HfEngine:
                 return int(window)
         longest = self._tokenizer.model_max_length
         return int(longest) if longest < 10**9 else DEFAULT_WINDOW
-
-    def _end_tokens(self) -> set[int]:
-        stated = self._model.generation_config.eos_token_id if self._model.generation_config else None
-        listed = stated if isinstance(stated, list) else [stated]
-        return {token for token in (*listed, self._tokenizer.eos_token_id) if token is not None}
 
     def _encode_pairs(self, requests: Sequence[ScoringRequest]) -> list[tokens.Encoded]:
         return tokens.encode_pairs(self._tokenizer, requests, self._window)

@@ -9,8 +9,8 @@ import tempfile
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import StepFailedError, UserError
-from pfh.kit.tokens.loading import quiet, reason
+from pfh.errors import StepFailedError
+from pfh.kit.weights import load_weights
 
 if TYPE_CHECKING:
     import torch
@@ -33,31 +33,15 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device,
         StepFailedError: it does not fit into the memory of the GPU.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, GgufConfig
 
-    options: dict[str, object] = {"dtype": dtype, "trust_remote_code": False}
-    if checkpoint.gguf_file:
-        options |= {"gguf_file": checkpoint.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
-    else:
-        options |= {"use_safetensors": not checkpoint.allow_pickle or None}
     offloaded = _offload(checkpoint, dtype, progress) if device.type == "cpu" else {}
     try:
-        with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                checkpoint.path, local_files_only=True, output_loading_info=True, **options, **offloaded
-            )
-            model = model if offloaded else model.to(device)
+        model = load_weights(checkpoint, dtype, **offloaded)
+        model = model if offloaded else model.to(device)
     except torch.OutOfMemoryError as error:
         raise StepFailedError(f"{checkpoint.name} does not fit into the memory of the {device.type} device.") from error
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise UserError(f"{checkpoint.name} cannot be loaded from {checkpoint.path}: {reason(error)}") from error
     if offloaded:
         weakref.finalize(model, shutil.rmtree, offloaded["offload_folder"])
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(
-            f"{checkpoint.name} lacks weights: {missing[0]} and {len(missing) - 1} more are not in {checkpoint.path}."
-        )
     return model.eval().requires_grad_(False)
 
 

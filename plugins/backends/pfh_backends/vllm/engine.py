@@ -23,6 +23,7 @@ from pfh.hooks.backends import (
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens import encoding as tokens
 from pfh.kit.tokens.loading import load_tokenizer, pick_device, pick_dtype, quiet, reason
+from pfh.kit.tokens.taught import all_ends
 
 from pfh_backends.vllm.adapters import LoraRoom, room_for
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pfh.hooks.backends import EngineSpec
     from pfh.hooks.checkpoint import Checkpoint
+    from transformers import PreTrainedTokenizerBase
 
 CPU_GROUP = 64
 GPU_GROUP = 1024
@@ -105,7 +107,7 @@ class VllmEngine:
             self._load(checkpoint, self._room.widened(needed) if self._room and needed else needed or self._room)
         self._checkpoint = checkpoint
         self._tokenizer = load_tokenizer(checkpoint)
-        self._end_tokens = _end_tokens(self._llm.llm_engine.model_config, self._tokenizer.eos_token_id)
+        self._end_tokens = _end_tokens(self._llm.llm_engine.model_config, self._tokenizer)
         self._try_out()
 
     def render(self, messages: Sequence[Message]) -> str:
@@ -311,16 +313,15 @@ def _seed(request_id: str, sampling: Sampling) -> int:
     return int.from_bytes(digest[:8]) >> 1
 
 
-def _end_tokens(model_config: Any, own: int | None) -> frozenset[int]:  # noqa: ANN401 - vLLM's ModelConfig
-    """Return the model's end-of-sequence tokens: its generation_config's and its tokenizer's."""
+def _end_tokens(model_config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:  # noqa: ANN401 - vLLM's
+    """Return the tokens that end a completion, as every backend finds them."""
     from transformers import GenerationConfig
 
     try:
         stated = GenerationConfig.from_pretrained(model_config.model, local_files_only=True).eos_token_id
     except OSError:
         stated = getattr(model_config.hf_text_config, "eos_token_id", None)
-    listed = stated if isinstance(stated, list) else [stated]
-    return frozenset(token for token in (*listed, own) if token is not None)
+    return all_ends(stated, tokenizer)
 
 
 def _score(prompt_logprobs: Sequence[Any], targets: Sequence[int]) -> Score:

@@ -25,6 +25,7 @@ from pfh.kit.training import (
     save_trained,
     train_resumably,
 )
+from pfh.kit.training.targets import adapted_layers
 from pydantic import BaseModel, Field, model_validator
 
 from pfh_methods.refusal_tuning.examples import Example, imitated, tokenized
@@ -150,15 +151,11 @@ def _trainer(spec: TrainingSpec, examples: tuple[Example, ...], arguments: Mappi
 
 def adapter_config(options: Options, model: PreTrainedModel) -> LoraConfig | None:
     """Return an adapter on the upper layers alone: the gradients of the lower ones need not be computed."""
-    from torch.nn import Linear
-
     config = lora_config(options, model)
     if config is None or options.top_layers == 1:
         return config
     layers = model.config.get_text_config().num_hidden_layers
-    head = model.get_output_embeddings()
     if options.lora_targets == (ALL_LINEAR,):  # peft does not choose layers among all linear ones by itself
-        linear = [name for name, part in model.named_modules() if isinstance(part, Linear) and part is not head]
-        config.target_modules = {name.rpartition(".")[2] for name in linear}
+        config.target_modules = {name.rpartition(".")[2] for name in adapted_layers(model, options.lora_targets)}
     config.layers_to_transform = list(range(layers - max(1, round(options.top_layers * layers)), layers))
     return config

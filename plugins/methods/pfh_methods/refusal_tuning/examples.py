@@ -12,8 +12,7 @@ from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.domains import Problem
 from pfh.hooks.methods import RolloutSource
 from pfh.kit.refusal_prompts import Prompt
-from pfh.kit.tokens.chat_templates import render
-from pfh.kit.tokens.encoding import encode_text
+from pfh.kit.tokens.taught import all_ends, encode_completion, encode_prompt, end_of_turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,6 +32,8 @@ class Example:
     answer: str
     ends: bool
     """The model is to end its turn after the answer."""
+    token_ids: Sequence[int] = ()
+    """Those that the model itself wrote the answer in, where it did."""
 
 
 def imitated(prompts: Sequence[Prompt], rollouts: RolloutSource, answer_tokens: int) -> tuple[Example, ...]:
@@ -60,6 +61,7 @@ def imitated(prompts: Sequence[Prompt], rollouts: RolloutSource, answer_tokens: 
                     messages=problem.messages,
                     answer=answer.completion,
                     ends=not answer.truncated,
+                    token_ids=answer.token_ids,
                 )
             )
     return tuple(examples)
@@ -72,10 +74,9 @@ def refuses(answer: str) -> bool:
 
 def tokenized(example: Example, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Return one row for TRL; an answer cut at the length limit gets no end of turn, so answers stay as long."""
-    prompt = encode_text(tokenizer, render(tokenizer, example.messages))
-    answer = encode_text(tokenizer, example.answer)
-    if example.ends:
-        answer = [*answer, tokenizer.eos_token_id]
+    prompt = encode_prompt(tokenizer, example.messages)
+    end = end_of_turn(tokenizer, all_ends(None, tokenizer)) if example.ends else []
+    answer = encode_completion(tokenizer, example.messages, example.answer, end, example.token_ids)
     return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
 
 
