@@ -34,18 +34,13 @@ def dtypes_of(model) -> set[torch.dtype]:
 
 @pytest.mark.parametrize("method", ["grpo", "sdft"])
 def test_rollouts_and_loss_are_computed_in_the_same_precision(method, tiny_llama_path, tmp_path):
+    options = {"precision": "bfloat16", "max_steps": 1}
     if method == "grpo":
-        trainer, _ = trainer_of(grpo, tiny_llama_path, tmp_path, precision="bfloat16")
+        trainer, _ = trainer_of(grpo, tiny_llama_path, tmp_path, **options)
     else:
-        trainer = sdft_trainer_for(sdft_spec(tiny_llama_path, tmp_path, precision="bfloat16"))
-        trainer.current_gradient_accumulation_steps = 1
-    assert trainer.args.bf16
-    trainer.model.train()
+        trainer = sdft_trainer_for(sdft_spec(tiny_llama_path, tmp_path, **options))
     seen = dtypes_of(trainer.model)
-    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-    assert seen == {torch.bfloat16}
-    seen.clear()
-    trainer.compute_loss(trainer.model, batch)
+    trainer.train()
     assert seen == {torch.bfloat16}
 
 
