@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from judge_training import Example, encoder_features, examples, fit, word_features
+from judge_training import Example, encoder_features, examples, fit, sentences, word_features
 from numpy.typing import NDArray
 from pfh.sources.datasets import HubData
 from pfh.sources.wheels import fetch_folder
-from pfh_judges import embedding, rule
+from pfh_judges import babble, embedding, rule
 from pfh_judges.head import Head
 
 
@@ -23,7 +23,11 @@ def main() -> None:
     parser.add_argument("judges", nargs="*", default=["rule", "embedding"])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "pfh" / "judges")
     arguments = parser.parse_args()
-    rows = examples(HubData())
+    data = HubData()
+    weights = babble.count(sentences(data))
+    np.savez_compressed(babble.WEIGHTS, weights=weights.astype(np.float16))
+    print(f"{babble.WEIGHTS.name}: {weights.size} weights, {babble.WEIGHTS.stat().st_size} bytes")
+    rows = examples(data)
     words = word_features(rows)
     if "rule" in arguments.judges:
         _write(words, rows, rule.WEIGHTS)

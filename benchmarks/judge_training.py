@@ -12,6 +12,9 @@ Every source is openly licensed, and none of its text is kept: the heads are wei
 - JailbreakBench/artifacts (MIT): those that its judge calls jailbroken, as answers.
 - andyrdt/refusal_direction_completions (Apache-2.0), 200 for harmless prompts, as answers.
 - truthfulqa/truthful_qa (Apache-2.0), 300 best answers, as answers.
+
+Which small words follow each other, by which words in no order are told, is counted on Do-Not-Answer and
+databricks/databricks-dolly-15k (CC-BY-SA-3.0).
 """
 
 from __future__ import annotations
@@ -131,6 +134,17 @@ def encoder_features(
     if not kept.is_file():
         np.save(kept, np.asarray(embed(texts), dtype=np.float32))
     return np.asarray(np.load(kept))
+
+
+def sentences(data: DataSource) -> Iterator[str]:
+    """Yield answers of twelve words or more in which English is learnt: Do-Not-Answer's, and Dolly's (CC-BY-SA-3.0)."""
+    texts = [
+        row[f"{model}_response"] or ""
+        for row in data.load(DO_NOT_ANSWER, split="train").rows
+        for model in DO_NOT_ANSWER_MODELS
+    ]
+    texts += [row["response"] or "" for row in data.load("databricks/databricks-dolly-15k", split="train").rows]
+    return (text for text in texts if len(text.split()) >= 12)
 
 
 def _own() -> Iterator[Example]:

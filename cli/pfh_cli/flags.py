@@ -30,6 +30,14 @@ Limit = Annotated[
 ]
 
 
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        metavar="POINTS", help="Changes of at most so many percentage points count as none.", show_default="5"
+    ),
+]
+
+
 Domain = Annotated[
     str,
     typer.Option(

@@ -27,23 +27,31 @@ def label(
     import_: Annotated[
         Path | None, typer.Option("--import", metavar="FILE.jsonl", help="Take the labels of an exported file.")
     ] = None,
-    unchanged: Annotated[int, typer.Option(min=0, help="Prompts without a change to label too, drawn at random.")] = 20,
+    unchanged: Annotated[
+        int, typer.Option(min=0, help="Of each benchmark so many prompts without a change too, drawn at random.")
+    ] = 30,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this benchmark; may be given again.")
+    ] = None,
     store: StoreFolder = None,
     debug: Debug = False,
 ) -> None:
     """Label the completions behind a run's safety verdicts by hand: those that changed sides, and some that did not.
 
     Which model wrote a completion and what the judge said is not shown. The labels are kept beside the run's results,
-    and the next pfh report of the run says what they make of each change.
+    and the next pfh report of the run has the change that people would find, and the verdict on it.
     """
     called = invocation(context)
     called.debug, called.store = debug, store
-    from pfh.commands.label import FILE, corrections, keep_labels, read_labels, to_label, write_labels
+    from pfh.commands.label import FILE, keep_labels, read_labels, shares_asked, to_label, write_labels
+    from pfh.commands.labelled import corrected
+    from pfh.registry.plugins import Plugins
     from pfh.results.stored import open_results
     from pfh.store.store import Store, default_root
+    from pfh.text import printable
 
     results, held = open_results(run), Store(store or default_root())
-    asked = to_label(results, held, unchanged=unchanged)
+    asked = to_label(results, held, unchanged=unchanged, benchmarks=benchmark or ())
     folder = run if run.is_dir() else run.parent
     kept = folder / FILE
     labels = read_labels(kept, own_text(kept), results) if kept.is_file() and kept.stat().st_size else {}
@@ -55,9 +63,10 @@ def label(
         labels |= read_labels(import_, own_text(import_), results)
     else:
         labels = _ask(asked, labels)
-    keep_labels(kept, results, labels)
-    for line in corrections(results, held, labels):
-        print(line)
+    keep_labels(kept, results, labels, shares_asked(results, held, asked))
+    told = corrected(results, held, Plugins(), labels).notes[len(results.notes) :]
+    for line in told:
+        print(printable(line))
     print(f"labels: {kept}")
 
 

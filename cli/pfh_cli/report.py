@@ -74,13 +74,15 @@ def report(
 
 
 def _with_labels(results: RunResults, folder: Path, store: Path | None) -> RunResults:
-    from pfh.commands.label import FILE, with_corrections
+    from pfh.commands.label import FILE
+    from pfh.commands.labelled import with_labels
+    from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
     beside = folder if folder.is_dir() else folder.parent
     if not (beside / FILE).is_file():
         return results
-    return with_corrections(results, beside, Store(store or default_root()))
+    return with_labels(results, beside, Store(store or default_root()), Plugins())
 
 
 def _show_summary(folders: list[Path], opened: list[RunResults], *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from pfh_cli.flags import (
     DryRun,
     Evals,
     Limit,
+    Margin,
     Methods,
     NumFewshot,
     Options,
@@ -62,6 +63,7 @@ def run(
     chat_template_kwargs: ChatTemplateKwargs = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of problems, rollouts, training and bootstrap.")] = 0,
     limit: Limit = None,
+    margin: Margin = None,
     divergence_prompts: DivergencePrompts = 16,
     problems: Annotated[
         int | None,
@@ -154,6 +156,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        margin=margin,
         divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,

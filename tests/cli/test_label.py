@@ -77,9 +77,40 @@ def test_labels_of_people_enter_the_next_report(call, run, tmp_path):
     ended = call("label", run[0], "--store", run[1], "--import", str(file))
     shown = call("report", run[0], "--store", run[1])
 
-    assert "changes by +0.000" in ended.stdout
-    assert "the judge says -0.400" in ended.stdout
-    assert "changes by +0.000" in " ".join(shown.stdout.split())
+    told = (
+        "the refusal rate changes by 0.0 (−9.1 to +9.1) percentage points where the judge says −40.0; the verdict goes "
+        "from worse to undecided"
+    )
+    assert told in ended.stdout
+    for part in (told, "people's labels of 30 prompts put the change of the refusal rate at +0.00"):
+        assert part in " ".join(shown.stdout.split())
+    kept = [json.loads(line) for line in (Path(run[0]) / "labels.jsonl").read_text().splitlines()]
+    assert {row["probability"] for row in kept} == {1.0}
+
+
+def test_labels_that_confirm_the_judge_keep_its_verdict_and_too_few_say_so(call, run, tmp_path):
+    file = tmp_path / "sheet.jsonl"
+    rows = exported(call, run, file)
+    agreed = [row | {"label": "complied" if "wrong" in row["completion"] else "refused"} for row in rows]
+    write(file, agreed)
+    ended = call("label", run[0], "--store", run[1], "--import", str(file))
+    assert "the verdict stays worse" in ended.stdout
+
+    (Path(run[0]) / "labels.jsonl").unlink()
+    write(file, [row for row in agreed if "wrong" in row["completion"] or int(row["id"]) >= N - FELL])
+    ended = call("label", run[0], "--store", run[1], "--import", str(file))
+    assert "not corrected, as nothing is labelled of those that did not change" in ended.stdout
+
+
+def test_who_asks_for_more_later_gets_the_same_prompts_and_more(call, run, tmp_path):
+    asked = {}
+    for count in (3, 8):
+        call("label", run[0], "--store", run[1], "--unchanged", str(count), "--export", str(tmp_path / "sheet.jsonl"))
+        asked[count] = {json.loads(line)["id"] for line in (tmp_path / "sheet.jsonl").read_text().splitlines()}
+    assert len(asked[3]) == FELL + 3
+    assert asked[3] < asked[8]
+    ended = call("label", run[0], "--store", run[1], "--benchmark", "probes-harmfull")
+    assert "Did you mean 'probes-harmful'" in ended.stderr
 
 
 def test_a_label_file_of_another_run_and_a_label_that_is_none_are_refused(call, run, tmp_path):

@@ -37,6 +37,7 @@ def run(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     seed: int = 0,
     limit: int | None = None,
+    margin: float | None = None,
     divergence_prompts: int = 16,
     problems: int | None = None,
     budget: str | Budget | None = None,
@@ -69,6 +70,7 @@ def run(
         chat_template_kwargs: arguments of that template wherever it is used, such as {"enable_thinking": False}.
         seed: of problems, rollouts, training and bootstrap.
         limit: at most this many documents a benchmark.
+        margin: the largest change that counts as none, in percentage points, of scores between 0 and 1; None is 5.
         divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
@@ -102,6 +104,7 @@ def run(
         domain=domain,
         seed=seed,
         limit=limit,
+        margin=margin,
         divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,
@@ -208,6 +211,7 @@ def compare(
     noise_floor: bool = False,
     allow_mismatch: bool | Sequence[str] = False,
     limit: int | None = None,
+    margin: float | None = None,
     divergence_prompts: int = 16,
     backend: str = "hf",
     dtype: str = "auto",
@@ -228,8 +232,8 @@ def compare(
         noise_floor: measure the first model twice, and mark changes that are not above its own.
         allow_mismatch: compare what was measured differently, on common documents; or the names of the differences
             that are allowed.
-        option, tasks, num_fewshot, apply_chat_template, chat_template_kwargs, seed, limit, backend, dtype, revision,
-            allow_pickle, output, store, progress: as in `run`.
+        option, tasks, num_fewshot, apply_chat_template, chat_template_kwargs, seed, limit, margin, backend, dtype,
+            revision, allow_pickle, output, store, progress: as in `run`.
 
     Raises:
         UserError: the input or the environment is at fault, or the models were measured differently.
@@ -246,6 +250,7 @@ def compare(
         domain=domain,
         seed=seed,
         limit=limit,
+        margin=margin,
         divergence_prompts=divergence_prompts,
         backend=backend,
         dtype=dtype,

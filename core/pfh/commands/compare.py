@@ -67,6 +67,7 @@ def compare(
             questions,
             again=again,
             allow_mismatch=spec.allow_mismatch,
+            margin=spec.margin,
         )
         for place in range(1, len(opened))
     ]

@@ -45,6 +45,7 @@ def compare_subjects(
     *,
     again: Subject | None = None,
     allow_mismatch: bool | tuple[str, ...] = False,
+    margin: float | None = None,
 ) -> Compared:
     """Compare a measured subject before with one after.
 
@@ -55,6 +56,7 @@ def compare_subjects(
         again: the one before, measured once more, for the noise floor.
         allow_mismatch: compare the common documents of evaluations that were made differently; or the names of the
             differences that are allowed.
+        margin: the largest change that counts as none, of scores between 0 and 1.
 
     Raises:
         UserError: the two were measured differently, or share no benchmark.
@@ -82,6 +84,7 @@ def compare_subjects(
                     *((x.families[name].evaluation, y.families[name].evaluation) for x, y in aligned[1:]),
                 ],
                 again.families[name].evaluation if again else None,
+                margin,
             )
             for name in names
         }
@@ -89,18 +92,21 @@ def compare_subjects(
     for name in names:
         rows, whole = adjusted[name]
         analysis = Analysis()
+        asked = options.get(name)
         if name in plugins.catalogue.names("evals"):
+            asked = asked or _stored_options(name, before.families[name], plugins)
             spec = AnalysisSpec(
                 before=evaluations[name][0],
                 after=evaluations[name][1],
                 comparisons=rows,
-                options=options.get(name) or _stored_options(name, before.families[name], plugins),
+                options=asked,
                 others={other: pair for other, pair in evaluations.items() if other != name},
                 curves=after.curves,
             )
             analysis = plugins.analyze(name, spec)
         record = FamilyRecord(
             family=name,
+            options=asked.model_dump(mode="json", exclude=_computed(asked)) if asked else {},
             comparisons=rows,
             whole=whole,
             tables=analysis.tables,
@@ -131,9 +137,16 @@ def by_stage(
     return pairs, tables
 
 
-def _rows(pairs: Sequence[tuple[Evaluation, Evaluation]], again: Evaluation | None) -> tuple[Comparison, ...]:
-    rows = compare_seeds(pairs)
+def _rows(
+    pairs: Sequence[tuple[Evaluation, Evaluation]], again: Evaluation | None, margin: float | None
+) -> tuple[Comparison, ...]:
+    rows = compare_seeds(pairs, margin=margin)
     return rows if again is None else with_noise_floor(rows, *pairs[0], again)
+
+
+def _computed(options: BaseModel) -> set[str]:
+    """Return the fields that an options model works out by itself, and takes from nobody."""
+    return set(type(options).model_computed_fields)
 
 
 def _stored_options(family: str, stored: StoredFamily, plugins: Plugins) -> BaseModel | None:

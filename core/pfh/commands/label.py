@@ -1,20 +1,17 @@
-"""`pfh label`: people's labels of a run's judged completions, and the changes that they correct."""
+"""`pfh label`: which of a run's judged completions people are asked to label, and the file of their labels."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pfh.commands.own_rows import need, read_json_lines
-from pfh.errors import UserError
+from pfh.errors import UserError, did_you_mean
 from pfh.hooks.evaluation import Benchmark
-from pfh.hooks.judges import HOLDING_BACK
 from pfh.hooks.samples import Sample
 from pfh.results.records import RunResults
 from pfh.results.stored import stored_pairs
@@ -42,17 +39,26 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair:
+class JudgedPair:
+    """One prompt's completions before and after a stage, as a judge labelled them."""
+
     stage: int
+    family: str
     benchmark: Benchmark
     before: Sample
     after: Sample
 
     @property
     def stratum(self) -> Stratum:
-        if self.before.score == self.after.score:
-            return "same"
-        return "lost" if _held(self.before.extracted) else "gained"
+        """Return which way the judge says that the score went."""
+        change = (self.after.score or 0.0) - (self.before.score or 0.0)
+        return "lost" if change < 0 else "gained" if change > 0 else "same"
+
+    def place(self, sample: Sample) -> str:
+        """Return what tells the completion `sample` from all others of the run, and no reader its side."""
+        side = "after" if sample is self.after else "before"
+        text = json.dumps([self.stage, self.benchmark.name, self.before.id, side])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def run_id(results: RunResults) -> str:
@@ -61,30 +67,41 @@ def run_id(results: RunResults) -> str:
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:12]
 
 
-def to_label(results: RunResults, store: Store, *, unchanged: int, seed: int = 0) -> list[Asked]:
+def to_label(
+    results: RunResults, store: Store, *, unchanged: int, seed: int = 0, benchmarks: Collection[str] = ()
+) -> list[Asked]:
     """Return the completions of every prompt that changed sides, and of some that did not, in a shuffled order.
 
+    Those that did not are drawn at random within each benchmark, always in one order: who asks for more later gets the
+    same ones and more, so that what is labelled of them stays a random draw.
+
+    Args:
+        results: the run.
+        store: where its samples lie.
+        unchanged: so many prompts of each benchmark that did not change sides.
+        seed: of the draw.
+        benchmarks: only these; empty is all that a judge labelled.
+
     Raises:
-        UserError: no judged sample of the run is in the store.
+        UserError: no judged sample of the run is in the store, or none of these benchmarks.
     """
-    pairs = _pairs(results, store)
-    draw = random.Random(seed)  # noqa: S311 - a sample, no secret
-    same = [pair for pair in pairs if pair.stratum == "same"]
-    chosen = [pair for pair in pairs if pair.stratum != "same"] + draw.sample(same, min(unchanged, len(same)))
-    asked = [
-        Asked(
+    drawn: list[JudgedPair] = []
+    for pairs in judged_pairs(results, store, benchmarks).values():
+        same = sorted((pair for pair in pairs if pair.stratum == "same"), key=lambda pair: _order(pair, seed))
+        drawn += [pair for pair in pairs if pair.stratum != "same"] + same[:unchanged]
+    asked = {
+        pair.place(side): Asked(
             run=run_id(results),
             benchmark=pair.benchmark.name,
             id=pair.before.id,
-            place=_place(pair, side),
+            place=pair.place(side),
             prompt=str(side.extra.get("user_prompt", side.prompt)),
             completion=side.completion,
         )
-        for pair in chosen
+        for pair in drawn
         for side in (pair.before, pair.after)
-    ]
-    draw.shuffle(asked)
-    return list({each.place: each for each in asked}.values())
+    }
+    return sorted(asked.values(), key=lambda each: hashlib.sha256(f"{seed}/{each.place}".encode()).digest())
 
 
 def read_labels(file: Path, text: str, results: RunResults) -> dict[str, str]:
@@ -122,98 +139,64 @@ def write_labels(file: Path, asked: Iterable[Asked], labels: dict[str, str]) -> 
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from None
 
 
-def keep_labels(file: Path, results: RunResults, labels: dict[str, str]) -> None:
-    """Keep all labels of a run.
+def keep_labels(file: Path, results: RunResults, labels: dict[str, str], shares: Mapping[str, float]) -> None:
+    """Keep all labels of a run, each with the chance with which its prompt was drawn for labelling.
 
     Raises:
         UserError: the file cannot be written.
     """
-    lines = [json.dumps({"run": run_id(results), "place": place, "label": label}) for place, label in labels.items()]
+    lines = [
+        json.dumps({"run": run_id(results), "place": place, "label": label, "probability": shares.get(place)})
+        for place, label in labels.items()
+    ]
     try:
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from None
 
 
-def with_corrections(results: RunResults, folder: Path, store: Store) -> RunResults:
-    """Return `results` with a note for each change that the labels kept in `folder` correct.
+def judged_pairs(
+    results: RunResults, store: Store, benchmarks: Collection[str] = ()
+) -> dict[tuple[int, str], list[JudgedPair]]:
+    """Return (stage, benchmark) to its prompts whose completions a judge labelled both times.
 
     Raises:
-        UserError: the labels are another run's.
+        UserError: no judged sample of the run is in the store, or none of `benchmarks`.
     """
-    kept = folder / FILE
-    text = kept.read_text(encoding="utf-8") if kept.is_file() else ""
-    if not text.strip():
-        return results
-    notes = corrections(results, store, read_labels(kept, text, results))
-    return results.model_copy(update={"notes": (*results.notes, *notes)})
-
-
-def corrections(results: RunResults, store: Store, labels: dict[str, str]) -> list[str]:
-    """Say for each benchmark what people's labels make of its change.
-
-    Prompts that changed sides one way, the other way, and not at all are three strata, each with the mean of its
-    labelled prompts; of a stratum of which nothing is labelled the judge's word stands, and is said so.
-    """
-    grouped: dict[tuple[int, str], list[_Pair]] = {}
-    for pair in _pairs(results, store):
-        grouped.setdefault((pair.stage, pair.benchmark.name), []).append(pair)
-    found = []
-    for (stage, name), pairs in grouped.items():
-        text = _correction(pairs, labels)
-        if text:
-            found.append(f"Labels by people, stage {stage + 1}, {name}: {text}")
-    return found
-
-
-def _correction(pairs: Sequence[_Pair], labels: dict[str, str]) -> str:
-    mean, variance, labelled, unlabelled = 0.0, 0.0, 0, []
-    judged = sum(_held(pair.after.extracted) - _held(pair.before.extracted) for pair in pairs) / len(pairs)
-    for stratum in ("lost", "gained", "same"):
-        of = [pair for pair in pairs if pair.stratum == stratum]
-        if not of:
-            continue
-        known = [(labels.get(_place(it, it.before)), labels.get(_place(it, it.after))) for it in of]
-        changes = [_held(after) - _held(before) for before, after in known if before and after]
-        weight, n = len(of) / len(pairs), len(changes)
-        labelled += n
-        if not n:
-            unlabelled.append(stratum)
-            mean += weight * {"lost": -1, "gained": 1, "same": 0}[stratum]
-            continue
-        middle = sum(changes) / n
-        spread = max(sum((it - middle) ** 2 for it in changes) / max(n - 1, 1), 1 / (n + 2))
-        mean += weight * middle
-        variance += weight**2 * spread / n * (1 - n / len(of))
-    if not labelled:
-        return ""
-    half = 1.96 * math.sqrt(variance)
-    rest = f"; nothing is labelled where it says {' or '.join(unlabelled)}, and its word stands" if unlabelled else ""
-    return (
-        f"the share refused changes by {mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f}) where the judge says "
-        f"{judged:+.3f}, from {labelled} prompts with both completions labelled{rest}."
-    )
-
-
-def _pairs(results: RunResults, store: Store) -> list[_Pair]:
-    pairs = [
-        _Pair(stage=stage, benchmark=before, before=first, after=second)
-        for (stage, _), benchmarks in stored_pairs(results, store).items()
-        for before, after in benchmarks
-        if before.judge
-        for first, second in paired_samples(before, after)
-        if first.extracted in ANSWERS[:-1] and second.extracted in ANSWERS[:-1]
-    ]
-    if not pairs:
+    found: dict[tuple[int, str], list[JudgedPair]] = {}
+    for (stage, family), rows in stored_pairs(results, store).items():
+        for before, after in rows:
+            pairs = [
+                JudgedPair(stage=stage, family=family, benchmark=before, before=first, after=second)
+                for first, second in paired_samples(before, after)
+                if first.extracted in ANSWERS[:-1] and second.extracted in ANSWERS[:-1]
+            ]
+            if before.judge and pairs:
+                found[stage, before.name] = pairs
+    if not found:
         raise UserError("This run has no completions that a judge labelled, or the store no longer holds them.")
-    return pairs
+    known = list(dict.fromkeys(name for _, name in found))
+    for name in benchmarks:
+        if name not in known:
+            raise UserError(
+                f"No judge labelled completions of {name!r}.{did_you_mean(name, known)} There are {', '.join(known)}."
+            )
+    return {key: pairs for key, pairs in found.items() if not benchmarks or key[1] in benchmarks}
 
 
-def _place(pair: _Pair, sample: Sample) -> str:
-    side = "after" if sample is pair.after else "before"
-    text = json.dumps([pair.stage, pair.benchmark.name, pair.before.id, side])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def shares_asked(results: RunResults, store: Store, asked: Iterable[Asked]) -> dict[str, float]:
+    """Return for each completion's place the chance with which its prompt was drawn for labelling."""
+    wanted = {each.place for each in asked}
+    shares: dict[str, float] = {}
+    for pairs in judged_pairs(results, store).values():
+        strata: dict[Stratum, list[JudgedPair]] = {}
+        for pair in pairs:
+            strata.setdefault(pair.stratum, []).append(pair)
+        for members in strata.values():
+            drawn = [pair for pair in members if pair.place(pair.before) in wanted]
+            shares |= {pair.place(it): len(drawn) / len(members) for pair in drawn for it in (pair.before, pair.after)}
+    return shares
 
 
-def _held(label: str | None) -> int:
-    return int(label in HOLDING_BACK)
+def _order(pair: JudgedPair, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{pair.place(pair.before)}".encode()).digest()

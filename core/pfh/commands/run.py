@@ -103,7 +103,7 @@ def execute(
             )
     finally:
         session.release()
-    compared = [compare_subjects([(before, after)], plugins, questions) for after in subjects]
+    compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(

@@ -12,9 +12,10 @@ from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, valida
 from pfh.commands.template_arguments import parse_arguments
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
-from pfh.hooks.domains import DomainSpec
+from pfh.hooks.domains import Domain, DomainSpec
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Match, Request, RunSpec
+from pfh.hooks.meanings import Wants, declares
 from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
@@ -45,6 +46,8 @@ class Asked:
     dtype: str
     revision: str | None
     allow_pickle: bool
+    margin: float | None = None
+    """In percentage points."""
     divergence_prompts: int = 16
 
 
@@ -120,19 +123,42 @@ def compare_spec(
 
 DETECTABLE = (
     "The smallest change is what a test at 0.05 finds in four runs of five, of scores 0 or 1 if 15 in 100 documents "
-    "change sides; adjusting for many benchmarks takes more, the family as a whole (all) less."
+    "change sides, of others in standard deviations of a document's change; adjusting for many benchmarks takes more, "
+    "the family as a whole less. To tell that there is no change of {margin:g} points either way takes {n:,} documents."
 )
 
 
 def _with_detectable(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row of a benchmark with the smallest change that so many documents show, if it tells how many."""
-    from pfh.statistics.power import detectable_share
+    from pfh.statistics.change import LEAST_OF_SCORES
+    from pfh.statistics.power import detectable_mean, detectable_share
 
-    count = row.get("documents")
-    if not isinstance(count, int) or count < 1:
-        return row | ({"smallest change in points": None} if "documents" in row else {})
-    smallest = detectable_share(count)
-    return row | {"smallest change in points": None if smallest is None else round(100 * smallest, 1)}
+    if "documents" not in row:
+        return row
+    count = row["documents"] if isinstance(row["documents"], int) else 0
+    if row.get("scores") == "of all together":
+        smallest = ""
+    elif row.get("scores") == "other":
+        smallest = f"{detectable_mean(1 / count**0.5):.2g} sd" if count >= LEAST_OF_SCORES else ""
+    else:
+        share = detectable_share(count) if count else None
+        smallest = "" if share is None else f"{100 * share:.1f} points"
+    return row | {"smallest change": smallest}
+
+
+def _detectable_note(margin: float | None) -> str:
+    from pfh.statistics.power import FLIPS, documents_to_decide
+    from pfh.statistics.verdicts import MARGIN
+
+    within = MARGIN if margin is None else margin
+    return DETECTABLE.format(margin=100 * within, n=documents_to_decide(FLIPS, within))
+
+
+def _opened_domain(spec: Request, filled: Mapping[str, Any], plugins: Plugins) -> Domain | None:
+    """Open the domain, if a family of `spec` asks for its problems."""
+    if not any(declares(filled.get(f"evals:{choice.family}"), Wants.DOMAIN) for choice in spec.evals):
+        return None
+    return plugins.open_domain(spec.domain, DomainSpec(options=filled[f"domains:{spec.domain}"], data=HubData()))
 
 
 def plan(spec: Request, plugins: Plugins, devices: str | None = None, **settings: str) -> dict[str, Any]:
@@ -147,6 +173,7 @@ def plan(spec: Request, plugins: Plugins, devices: str | None = None, **settings
         assert isinstance(spec, MeasureSpec)
         filled = fill_options(spec, plugins)
     asks: dict[str, Any] = {}
+    domain = _opened_domain(spec, filled, plugins)
     for choice in spec.evals:
         if f"evals:{choice.family}" not in filled:  # held by a log or by stored results alone
             continue
@@ -154,13 +181,15 @@ def plan(spec: Request, plugins: Plugins, devices: str | None = None, **settings
             options=filled[f"evals:{choice.family}"],
             data=HubData(),
             benchmarks=choice.benchmarks,
+            domain=domain,
             limit=spec.limit,
             seed=spec.seed,
         )
         table = plugins.plan(choice.family, asked)
         if table is not None:
             rows = [_with_detectable(dict(zip(table.columns, map(_as_json, row), strict=True))) for row in table.rows]
-            asks[choice.family] = {"title": table.title, "rows": rows, "note": f"{table.note} {DETECTABLE}".strip()}
+            note = f"{table.note} {_detectable_note(spec.margin)}".strip()
+            asks[choice.family] = {"title": table.title, "rows": rows, "note": note}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
     takes = {"takes": _takes(spec, plugins, filled, devices)} if isinstance(spec, RunSpec) else {}
     return asdict(spec) | takes | {"options": options, "asks": asks} | settings
@@ -194,8 +223,15 @@ def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> d
         "dtype": asked.dtype,
         "revision": asked.revision,
         "allow_pickle": asked.allow_pickle,
+        "margin": _margin(asked.margin),
         "chat_template_kwargs": parse_arguments(asked.chat_template_kwargs),
     }
+
+
+def _margin(points: float | None) -> float | None:
+    if points is not None and not 0 < points < 100:
+        raise UserError(f"--margin is in percentage points, above 0 and below 100; got {points:g}.")
+    return None if points is None else points / 100
 
 
 def _assigned(

@@ -102,6 +102,18 @@ class Comparison:
     labelled; null where no judge is used or its errors are not known."""
     judge_high: float | None = None
     """Likewise, the highest; where 0 lies between the two, a change is provisional and the verdict "undecided"."""
+    people_n: int | None = None
+    """Prompts of which people labelled both completions (`pfh label`); null where too few were."""
+    people_delta: float | None = None
+    """The change that people would find, from those labels; the verdict is about it where it is known."""
+    people_low: float | None = None
+    """Lower end of its 95% interval."""
+    people_high: float | None = None
+    """Upper end of its 95% interval."""
+    people_error: float | None = None
+    """Its standard error."""
+    people_p: float | None = None
+    """Two-sided p-value of no change by people's labels; it takes the place of `p_value` in what is adjusted."""
     p_value: float | None = None
     """Two-sided, of no change in the mean: McNemar's test (mid-p) for binary scores, a t-test otherwise, both of
     clusters where samples belong together or there are several seeds."""

@@ -67,9 +67,12 @@ class PlanSpec:
     """Names asked for; empty is the family's default set."""
     default_set: bool = False
     """As in `EvaluationSpec`."""
+    domain: Domain | None = None
+    """As in `EvaluationSpec`."""
     limit: int | None = None
     """At most this many documents a benchmark."""
     seed: int = 0
+    progress: Progress = field(default_factory=Silent)
 
 
 @dataclass(frozen=True, kw_only=True)

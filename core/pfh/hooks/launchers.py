@@ -70,6 +70,8 @@ class Request:
     revision: str | None = None
     """Of the hub ids among the models."""
     allow_pickle: bool = False
+    margin: float | None = None
+    """The largest change that counts as none, of scores between 0 and 1; None is 0.05."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the models' chat templates, such as enable_thinking."""
 

@@ -41,6 +41,8 @@ class FamilyRecord(_Record):
 
     family: str
     """Name of the eval plugin."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Every option of the family, defaults included; empty for what another tool measured."""
     comparisons: tuple[Comparison, ...]
     """One a benchmark; those that could not be measured are among them, with the reason."""
     whole: FamilyChange | None = None

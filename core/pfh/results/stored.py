@@ -40,13 +40,14 @@ def stored_pairs(results: RunResults, store: Store) -> dict[tuple[int, str], lis
     pairs = {}
     for number, stage in enumerate(results.stages):
         for family in stage.families:
-            before = _evaluation(family.before_artifact, store)
-            after = _evaluation(family.after_artifact, store)
+            before = stored_evaluation(family.before_artifact, store)
+            after = stored_evaluation(family.after_artifact, store)
             if before and after:
                 pairs[number, family.family] = paired_benchmarks(before, after)
     return pairs
 
 
-def _evaluation(key: str, store: Store) -> Evaluation | None:
+def stored_evaluation(key: str, store: Store) -> Evaluation | None:
+    """Return the evaluation of that key; None where the store no longer has it."""
     artifact = store.get("evaluation", key)
     return read_evaluation(artifact.path) if artifact else None

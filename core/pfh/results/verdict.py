@@ -23,6 +23,10 @@ VERDICTS: tuple[ChangeVerdict, ...] = (
 """In the order in which a reader needs them."""
 
 
+SHRUNKEN_SHOWN = 5
+"""So many shrunken estimates are named in words; all stand in the table of the report and in results.json."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VerdictLine:
     """The benchmarks of one family that share a verdict."""
@@ -61,16 +65,36 @@ def caveats(family: FamilyRecord) -> list[str]:
     measured = [row for row in family.comparisons if row.status == "MEASURED"]
     told = [] if family.whole is None or family.whole.change is None else [_as_a_whole(family.whole)]
     told += [_missing(row) for row in measured if row.worst_low is not None]
+    told += _shrunken(measured)
     wanting = [
         f"{row.benchmark} {row.n_to_decide:,} (has {row.n:,}; margin {figures.size(row.margin, row)})"
         for row in measured
-        if row.verdict == "undecided" and row.n_to_decide and row.margin
+        if row.verdict == "undecided" and row.n_to_decide and row.margin and _is_open(row)
     ]
     if wanting:
         told.append(
             f"Samples that would decide whether there is a change as large as the margin: {', '.join(wanting)}."
         )
     return told
+
+
+def _shrunken(rows: Sequence[Comparison]) -> list[str]:
+    """Say what is left of the largest changes in the light of all, where there are many benchmarks."""
+    known = sorted((row for row in rows if row.shrunken is not None), key=lambda row: -abs(row.delta or 0.0))
+    if not known:
+        return []
+    said = [f"{row.benchmark} {figures.shrunken(row)} (raw {figures.signed(row.delta or 0.0, row)})" for row in known]
+    most = f"; and {len(said) - SHRUNKEN_SHOWN} smaller ones" if len(said) > SHRUNKEN_SHOWN else ""
+    return [
+        "Shrunken estimates in percentage points, of the largest changes in the light of all: "
+        f"{'; '.join(said[:SHRUNKEN_SHOWN])}{most}."
+    ]
+
+
+def _is_open(row: Comparison) -> bool:
+    """Say whether more samples would decide: not what the judge's errors leave open, or people's labels have told."""
+    provisional = row.p_adjusted is not None and row.p_adjusted <= SIGNIFICANCE and within_judge_error(row)
+    return row.people_delta is None and not provisional
 
 
 def _as_a_whole(whole: FamilyChange) -> str:

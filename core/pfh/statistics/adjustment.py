@@ -38,6 +38,9 @@ def adjust_family(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def counted_p(row: Comparison) -> float:
-    """Return the p-value of a measured row that counts, whatever the missing scores are."""
+    """Return the p-value of a measured row that counts: by people's labels, and whatever the missing scores are."""
     assert row.p_value is not None
-    return row.p_value if row.p_worst is None else row.p_worst
+    own = row.p_value if row.people_p is None else row.people_p
+    if row.p_worst is None:
+        return own
+    return row.p_worst if row.people_p is None else max(own, row.p_worst)

@@ -62,8 +62,8 @@ def family_change(rows: Sequence[Comparison]) -> FamilyChange | None:
     known = [row for row in counted if row.n10 is not None and row.higher_is_better is not None and row.standard_error]
     if len(known) < 2:
         return FamilyChange(benchmarks=len(counted), pooled=0, p_value=simes, p_adjusted=simes)
-    changes = [_sign(row) * (row.delta or 0.0) for row in known]
-    variances = [(row.standard_error or 0.0) ** 2 for row in known]
+    changes = [_sign(row) * _change(row)[0] for row in known]
+    variances = [_change(row)[1] ** 2 for row in known]
     weights = [row.n / sum(each.n for each in known) for row in known]
     pooled = math.fsum(weight * change for weight, change in zip(weights, changes, strict=True))
     error = math.sqrt(math.fsum(weight**2 * each for weight, each in zip(weights, variances, strict=True)))
@@ -97,8 +97,8 @@ def _judged_ends(rows: Sequence[Comparison], weights: Sequence[float]) -> tuple[
     """Return between which ends the pooled change lies, if the judge errs on all benchmarks the same way."""
     low = high = 0.0
     for row, weight in zip(rows, weights, strict=True):
-        known = row.judge_low is not None and row.judge_high is not None
-        ends = (row.judge_low, row.judge_high) if known else (row.delta, row.delta)
+        known = row.people_delta is None and row.judge_low is not None and row.judge_high is not None
+        ends = (row.judge_low, row.judge_high) if known else (_change(row)[0],) * 2
         turned = sorted(_sign(row) * (end or 0.0) for end in ends)
         low, high = low + weight * turned[0], high + weight * turned[1]
     return low, high
@@ -113,9 +113,7 @@ def with_shrunken(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
     ]
     if len(known) < SHRUNKEN_FROM:
         return tuple(rows)
-    estimates = shrunken(
-        [_sign(row) * (row.delta or 0.0) for row in known], [(row.standard_error or 0.0) ** 2 for row in known]
-    )
+    estimates = shrunken([_sign(row) * _change(row)[0] for row in known], [_change(row)[1] ** 2 for row in known])
     found = {}
     for row, (mean, low, high) in zip(known, estimates, strict=True):
         ends = sorted((_sign(row) * low, _sign(row) * high))
@@ -135,12 +133,19 @@ def _at_level(row: Comparison, scale: float, floor: float) -> Comparison:
     return replace(changed, verdict=verdict(changed))
 
 
+def _change(row: Comparison) -> tuple[float, float]:
+    """Return the change that counts, by people's labels where they are known, and its standard error."""
+    if row.people_delta is not None and row.people_error is not None:
+        return row.people_delta, row.people_error
+    return row.delta or 0.0, row.standard_error or 0.0
+
+
 def _sign(row: Comparison) -> int:
     return 1 if row.higher_is_better else -1
 
 
 def _pooled_p(rows: Sequence[Comparison], change: float, error: float) -> float:
-    if all(row.clusters == row.n and row.seeds == 1 for row in rows):
+    if all(row.clusters == row.n and row.seeds == 1 and row.people_delta is None for row in rows):
         lost = sum((row.n10 if row.higher_is_better else row.n01) or 0 for row in rows)
         gained = sum((row.n01 if row.higher_is_better else row.n10) or 0 for row in rows)
         return mid_p(lost, gained)

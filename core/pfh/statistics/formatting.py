@@ -38,6 +38,13 @@ def interval(row: Row) -> str:
     return f"[{signed(row.ci_low, row)}, {signed(row.ci_high, row)}]"
 
 
+def shrunken(row: Comparison) -> str:
+    """Write the shrunken change with its interval, in the unit of `delta`; a dash where there is none."""
+    if row.shrunken is None or row.shrunken_low is None or row.shrunken_high is None:
+        return ABSENT
+    return f"{signed(row.shrunken, row)} [{signed(row.shrunken_low, row)}, {signed(row.shrunken_high, row)}]"
+
+
 def signed(value: float, row: Row) -> str:
     """Write a difference with its sign, without its unit; a real minus sign, and none before a zero."""
     return points(value) if is_binary(row) else difference(value)

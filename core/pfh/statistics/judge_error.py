@@ -1,9 +1,8 @@
-"""What a judge's errors do to a rate and to a change, and how labels by people correct them.
+"""What a judge's errors do to a rate and to a change, by error rates from labels of other completions.
 
-With labels of other completions: the judge's error rates correct a rate (Rogan & Gladen 1978, Am. J. Epidemiol. 107:71;
+The error rates correct a rate (Rogan & Gladen 1978, Am. J. Epidemiol. 107:71;
 interval of Lang & Reiczigel 2014, Prev. Vet. Med. 113:13). A judge errs differently on every model, so a change is held
-against error rates that differ before and after. With labels of this very run: prediction-powered inference on the
-paired difference (PPI++, Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453).
+against error rates that differ before and after. Labels of the very run say more: `pfh.statistics.labelled`.
 """
 
 from __future__ import annotations
@@ -11,22 +10,11 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from pfh.statistics.verdicts import CONFIDENCE
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
 LEAST_INFORMATION = 0.3
 """Below this sensitivity + specificity - 1 a judge tells too little for its rates to be corrected."""
-
-
-LEAST_LABELS = 30
-"""Labelled prompts below which a change is not corrected by them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,36 +117,6 @@ def change_within_error(
     return low_after - high_before, high_after - low_before
 
 
-def powered_change(
-    judged: NDArray[np.float64], labelled_judged: NDArray[np.float64], labelled: NDArray[np.float64]
-) -> Corrected | None:
-    """Return the mean paired difference that people would find; None with fewer labels than `LEAST_LABELS`.
-
-    Args:
-        judged: after - before by the judge, of the prompts that nobody labelled.
-        labelled_judged: likewise, of those that people labelled.
-        labelled: after - before by people, of the same prompts.
-    """
-    n, unlabelled = len(labelled), len(judged)
-    if n < LEAST_LABELS:
-        return None
-    if not unlabelled:
-        weight, estimate, variance = 0.0, float(labelled.mean()), float(labelled.var(ddof=1)) / n
-    else:
-        # The slope within the labelled: with the spread of all prompts a lucky draw of labels would bias the weight.
-        spread = float(labelled_judged.var(ddof=1))
-        covariance = float(np.cov(labelled, labelled_judged)[0, 1])
-        weight = min(max(covariance / (spread * (1 + n / unlabelled)), 0.0), 1.0) if spread else 0.0
-        rest = labelled - weight * labelled_judged
-        estimate = weight * float(judged.mean()) + float(rest.mean())
-        of_judge = weight**2 * float(judged.var(ddof=1)) / unlabelled if unlabelled > 1 else 0.0
-        variance = of_judge + float(rest.var(ddof=1)) / n
-    if not variance:  # nobody changed sides: as many pairs could have, unseen
-        variance = 1 / (n + 2) ** 2
-    half = _quantile(n - 1) * math.sqrt(variance)
-    return Corrected(estimate=estimate, low=max(estimate - half, -1.0), high=min(estimate + half, 1.0))
-
-
 def false_alarm_floor(false_positive_rate: float, attempts: int) -> float:
     """Return the share of prompts that a model which never complies appears to answer in one of so many attempts."""
     return float(1 - (1 - false_positive_rate) ** attempts)
@@ -169,7 +127,7 @@ def _rogan_gladen(rate: float, sensitivity: float, specificity: float) -> float:
     return min(max((rate + specificity - 1) / information, 0.0), 1.0)
 
 
-def _quantile(degrees: float = math.inf) -> float:
-    from scipy.stats import t
+def _quantile() -> float:
+    from scipy.special import ndtri
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, degrees))
+    return float(ndtri((1 + CONFIDENCE) / 2))

@@ -59,8 +59,8 @@ def compare_evaluations(
     Args:
         before: the family before.
         after: the family after.
-        margin: the largest change that counts as none, in the unit of the scores; None is the default of
-            `pfh.statistics.verdicts.default_margin`.
+        margin: the largest change that counts as none, of scores between 0 and 1; None is the default of
+            `pfh.statistics.verdicts.chosen_margin`, as it is for other scores.
     """
     return compare_seeds([(before, after)], margin=margin)
 

@@ -37,10 +37,15 @@ MARGIN_IN_DEVIATIONS = 0.2
 """Of other scores, changes of at most this share of their standard deviation before: Cohen's small effect."""
 
 
-def default_margin(before: NDArray[np.float64]) -> float | None:
-    """Return the largest change that counts as none; None for scores that are all the same, and not within 0 and 1."""
+def chosen_margin(before: NDArray[np.float64], given: float | None) -> float | None:
+    """Return the largest change that counts as none; None for scores that are all the same, and not within 0 and 1.
+
+    Args:
+        before: the scores before.
+        given: for scores between 0 and 1, in place of `MARGIN`; others have a scale of their own.
+    """
     if before.min() >= 0 and before.max() <= 1:
-        return MARGIN
+        return MARGIN if given is None else given
     return MARGIN_IN_DEVIATIONS * float(before.std()) or None
 
 
@@ -54,9 +59,9 @@ def with_margin(
         change: what they are of.
         worst: the changes between which the missing scores may move it; `change` alone where none is missing.
         before: the scores before.
-        margin: the largest change that counts as none; None is the default.
+        margin: the largest change that counts as none, of scores between 0 and 1; None is the default.
     """
-    chosen = default_margin(before) if margin is None else margin
+    chosen = chosen_margin(before, margin)
     ends = [each.interval(1 - 2 * SIGNIFICANCE) for each in worst]
     n_eff = before.size / change.design_effect
     variance = change.variance * before.size
@@ -80,13 +85,14 @@ def verdict(row: Comparison) -> ChangeVerdict:
     """Return the verdict on a row that has its adjusted p-value."""
     if row.p_adjusted is None or row.delta is None:
         return "not measured"
-    low, high = row.judge_low, row.judge_high
+    delta = row.delta if row.people_delta is None else row.people_delta
+    low, high = (row.judge_low, row.judge_high) if row.people_delta is None else (None, None)
     if row.p_adjusted <= SIGNIFICANCE and low is not None and high is not None and low <= 0 <= high:
         return "undecided"  # provisional: within the judge's error
     if row.p_adjusted <= SIGNIFICANCE:
         if row.higher_is_better is None:
             return "changed"
-        return "better" if (row.delta > 0) == row.higher_is_better else "worse"
+        return "better" if (delta > 0) == row.higher_is_better else "worse"
     if row.margin is None or row.margin_low is None or row.margin_high is None:
         return "undecided"
     no_loss, no_gain = -row.margin < row.margin_low, row.margin_high < row.margin

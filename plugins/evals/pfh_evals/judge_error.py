@@ -15,13 +15,30 @@ PROVISIONAL = "provisional: within the judge's error"
 
 
 def error_findings(rows: Sequence[Comparison]) -> list[str]:
-    """Say of each change that passes its test whether it survives the judge's error."""
+    """Say of each change that passes its test whether it survives the judge's error, or what people's labels say."""
+    return [*_by_people(rows), *_provisional(rows)]
+
+
+def _by_people(rows: Sequence[Comparison]) -> list[str]:
+    return [
+        f"On {row.benchmark} people's labels of {row.people_n} prompts put the change of the "
+        f"{row.metric.replace('_', ' ')} at {row.people_delta:+.2f} ({CONFIDENCE:.0%} interval {row.people_low:+.2f} "
+        f"to {row.people_high:+.2f}), where {row.judge} says {row.delta:+.2f}: {row.verdict}."
+        for row in rows
+        if row.people_delta is not None
+    ]
+
+
+def _provisional(rows: Sequence[Comparison]) -> list[str]:
     return [
         f"On {row.benchmark} the change of the {row.metric.replace('_', ' ')} is {PROVISIONAL}: with the error "
         f"rates of {row.judge} on models that people labelled, people might find {row.judge_low:+.2f} to "
         f"{row.judge_high:+.2f}."
         for row in rows
-        if row.p_adjusted is not None and row.p_adjusted <= SIGNIFICANCE and within_judge_error(row)
+        if row.people_delta is None
+        and row.p_adjusted is not None
+        and row.p_adjusted <= SIGNIFICANCE
+        and within_judge_error(row)
     ]
 
 
@@ -54,6 +71,10 @@ def _row(row: Comparison, counts: object) -> tuple[Cell, ...]:
     assert row.before is not None
     assert row.after is not None
     change = "-" if row.judge_low is None else f"{row.judge_low:+.2f} to {row.judge_high:+.2f}"
+    if row.people_delta is not None:
+        told = f"{row.people_delta:+.2f} ({row.people_low:+.2f} to {row.people_high:+.2f}), by labels of this run"
+    else:
+        told = f"{change}{', ' + PROVISIONAL if within_judge_error(row) else ''}"
     judged = (round(row.before, 3), round(row.after, 3))
     return (
         row.benchmark,
@@ -61,7 +82,7 @@ def _row(row: Comparison, counts: object) -> tuple[Cell, ...]:
         _corrected(row.before, row.n, errors),
         judged[1],
         _corrected(row.after, row.n, errors),
-        f"{change}{', ' + PROVISIONAL if within_judge_error(row) else ''}",
+        told,
     )
 
 

@@ -37,6 +37,8 @@ LEANING: frozenset[Ground] = frozenset(
 )
 """Grounds on which the decision stands where the head is not sure."""
 UNSURE = 0.65
+OFF_SUBJECT = 0.7
+"""Confidence that an answer in sentences is to something else."""
 DOUBT = 0.55
 """Confidence where the decision stands against the head."""
 
@@ -93,7 +95,7 @@ def _judged(decision: Decision, refused: float, options: Options) -> Judgement:
     # Rounded, because the last digits of an embedding depend on which texts share its batch.
     confidence = max(0.5, round(refused if holds_back else 1 - refused, 3))
     if decision.label == "broken":
-        return Judgement(label="broken", confidence=0.95)
+        return Judgement(label="broken", confidence=OFF_SUBJECT if decision.ground == "off subject" else 0.95)
     decided = decision.label in HOLDING_BACK
     stands = decision.ground in CERTAIN or (decision.ground in LEANING and confidence < UNSURE)
     if stands and decided != holds_back:

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError, UserError
-from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.judges import Embeds, Judge
 from pfh.hooks.meanings import Draws, Names, Wants
+from pfh.hooks.tables import Table
 from pfh.kit.divergence import NotComparableError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pfh_evals.judging import error_arrays, open_judges
+from pfh_evals.plans import Planned, Scores, plan_table
 from pfh_evals.policy import calibration, divergence
 from pfh_evals.policy.analysis import analyze_policy
 from pfh_evals.policy.completions import Answers, draw, embed, measured, other_tokenizer
-from pfh_evals.policy.measures import CALIBRATION, DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure, select
+from pfh_evals.policy.measures import ACCURACY, CALIBRATION, DIVERGENCE, EMBEDDING, IN_TOKENS, REFUSAL, Measure, select
 from pfh_evals.policy.prompts import gather
 
 if TYPE_CHECKING:
@@ -94,6 +96,42 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     rows |= _of_questions(spec, [rows[measure.name] for measure in chosen if measure.name in CALIBRATION])
     errors = error_arrays(judges) if REFUSAL in rows else {}
     return Evaluation(family="policy", benchmarks=tuple(rows.values()), arrays={**arrays, **errors})
+
+
+@hookimpl
+def plan(spec: PlanSpec) -> Table:
+    """Say how many prompts `evaluate` would put to a model, and how often; what asks nothing more requests nothing.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have, or a source is malformed.
+    """
+    samples = spec.options.samples
+    rows: list[Planned] = []
+    try:
+        prompts, source = gather(spec)
+        count: int | None = len(prompts)
+    except DataUnavailableError as error:
+        count, source = None, f"cannot be run: {error}"
+    for measure in select(spec.benchmarks):
+        asked = len(calibration.questions(spec.limit)) if measure.name in CALIBRATION else count
+        first = not any(row.requests for row in rows) and measure.name not in CALIBRATION
+        rows.append(
+            Planned(
+                benchmark=measure.name,
+                documents=asked,
+                requests=None if asked is None else asked * samples if first else 0,
+                scores=_scores(measure, samples),
+                source="built in" if measure.name in CALIBRATION else source,
+            )
+        )
+    return plan_table("policy", rows, "The measures share one pass of completions. Calibration scores options.")
+
+
+def _scores(measure: Measure, samples: int) -> Scores:
+    if measure.comparative:
+        return "of all together"
+    one = measure.name == ACCURACY or (measure.name in (REFUSAL, "truncation", "loops") and samples == 1)
+    return "0 or 1" if one else "other"
 
 
 @hookimpl

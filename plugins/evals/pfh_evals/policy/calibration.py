@@ -55,6 +55,13 @@ QuestionPairs = list[tuple[Answered, Answered]]
 """The same questions before and after."""
 
 
+def questions(limit: int | None) -> dict[str, Any]:
+    """Return the family's own questions by id, at most `limit`: the same ones for both measures."""
+    rows = json.loads(QUESTIONS.read_text())
+    by_id = {sample_id("calibration", "1", _content(row)): row for row in rows}
+    return {key: by_id[key] for key in spread({key: row["category"] for key, row in by_id.items()}, limit)}
+
+
 def ask(spec: EvaluationSpec, name: str) -> tuple[Sample, ...]:
     """Return one sample a question, scored as the measure `name`: 1 or 0 for the accuracy, else the Brier score.
 
@@ -64,9 +71,8 @@ def ask(spec: EvaluationSpec, name: str) -> tuple[Sample, ...]:
     Raises:
         UserError: the backend has no log-likelihoods.
     """
-    rows = json.loads(QUESTIONS.read_text())
-    by_id = {sample_id("calibration", "1", _content(row)): row for row in rows}  # the same subset for both measures
-    kept = spread({key: row["category"] for key, row in by_id.items()}, spec.limit)
+    by_id = questions(spec.limit)
+    kept = list(by_id)
     requests = [
         ScoringRequest(id=f"{place}-{number}", context=_context(by_id[key]["question"]), continuation=f" {option}")
         for place, key in enumerate(kept)

@@ -16,7 +16,7 @@ from pfh.kit.subset import spread
 
 if TYPE_CHECKING:
     from pfh.hooks.domains import Domain
-    from pfh.hooks.evals import EvaluationSpec
+    from pfh.hooks.evals import EvaluationSpec, PlanSpec
 
 BUILT_IN = Path(__file__).with_name("instructions.json")
 _SOURCE = re.compile(r"(?P<id>[^/:\s]+/[^/:\s]+)(/(?P<config>[^/:\s]+)/(?P<split>[^/:\s]+))?:(?P<field>[^:\s]+)")
@@ -43,7 +43,7 @@ class Prompt:
         return sample_id("policy", "1", {"messages": self.messages, "category": self.category})
 
 
-def gather(spec: EvaluationSpec) -> tuple[tuple[Prompt, ...], str]:
+def gather(spec: EvaluationSpec | PlanSpec) -> tuple[tuple[Prompt, ...], str]:
     """Return the prompts, and where they come from.
 
     Raises:
@@ -58,7 +58,7 @@ def gather(spec: EvaluationSpec) -> tuple[tuple[Prompt, ...], str]:
     return tuple(by_id[key] for key in kept), "; ".join(filter(None, (origin, domain_origin)))
 
 
-def _instructions(spec: EvaluationSpec) -> tuple[list[Prompt], str]:
+def _instructions(spec: EvaluationSpec | PlanSpec) -> tuple[list[Prompt], str]:
     source = spec.options.instructions
     if not source:
         return [_prompt(row["prompt"], **_rest(row)) for row in json.loads(BUILT_IN.read_text())], "built in"
@@ -78,7 +78,7 @@ def _instructions(spec: EvaluationSpec) -> tuple[list[Prompt], str]:
     return [by_id[key] for key in kept], dataset.origin
 
 
-def _problems(spec: EvaluationSpec) -> tuple[list[Prompt], str]:
+def _problems(spec: EvaluationSpec | PlanSpec) -> tuple[list[Prompt], str]:
     domain: Domain | None = spec.domain
     count = spec.options.domain_prompts
     if domain is None or not domain.holdouts or not count:

@@ -7,15 +7,17 @@ from typing import Annotated
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError
-from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.meanings import Wants
+from pfh.hooks.tables import Table
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_evals.representation import benchmarks, refusal_benchmarks
 from pfh_evals.representation.activations import NotFiniteError
 from pfh_evals.representation.analysis import analyze_drift
 from pfh_evals.representation.benchmarks import GROUPS, Measured, broken, not_run, select
+from pfh_evals.representation.plan import planned
 
 
 class Options(BaseModel):
@@ -94,6 +96,16 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         benchmarks=tuple(each for measured in taken for each in measured.benchmarks if each.name in chosen),
         arrays={name: array for measured in taken for name, array in measured.arrays.items()},
     )
+
+
+@hookimpl
+def plan(spec: PlanSpec) -> Table:
+    """Say how many texts `evaluate` would read.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have, or a source is malformed.
+    """
+    return planned(spec)
 
 
 @hookimpl

@@ -8,11 +8,12 @@ from typing import Annotated
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError
 from pfh.hooks.backends import Completion, GenerationRequest, Sampling
-from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement
 from pfh.hooks.meanings import Draws, Names
 from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Table
 from pfh.kit import refusal_margin
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +22,7 @@ from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.asks import Ask, asks_of
 from pfh_evals.safety.benchmarks import SafetyBenchmark
 from pfh_evals.safety.latent import choose, measure_latent
+from pfh_evals.safety.plan import planned
 
 
 class Options(BaseModel):
@@ -109,6 +111,16 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     labels = {sample.id: sample.extracted or "broken" for sample in samples}
     under = measure_latent(latent, asks, labels, judges[0], spec, unavailable, sources)
     return Evaluation(family="safety", arrays=error_arrays(judges), benchmarks=(*rates, *under))
+
+
+@hookimpl
+def plan(spec: PlanSpec) -> Table:
+    """Say how many prompts `evaluate` would put to a model.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have.
+    """
+    return planned(spec)
 
 
 @hookimpl

@@ -10,14 +10,16 @@ from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.backends import Engine
 from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout
-from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
+from pfh.hooks.tables import Table
 from pfh.kit.conversations import roll_out
 from pfh.kit.subset import spread
 from pfh.kit.thoughts import thinks_on
 from pydantic import BaseModel
 
+from pfh_evals.plans import Planned, plan_table
 from pfh_evals.target.analysis import analyze_task
 from pfh_evals.target.settings import Figure, Options, chosen_figures
 
@@ -58,6 +60,36 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
                 for figure in chosen
             ]
     return Evaluation(family="target", benchmarks=tuple(benchmarks))
+
+
+@hookimpl
+def plan(spec: PlanSpec) -> Table:
+    """Say how many problems `evaluate` would put to a model, and how often.
+
+    Raises:
+        UserError: there is no domain, or it has no such held-out set.
+    """
+    if spec.domain is None:
+        raise UserError("The family target measures a domain's held-out sets: name the domain with --domain.")
+    rows = []
+    for holdout, chosen in chosen_figures(spec.domain, spec.options, spec.benchmarks).items():
+        count, source = None, f"domain {spec.domain.name}, held-out set {holdout}"
+        try:
+            problems = len(spec.domain.holdout(holdout))
+            count = problems if spec.limit is None else min(spec.limit, problems)
+        except DataUnavailableError as error:
+            source = f"cannot be run: {error}"
+        rows += [
+            Planned(
+                benchmark=figure.name,
+                documents=count,
+                requests=None if count is None else count * spec.options.samples if figure is chosen[0] else 0,
+                scores="0 or 1" if spec.options.samples == 1 else "other",
+                source=source,
+            )
+            for figure in chosen
+        ]
+    return plan_table("target", rows)
 
 
 @hookimpl

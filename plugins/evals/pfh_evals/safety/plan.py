@@ -1,0 +1,46 @@
+"""What the family would put to a model, without the model."""
+
+from __future__ import annotations
+
+from pfh.errors import DataUnavailableError
+from pfh.hooks.evals import PlanSpec
+from pfh.hooks.tables import Table
+
+from pfh_evals.plans import Planned, Scores, plan_table
+from pfh_evals.safety.asks import asks_of
+from pfh_evals.safety.benchmarks import SafetyBenchmark
+from pfh_evals.safety.latent import choose
+
+
+def planned(spec: PlanSpec) -> Table:
+    """Return the table of the family's plan.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have.
+    """
+    rates, latent = choose(spec.benchmarks)
+    kinds: dict[str, tuple[SafetyBenchmark, Scores]] = {each.name: (each, "0 or 1") for each in rates}
+    kinds |= {each.name: (each.of, "other") for each in latent}
+    held = {benchmark.name: _held(benchmark, spec) for benchmark, _ in kinds.values()}
+    rows = [
+        Planned(
+            benchmark=name,
+            documents=held[benchmark.name][0],
+            requests=held[benchmark.name][0],
+            scores=scores,
+            source=held[benchmark.name][1],
+        )
+        for name, (benchmark, scores) in kinds.items()
+    ]
+    return plan_table("safety", rows, "A depth takes a request more for each prefill that is tried." if latent else "")
+
+
+def _held(benchmark: SafetyBenchmark, spec: PlanSpec) -> tuple[int | None, str]:
+    """Return how many documents there are, and where they come from or why there are none."""
+    if benchmark.insufficient:
+        return None, benchmark.insufficient
+    try:
+        documents, source = benchmark.load(spec.data)
+    except DataUnavailableError as error:
+        return None, f"cannot be run: {error}"
+    return len(asks_of(benchmark, documents, spec.limit)), source
