@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pfh.hooks.comparison import Comparison
 from pfh.results.records import FamilyRecord, MeasuredFamily, RunResults, StageRecord
+from pfh.results.summary import target_form
 from pfh.results.verdict import caveats, gate_lines, stage_name
 from pfh.statistics import formatting as figures
 from pfh.statistics.divergence import sentence
@@ -47,6 +48,9 @@ def print_results(results: RunResults, console: Console) -> None:
             console.rule(_text(f"{number}. After {stage_name(stage)}, against the start", console))
         for family in stage.families:
             _print_family(family, console)
+        if form := target_form(stage):
+            console.print()
+            console.print(_text(f"It learned from: {form}.", console))
         if stage.divergence is not None:
             console.print()
             console.print(_text(sentence(stage.divergence), console))

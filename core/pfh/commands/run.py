@@ -28,6 +28,7 @@ from pfh.results.records import RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
+from pfh.starts.settings import told_settings
 from pfh.steps.ranks.configuration import Configuration
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage
@@ -93,9 +94,11 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
-            update={"divergence": divergence, "alone": hold.alone}
+            update={"divergence": divergence, "match": steps.match(place), "alone": hold.alone}
         )
-        for method, trained, each, divergence, hold in zip(methods, stages, compared, divergences, holds, strict=True)
+        for place, (method, trained, each, divergence, hold) in enumerate(
+            zip(methods, stages, compared, divergences, holds, strict=True), start=1
+        )
     ]
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)
@@ -107,6 +110,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
         for method in methods
     ]
     taught = "" if all(own) else spec.domain
+    own_settings = filter(None, [told_settings(options, spec.problems, spec.model)])
     results = RunResults(
         title=f"{' then '.join(methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
         headline=headline(checked, taught),
@@ -115,7 +119,14 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
-        notes=(*description_of(domain.domain), verifier.sentence(), *_stopped(spec, holds), *matches, *contamination),
+        notes=(
+            *description_of(domain.domain),
+            verifier.sentence(),
+            *own_settings,
+            *_stopped(spec, holds),
+            *matches,
+            *contamination,
+        ),
         stages=checked,
         gates=tuple(gates),
     )

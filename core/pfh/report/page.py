@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
+from pfh.results.summary import target_form
 from pfh.results.verdict import caveats, gate_lines, stage_name, verdict_lines
 from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
@@ -78,6 +79,7 @@ def environment() -> Environment:
         "figures": figures,
         "gate_lines": gate_lines,
         "stage_name": stage_name,
+        "target_form": target_form,
         "verdict_lines": verdict_lines,
         "within_judge_error": within_judge_error,
     }

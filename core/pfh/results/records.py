@@ -82,6 +82,36 @@ class GateRecord(_Record):
     """What became of every clause."""
 
 
+class AlongRecord(_Record):
+    """A checkpoint along the way of a training."""
+
+    update: int
+    """Updates made by then."""
+    device_seconds: float
+    """Spent by then, rollouts and a teacher's generation included."""
+    tokens: int
+    """Tokens of the sequences trained on by then."""
+    flops: float
+    """Floating-point operations by then."""
+    gain: float
+    """What it gained against the start on the family that is matched, in percentage points."""
+    path: str
+    """Where its weights lie in the store."""
+
+
+class MatchRecord(_Record):
+    """The way of a training to a gain at which methods are compared."""
+
+    family: str
+    """The family whose gain is matched."""
+    wanted: float | None
+    """The gain that was asked for, in percentage points; null where none was."""
+    along: tuple[AlongRecord, ...]
+    """The checkpoints that were measured, by their updates."""
+    matched: int | None
+    """Updates of the checkpoint that is compared: the first that reached the gain; null: the model as it ended."""
+
+
 class StageRecord(_Record):
     """One training stage, measured against the start of the run."""
 
@@ -110,6 +140,8 @@ class StageRecord(_Record):
     alone: tuple[FamilyRecord, ...] = ()
     """What this stage changed by itself, against the model that the stage before it left; only where a contract speaks
     of the stage, and it is not the first."""
+    match: MatchRecord | None = None
+    """Where checkpoints along the way were measured; null where they were not."""
     divergence: Divergence | None = None
     """How far the model is from the start, measured the same way whatever the method; null in older results."""
 
