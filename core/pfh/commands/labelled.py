@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pfh.commands.label import FILE, JudgedPair, Stratum, judged_pairs, read_labels
 from pfh.commands.own_judge_errors import own_errors, with_own_errors
-from pfh.errors import content_of, reading
+from pfh.errors import UserError, content_of, reading
 from pfh.hooks.comparison import Comparison
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.judges import HOLDING_BACK
@@ -48,6 +48,8 @@ class _Found:
 def with_labels(results: RunResults, folder: Path, store: Store, plugins: Plugins) -> RunResults:
     """Return `results` with the changes that the labels kept in `folder` correct, and their verdicts.
 
+    Where the samples are no longer stored, or the family's file of judge errors is gone, a note says so.
+
     Raises:
         UserError: the labels are another run's.
     """
@@ -56,7 +58,12 @@ def with_labels(results: RunResults, folder: Path, store: Store, plugins: Plugin
         text = content_of(kept).decode() if kept.is_file() else ""
     if not text.strip():
         return results
-    return corrected(results, store, plugins, read_labels(kept, text, results))
+    labels = read_labels(kept, text, results)
+    try:
+        return corrected(results, store, plugins, labels)
+    except UserError as error:  # without its samples a run can still be shown
+        note = f"The {len(labels)} labels in {kept} correct nothing: {error}"
+        return results.model_copy(update={"notes": (*results.notes, note)})
 
 
 def corrected(results: RunResults, store: Store, plugins: Plugins, labels: Mapping[str, str]) -> RunResults:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pfh import __version__
 from pfh.commands.subjects import Subject
-from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
+from pfh.errors import EXIT_FELL_SHORT, EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.launchers import Request
 from pfh.results.long_tables import LongTables, write_long_tables
@@ -111,7 +111,7 @@ def provenance(
 
 
 def exit_code(spec: Request, results: RunResults) -> int:
-    """Return 2 if a benchmark could not be run that was asked for by name, 3 if one failed, else 0."""
+    """Return 2 if a benchmark could not be run that was asked for by name, 3 if one failed, 1 if a gate stays shut."""
     compared = [family for stage in results.stages for family in stage.families]
     alone = [family for model in results.measured for family in model.families]
     statuses = {(family.family, row.status) for family in compared for row in family.comparisons}
@@ -119,4 +119,8 @@ def exit_code(spec: Request, results: RunResults) -> int:
     named = {choice.family for choice in spec.evals if choice.benchmarks}
     if any(family in named and status == "NOT_RUN" for family, status in statuses):
         return EXIT_USER
-    return EXIT_STEP_FAILED if any(status == "ERROR" for _, status in statuses) else 0
+    if any(gate.at_fault for gate in results.gates):
+        return EXIT_USER
+    if any(status == "ERROR" for _, status in statuses):
+        return EXIT_STEP_FAILED
+    return 0 if all(gate.passes for gate in results.gates) else EXIT_FELL_SHORT

@@ -14,6 +14,7 @@ from pfh.commands.comparison import by_stage, compare_subjects
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
 from pfh.commands.run_steps import RunSteps, trains
+from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.domains import description_of
@@ -27,6 +28,7 @@ from pfh.results.records import RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
+from pfh.starts.settings import told_settings
 from pfh.steps.ranks.configuration import Configuration
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage
@@ -47,6 +49,7 @@ def execute(
     """
     check_writable(output)
     options = validate(spec, plugins)
+    read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
     session = Session(
         plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
     )
@@ -72,46 +75,65 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     plugins, progress, start = session.plugins, session.progress, steps.start
     verifier, questions = steps.verifier, steps.questions
     before = steps.subject(0)
+    contracts = read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
+    check_clauses(contracts, before)
     steps.prepare_divergence()
-    places = range(1, len(spec.methods) + 1)
-    stages, subjects, divergences = [], [], []
-    for place in places:
+    stages, subjects, divergences, holds = [], [], [], list[HeldStage]()
+    for place, method in enumerate(spec.methods, start=1):
         stages.append(steps.trained(place))
         subjects.append(steps.subject(place))
         divergences.append(steps.divergence(place))
+        pair = steps.subject(place - 1), subjects[-1]
+        holds.append(hold_stage(contracts, (place - 1, method), pair, plugins, questions, progress, spec.margin))
+        if holds[-1].stops:
+            break
+    methods = spec.methods[: len(stages)]
     session.release()
     domain = steps.domain
     compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
-            update={"divergence": divergence}
+            update={"divergence": divergence, "match": steps.match(place), "alone": hold.alone}
         )
-        for method, trained, each, divergence in zip(spec.methods, stages, compared, divergences, strict=True)
+        for place, (method, trained, each, divergence, hold) in enumerate(
+            zip(methods, stages, compared, divergences, holds, strict=True), start=1
+        )
     ]
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)
+    gates = [gate for hold in holds for gate in hold.gates]
+    gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
     own = [
         declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) or not trains(options[f"methods:{method}"])
-        for method in spec.methods
+        for method in methods
     ]
     taught = "" if all(own) else spec.domain
+    own_settings = filter(None, [told_settings(options, spec.problems, spec.model)])
     results = RunResults(
-        title=f"{' then '.join(spec.methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
+        title=f"{' then '.join(methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
         headline=headline(checked, taught),
         start=start.label,
         domain=taught,
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
-        notes=(*description_of(domain.domain), verifier.sentence(), *matches, *contamination),
+        notes=(
+            *description_of(domain.domain),
+            verifier.sentence(),
+            *own_settings,
+            *_stopped(spec, holds),
+            *matches,
+            *contamination,
+        ),
         stages=checked,
+        gates=tuple(gates),
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
     if models:
-        _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in places])
+        _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in range(1, len(stages) + 1)])
     return outcome
 
 
@@ -177,6 +199,16 @@ def _write_models(folder: Path, results: RunResults, problems: int, options: Seq
                 f"{folder / name} cannot be written ({error.strerror}); the run is stored: name another folder with "
                 "--output and run the same command again."
             ) from error
+
+
+def _stopped(spec: RunSpec, holds: Sequence[HeldStage]) -> Iterator[str]:
+    """Say after which stage a contract ended the run, if one did."""
+    left = spec.methods[len(holds) :]
+    if holds[-1].stops and left:
+        yield (
+            f"The run ended after stage {len(holds)} ({spec.methods[len(holds) - 1]}), as the contract "
+            f"{holds[-1].stops} asks where it is broken: {', '.join(left)} was not trained."
+        )
 
 
 def _stage(

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pfh.commands.equal_gain import at_equal_gain
 from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pfh.hooks.backends import Sampling
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.hooks.domains import Problem
+    from pfh.results.records import MatchRecord
     from pfh.statistics.divergence import Divergence
 
 OTHER_SEED = 1_000
@@ -52,6 +54,7 @@ class RunSteps:
         )
         self._stages: dict[int, TrainedStage] = {}
         self._answered: dict[tuple[int, str], Subject] = {}
+        self._matches: dict[int, MatchRecord] = {}
 
     @cached_property
     def start(self) -> Subject:
@@ -147,7 +150,8 @@ class RunSteps:
         method, options = self.method(place)
         if not trains(options):
             return dataclasses.replace(before, phases=(), curves=(), notes=(NOTHING_TRAINED,))
-        return train_stage(
+        match = self.spec.match
+        stage = train_stage(
             self.session,
             before.checkpoint,
             self.domain,
@@ -156,7 +160,18 @@ class RunSteps:
             seed=self.spec.seed,
             budget=self.spec.budget,
             ranks=self.ranks,
+            keep_every=match.every if match else None,
         )
+        if match is None:
+            return stage
+        stage, self._matches[place] = at_equal_gain(
+            match, stage, self.session, self.questions, self.answered(0, match.family)
+        )
+        return stage
+
+    def match(self, place: int) -> MatchRecord | None:
+        """Return the way of a stage, from 1, to the gain that is matched; None where none is."""
+        return self._matches.get(place)
 
     def teacher(self, place: int) -> Checkpoint | None:
         """Return the model that an option of a stage's method names.

@@ -14,7 +14,7 @@ from pfh.errors import UserError
 from pfh.hooks.budget import Budget
 from pfh.hooks.domains import Domain, DomainSpec, description_of
 from pfh.hooks.evals import PlanSpec
-from pfh.hooks.launchers import EvalChoice, Request, RunSpec
+from pfh.hooks.launchers import EvalChoice, Match, Request, RunSpec
 from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
@@ -61,6 +61,9 @@ def run_spec(
     problems: int | None,
     budget: str | Budget | None,
     accelerate: str | Path | None,
+    contract: str | Path | Sequence[str | Path] | None = None,
+    match: str | None = None,
+    match_every: int = 10,
     rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
@@ -78,8 +81,10 @@ def run_spec(
         problems=default_problems(None if model is None else str(model)) if problems is None else problems,
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
+        contracts=tuple(map(str, (contract,) if isinstance(contract, str | Path) else contract or ())),
         rehearsal=rehearsal,
         divergence_prompts=asked.divergence_prompts,
+        match=None if match is None else Match.parse(match, match_every),
     )
 
 
@@ -166,7 +171,7 @@ def _opened_domain(spec: Request, filled: Mapping[str, BaseModel | None], plugin
     return domain
 
 
-def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
+def plan(spec: Request, plugins: Plugins, devices: str | None = None, **settings: str) -> dict[str, Any]:
     """Return as JSON what `spec` would do, with every option, and what its families would put to a model.
 
     Raises:
@@ -196,10 +201,21 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
             note = f"{table.note} {_detectable_note(spec.margin)}".strip()
             asks[choice.family] = {"title": table.title, "rows": rows, "note": note}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
-    takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
+    takes = {"takes": _takes(spec, plugins, filled, devices)} if isinstance(spec, RunSpec) else {}
     described = " ".join(description_of(domain)) if domain else ""
     read = {"read": described} if described else {}
     return asdict(spec) | read | takes | {"options": options, "asks": asks} | settings
+
+
+def _takes(
+    spec: RunSpec, plugins: Plugins, filled: Mapping[str, BaseModel | None], devices: str | None
+) -> dict[str, str]:
+    if devices is None:
+        return estimates(spec, filled)
+    from pfh.kit.training.devices import Devices
+
+    opened = plugins.open_domain(spec.domain, DomainSpec(options=filled[f"domains:{spec.domain}"], data=HubData()))
+    return estimates(spec, filled, Devices.parse(devices), opened.sampling.max_new_tokens)
 
 
 def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pfh.errors import UserError
 from pfh.hooks.budget import Budget
 from pfh.progress import Progress, Silent
 
@@ -26,6 +28,30 @@ class EvalChoice:
         """Read "safety" or "safety:xstest,harmbench"."""
         family, _, names = text.partition(":")
         return cls(family=family, benchmarks=tuple(name.strip() for name in names.split(",") if name.strip()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """At which gain on which family the model is compared, and not as its training ended."""
+
+    family: str
+    gain: float | None = None
+    """In percentage points; None measures the checkpoints along the way and compares the model as it ended."""
+    every: int = 10
+    """Updates between the checkpoints."""
+
+    @classmethod
+    def parse(cls, text: str, every: int = 10) -> Match:
+        """Read "target" or "target=+5".
+
+        Raises:
+            UserError: what stands behind "=" is no number of points above 0.
+        """
+        family, said, gain = text.partition("=")
+        number = re.fullmatch(r"\s*\+?(\d+(?:\.\d+)?)\s*(?:pp|points?)?\s*", gain)
+        if said and (number is None or not float(number[1])):
+            raise UserError(f"--match got {text!r}: write a family and a gain in points, such as target=+5.")
+        return cls(family=family.strip(), gain=float(number[1]) if number else None, every=every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +94,10 @@ class RunSpec(Request):
     """What every stage may spend; None lets each method end by its own options."""
     divergence_prompts: int = 16
     """Held-out prompts along whose completions the divergence from the start is measured; 0 for none."""
+    contracts: tuple[str, ...] = ()
+    """YAML files of what a stage, or the run, may and must not change."""
+    match: Match | None = None
+    """Compare at an equal gain; None compares the model as the training ended."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
     rehearsal: bool = True

@@ -85,6 +85,8 @@ class TrainingSpec(StageSpec):
     seed: int
     output_dir: Path
     """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
+    keep_every: int | None = None
+    """Keep a checkpoint along the way after so many updates, as `train_resumably` does; None keeps none."""
     rehearsal: bool = False
     """Only one update is wanted, on two problems, to see whether it can be done; `train_resumably` sees to that."""
 

@@ -205,7 +205,7 @@ def sft_trainer(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer = load_for_training(checkpoint)
+    model, tokenizer = load_for_training(checkpoint, options)
     require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
     end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
 

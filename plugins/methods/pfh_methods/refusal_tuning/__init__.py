@@ -146,7 +146,7 @@ def _trainer(spec: TrainingSpec, examples: tuple[Example, ...], arguments: Mappi
     from trl import SFTConfig, SFTTrainer
 
     options: Options = spec.options
-    model, tokenizer = load_for_training(spec.checkpoint)
+    model, tokenizer = load_for_training(spec.checkpoint, options)
     return SFTTrainer(
         model=model,
         args=SFTConfig(**arguments, max_length=options.max_length, completion_only_loss=True),
