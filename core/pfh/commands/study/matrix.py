@@ -15,7 +15,7 @@ from pfh.commands.study.plan import PlannedStudy, plan_study
 from pfh.commands.study.report import write_study_report
 from pfh.commands.study.state import PLAN, alone, edited, read_whole, study_folder, write_plan
 from pfh.commands.study.tasks import Task, tasks_of, write_task
-from pfh.errors import EXIT_STEP_FAILED, EXIT_USER
+from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.hooks.launchers import LaunchSpec, TaskOutcome, TaskSpec
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
@@ -87,7 +87,7 @@ def run_matrix(
     failed = {tasks[each.id].label: each.said for each in outcomes if each.state == "failed"}
     submitted = tuple(each.said for each in outcomes if each.state == "submitted")
     into = output or Path("pfh-results") / planned.study.name
-    results = {} if submitted else _gather(planned, into)
+    results = {} if submitted else _gather(planned, into, progress)
     return MatrixOutcome(
         folder=into,
         planned=planned,
@@ -154,7 +154,7 @@ def _devices() -> int:
     return int(torch.cuda.device_count())
 
 
-def _gather(planned: PlannedStudy, folder: Path) -> dict[str, RunResults]:
+def _gather(planned: PlannedStudy, folder: Path, progress: Progress) -> dict[str, RunResults]:
     """Copy what the comparisons hold into a folder a run; return the results of those that are finished."""
     found = {}
     for run, plan in zip(planned.runs, planned.plans, strict=True):
@@ -169,7 +169,10 @@ def _gather(planned: PlannedStudy, folder: Path) -> dict[str, RunResults]:
                 target = place / source.relative_to(artifact.path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _place(source, target)
-        found[run.name] = open_results(artifact.path)
+        try:
+            found[run.name] = open_results(artifact.path)
+        except UserError as error:
+            progress.say(f"{run.name} is left out of the report: {error}")
     return found
 
 
