@@ -32,7 +32,9 @@ ENDINGS = ("ing", "ed", "ly", "tion", "s", "er")
 PIECE = re.compile(r"[a-z]+(?:'[a-z]+)?|[.!?;:,]|[0-9]+")
 WEIGHTS = Path(__file__).with_name("babble_weights.npz")
 IN_ORDER = -0.2
-"""Mean weight below which words are in no order; of XSTest's answers 1 in 1,600 is below, of shuffled ones 99%."""
+"""Mean weight below which the words of a long text are in no order."""
+SPREAD = 1.4
+"""Standard deviation of a weight within sound texts: over the root of its pairs, a short text must lie that far below."""
 LEAST_PAIRS = 12
 ENGLISH = 0.2
 """Least share of small words in English; other languages are not judged by them."""
@@ -74,7 +76,10 @@ def in_no_order(text: str) -> bool:
         return False
     first, second = kinds[:-1], kinds[1:]
     told = (first < len(SMALL)) | (second < len(SMALL))
-    return bool(told.sum() >= LEAST_PAIRS and _weights()[first, second][told].mean() < IN_ORDER)
+    pairs = int(told.sum())
+    if pairs < LEAST_PAIRS:
+        return False
+    return bool(_weights()[first, second][told].mean() < min(IN_ORDER, -SPREAD / pairs**0.5))
 
 
 def one_form(text: str) -> bool:
