@@ -1,12 +1,13 @@
 """results.json: it reads back, and its documents say what it holds."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
-from pfh.hooks.comparison import CategoryComparison, Comparison
+from pfh.hooks.comparison import Comparison
+from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.ledger import Phase
+from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Plot, Quantity, Table
 from pfh.results.records import (
     FamilyRecord,
@@ -19,6 +20,8 @@ from pfh.results.records import (
 )
 from pfh.results.verdict import headline, verdict_lines
 from pfh.statistics import formatting
+from pfh.statistics.paired import compare_evaluations
+from pfh.statistics.single import measure_evaluation
 from pydantic import ValidationError
 
 DOCS = Path(__file__).parent.parent / "docs" / "reference"
@@ -221,23 +224,21 @@ def test_verdict_lines_put_the_worst_first_and_give_reasons():
     assert lines[2].items == ("missing0 (NOT_RUN: no data)",)
 
 
-def test_a_category_of_too_few_samples_for_an_interval_is_read_back(tmp_path):
-    category = CategoryComparison(
-        category="c",
-        n=1,
-        before=0.5,
-        after=0.7,
-        delta=0.2,
-        ci_low=math.nan,
-        ci_high=math.nan,
-        n10=None,
-        n01=None,
-        p_value=1.0,
-        p_adjusted=1.0,
-    )
+def test_a_category_of_one_sample_has_no_interval_and_is_read_back(tmp_path):
+    def measured(scores):
+        samples = tuple(
+            Sample(id=str(place), benchmark="b", category=f"c{place % 3}", prompt="", completion="", score=score)
+            for place, score in enumerate(scores)
+        )
+        row = Benchmark(name="b", version="1", metric="m", higher_is_better=True, samples=samples)
+        return Evaluation(family="safety", benchmarks=(row,))
+
+    before, after = measured([0.1, 0.5, 0.7]), measured([0.2, 0.3, 0.9])
     path = tmp_path / "results.json"
-    row = comparison("probes", "undecided", categories=(category,))
-    stages = (stage(("safety", [row])),)
+    stages = (stage(("safety", compare_evaluations(before, after))),)
     write_results(path, RunResults(title="t", headline="h", start="custom", provenance={}, stages=stages))
-    assert '"ci_low": null' in path.read_text()
-    assert math.isnan(read_results(path).stages[0].families[0].comparisons[0].categories[0].ci_low)
+    category = read_results(path).stages[0].families[0].comparisons[0].categories[0]
+    assert (category.n, category.ci_low, category.ci_high) == (1, None, None)
+    assert formatting.interval(category) == ""
+    alone = measure_evaluation(before)[0].categories[0]
+    assert (alone.ci_low, alone.ci_high, formatting.level_interval(alone, False)) == (None, None, "")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
-
-from pydantic import BeforeValidator, WithJsonSchema
+from typing import Literal
 
 from pfh.hooks.evaluation import BenchmarkStatus
 
@@ -20,15 +17,6 @@ FOUND_CHANGES: tuple[ChangeVerdict, ...] = ("better", "worse", "changed")
 
 
 IntervalMethod = Literal["Tango", "clustered Tango", "t", "clustered t", ""]
-
-
-def _nan_of_null(value: object) -> object:
-    return math.nan if value is None else value
-
-
-_End = Annotated[
-    float, BeforeValidator(_nan_of_null), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +33,9 @@ class CategoryComparison:
     """Mean score after, over the same samples."""
     delta: float
     """after - before."""
-    ci_low: _End
-    """Lower end of the 95% interval of delta; NaN, in JSON null, where the samples are too few for one."""
-    ci_high: _End
+    ci_low: float | None
+    """Lower end of the 95% interval of delta; null where the samples are too few for one."""
+    ci_high: float | None
     """Upper end of the 95% interval of delta; likewise."""
     n10: int | None
     """Binary metrics: samples that scored 1 before and 0 after."""

@@ -6,6 +6,7 @@ that. The list of broken clauses is Holm-adjusted, since any one of them stops a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -233,6 +234,8 @@ def _limits(target: Target, sign: int) -> tuple[float, float]:
     if _is_table(target):
         lost, gained = (row.n10, row.n01) if sign > 0 else (row.n01, row.n10)
         return float(lower_limit(lost, gained, row.n)), float(upper_limit(lost, gained, row.n))
+    if row.ci_low is None or row.ci_high is None:
+        return -math.inf, math.inf
     ends = (sign * row.ci_low, sign * row.ci_high)
     return min(ends), max(ends)
 

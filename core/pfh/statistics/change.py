@@ -178,6 +178,11 @@ class Change:
         return max(_two_sided(statistic, self.degrees), _two_sided(corrected, self.degrees))
 
 
+def finite(low: float, high: float) -> tuple[float, float] | tuple[None, None]:
+    """Return the ends of an interval; none where one sample alone tells nothing of its spread."""
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
+
+
 def mean_change(
     before: NDArray[np.float64],
     after: NDArray[np.float64],

@@ -15,7 +15,7 @@ import numpy as np
 from pfh.hooks.comparison import CategoryComparison, Comparison, IntervalMethod
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.adjustment import adjust, adjust_family
-from pfh.statistics.change import Change, is_binary, mean_change
+from pfh.statistics.change import Change, finite, is_binary, mean_change
 from pfh.statistics.judged import JUDGE_ERRORS, held_against_judge
 from pfh.statistics.matrices import Pair, PairedScores, paired_benchmarks, paired_samples, paired_scores
 from pfh.statistics.transitions import Transitions, transitions
@@ -270,7 +270,7 @@ def _category(
     name: str, members: PairedScores, complete: PairedScores, higher_is_better: bool | None, *, one_model: bool
 ) -> CategoryComparison:
     change = _change(complete, one_model=one_model)
-    low, high = change.interval(CONFIDENCE)
+    low, high = finite(*change.interval(CONFIDENCE))
     shares = forgetting(complete, higher_is_better)
     p_value = change.p_value
     if members.before.size > complete.before.size:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.samples import Sample
-from pfh.statistics.change import is_binary, mean_change
+from pfh.statistics.change import finite, is_binary, mean_change
 from pfh.statistics.paired import MINIMUM_PAIRS
 from pfh.statistics.verdicts import CONFIDENCE
 
@@ -32,10 +32,10 @@ class CategoryMeasurement:
     """Samples of the category that were scored."""
     score: float
     """Mean score over those n samples."""
-    ci_low: float
-    """Lower end of the 95% interval of the score."""
-    ci_high: float
-    """Upper end of the 95% interval of the score."""
+    ci_low: float | None
+    """Lower end of the 95% interval of the score; null where the samples are too few for one."""
+    ci_high: float | None
+    """Upper end of the 95% interval of the score; likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def _by_category(samples: Sequence[Sample]) -> tuple[CategoryMeasurement, ...]:
     for name in sorted(groups):
         scores = np.array([sample.score for sample in groups[name]], dtype=float)
         if name:
-            low, high, _ = score_interval(scores, _clusters(groups[name]))
+            low, high = finite(*score_interval(scores, _clusters(groups[name]))[:2])
             mean = float(scores.mean())
             rows.append(CategoryMeasurement(category=name, n=len(scores), score=mean, ci_low=low, ci_high=high))
     return tuple(rows)

@@ -34,7 +34,7 @@ WEIGHTS = Path(__file__).with_name("babble_weights.npz")
 IN_ORDER = -0.2
 """Mean weight below which the words of a long text are in no order."""
 SPREAD = 1.4
-"""Standard deviation of a weight within sound texts: over the root of its pairs, a short text must lie that far below."""
+"""Standard deviation of a weight within sound texts: a short text lies that far below, over the root of its pairs."""
 LEAST_PAIRS = 12
 ENGLISH = 0.2
 """Least share of small words in English; other languages are not judged by them."""
