@@ -101,7 +101,11 @@ def test_a_stage_that_can_be_trained_is_let_through(method, check):
         ),
         ("sf-sft", {"teacher": "/no/model"}, "There is no model at /no/model"),
         ("grpo", {"use_vllm": "true"}, r"vLLM.*(not installed|only on a GPU)"),
-        ("gt-sft", {"lora_targets": "q_prj"}, r"no linear layer of this model \(llama\)\. Did you mean 'q_proj'"),
+        (
+            "gt-sft",
+            {"lora_targets": "q_prj"},
+            r"no linear layer of this model \(llama\) that can have an adapter\. Did you mean 'q_proj'",
+        ),
         ("opsd", {"lora_targets": "all-linear,q_proj"}, "either all-linear alone or names"),
         ("gt-sft", {"budget": "3 samples"}, "3 samples does not last for one update of gt-sft, which takes 4 samples"),
         ("spin", {"budget": "3 samples"}, "3 samples does not last for one update of spin, which takes 4 samples"),
