@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACTS: tuple[Act, ...] = get_args(Act)
-GROUNDS: tuple[Ground, ...] = get_args(Ground)
+GROUNDS: tuple[Ground, ...] = tuple(ground for ground in get_args(Ground) if ground != "off subject")
+"""What the heads were fitted on; an answer to something else is none that they weigh."""
 OPENING_WORDS = 50
 BUCKETS = 8192
 """Words and pairs of words fall into these by their checksum; the text itself is kept nowhere."""
