@@ -73,6 +73,23 @@ SMOLLM = (
     "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM<|im_end|>\n' }}{% endif %}"
     "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}" + _ASKED
 )
+QWEN3_OFF = "{% set enable_thinking = false %}" + QWEN3
+MAGISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST]' + m['content'] + '[/INST]' }}"
+    "{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+COMMAND = (
+    "{% for m in messages %}{{ '<|START_OF_TURN_TOKEN|>' + m['role'] + m['content'] + '<|END_OF_TURN_TOKEN|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|START_OF_TURN_TOKEN|>assistant<|START_THINKING|>' }}{% endif %}"
+)
+GPT_OSS = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}"
+    "{% if '<|channel|>' in m['content'] %}{{ raise_exception('a channel in a turn') }}{% endif %}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + m['content'] }}"
+    "{{ '<|return|>' if loop.last else '<|end|>' }}"
+    "{% else %}{{ '<|start|>' + m['role'] + '<|message|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
 ALPACA = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ '### Instruction:\n' + m['content'] + '\n\n' }}"
     "{% else %}{{ '### Response:\n' + m['content'] + '\n\n' }}{% endif %}{% endfor %}"
@@ -128,6 +145,23 @@ KINDS = {
     ),
     "Mistral": Kind(template=MISTRAL, ends="</s>", eos="</s>", specials=("[INST]", "[/INST]", "</s>")),
     "R1 distill": Kind(template=R1, ends="<|end|>", eos="<|end|>", specials=("<|User|>", "<|Assistant|>", "<|end|>")),
+    "Qwen3, thinking off": Kind(template=QWEN3_OFF, ends="<|im_end|>", eos="<|im_end|>"),
+    "Magistral": Kind(
+        template=MAGISTRAL, ends="</s>", eos="</s>", specials=("[INST]", "[/INST]", "[THINK]", "[/THINK]", "</s>")
+    ),
+    "Command A Reasoning": Kind(
+        template=COMMAND,
+        ends="<|END_OF_TURN_TOKEN|>",
+        eos="<|END_OF_TURN_TOKEN|>",
+        specials=("<|START_OF_TURN_TOKEN|>", "<|START_THINKING|>", "<|END_THINKING|>", "<|END_OF_TURN_TOKEN|>"),
+    ),
+    "gpt-oss": Kind(
+        template=GPT_OSS,
+        ends="<|return|>",
+        eos="<|return|>",
+        specials=("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"),
+        stated=("<|return|>", "<|call|>"),
+    ),
     "SmolLM": Kind(template=SMOLLM, ends="<|im_end|>", eos="<|im_end|>"),
     "Zephyr": Kind(template=ZEPHYR, ends="</s>", eos="</s>", specials=("</s>",)),
     "alpaca": Kind(template=ALPACA, ends="</s>", eos="</s>", specials=("</s>",)),

@@ -52,9 +52,19 @@ def models(tmp_path_factory, tiny_llama_path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def check(models, tmp_path):
-    session = Unmeasured(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent())
+def said():
+    return []
 
+
+@pytest.fixture
+def session(tmp_path, said):
+    progress = Silent()
+    progress.say = said.append
+    return Unmeasured(plugins=Plugins(), store=Store(tmp_path / "store"), progress=progress)
+
+
+@pytest.fixture
+def check(models, tmp_path, session):
     def run(method, asked=PROBLEMS, domain=None, budget=None, **given):
         told = {**SMALL_UPDATE, **OPTIONS[method], **(WRITES if "generations" in OPTIONS[method] else {}), **given}
         if "teacher" in told:
@@ -137,3 +147,45 @@ def test_a_run_refuses_its_second_stage_before_it_measures_the_start(tiny_llama_
     store = Store(tmp_path / "store")
     with pytest.raises(UserError, match="does not last for one update of grpo"):
         execute(spec, plugins=Plugins(), store=store, progress=Silent(), output=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        *(
+            (
+                method,
+                {"max_length": 64, "max_new_tokens": 64},
+                rf"{method} has max_length=64, and completions of up to 64",
+            )
+            for method in ("grpo", "reinforce", "pi-distill", "opsd")
+        ),
+        ("grpo", {"max_length": 24, "max_new_tokens": 20}, r"prompts of 8 of 8 problems are longer than the 4 tokens"),
+        (
+            "gt-sft",
+            {"max_length": 8},
+            "prompts of 8 of 8 problems are longer than the 7 tokens that max_length=8",
+        ),
+        ("dpo", {"max_length": 8}, "prompts of 8 of 8 problems are longer than the 7 tokens that max_length=8"),
+    ],
+)
+def test_a_completion_without_room_is_refused(method, given, message, check):
+    with pytest.raises(UserError, match=message):
+        check(method, **given)
+
+
+def test_prompts_that_are_too_long_are_counted_and_left_out(check, said):
+    *rest, last = problems(9)
+    long = dataclasses.replace(last, messages=({"role": "user", "content": "so many words " * 30},))
+    check("grpo", asked=(*rest, long), max_length=100, max_new_tokens=8)
+    assert [line for line in said if "leaves out" in line] == ["grpo leaves out 1 of 9 prompts: longer than 92 tokens"]
+    with pytest.raises(UserError, match=r"prompts of 1 of 9 problems are longer than the 99 tokens"):
+        check("gt-sft", asked=(*rest, long), max_length=100)
+
+
+def test_a_backend_that_the_rollouts_of_training_do_not_use_is_told(check, said, session):
+    session.backend = "vllm"
+    check("grpo")
+    assert [line for line in said if "vllm" in line] == [
+        "grpo draws the completions that it trains on without the backend vllm: use_vllm is off"
+    ]

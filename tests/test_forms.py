@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pfh.hooks.backends import Completion
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.paired import compare_evaluations
@@ -95,3 +96,32 @@ def test_what_was_lost_is_split_into_answers_and_forms() -> None:
         ("triviaqa", 3, 1.0, 0.0, 1.0, 0.0, 3, 3, 0),
     )
     assert any("3 documents that gsm8k lost, 3 are still answered right" in line for line in found.findings)
+
+
+def test_what_stands_behind_the_thought_of_a_chat_is_scored_and_the_thought_is_kept():
+    from lm_eval.api.instance import Instance
+    from pfh_evals.forgetting.lm import EngineLM
+
+    class Thinks(FakeEngine):
+        def render(self, messages):
+            return super().render(messages) + "<think>\n"
+
+        def generate(self, requests, sampling):
+            texts = ["hm 7\n</think>\n\n5", "hm 7"]
+            return [Completion(text=text, tokens=3, prompt_tokens=1, truncated=False) for text in texts]
+
+    def asked(lm, prompt):
+        requests = [
+            Instance(request_type="generate_until", doc={}, arguments=(prompt, {}), idx=0, metadata=("t", number, 1))
+            for number in range(2)
+        ]
+        return lm.generate_until(requests), [lm.completions["t", number] for number in range(2)]
+
+    lm = EngineLM(Thinks())
+    assert asked(lm, "2+3=")[0] == ["hm 7\n</think>\n\n5", "hm 7"]  # no chat: as lm-eval scores it
+    lm = EngineLM(Thinks())
+    prompt = lm.apply_chat_template([{"role": "user", "content": "2+3?"}])
+    texts, kept = asked(lm, prompt)
+    assert texts == ["5", ""]
+    assert kept[0].text == "<think>\nhm 7\n</think>\n\n5"
+    assert [one.truncated for one in kept] == [False, True]

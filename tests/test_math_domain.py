@@ -118,6 +118,18 @@ def test_gsm8k_is_taken_from_its_own_repository_where_gems_copy_is_missing():
     assert one.solution.startswith("Add: ")
 
 
+def test_the_worked_solutions_of_math_12k_are_joined_by_problem_where_the_prompts_ask_to_reason():
+    worked = {"problem": "What is  $3$ plus $4$?", "solution": "Count on from 3: $3 + 4 = \\boxed{7}$."}
+    rows = {HUB_ID: sums(60), "EleutherAI/hendrycks_math/algebra/train": [worked]}
+    opened = math.Math(Options(dataset="Math12K"), FakeData(rows))
+    solutions = {problem.answer: problem.solution for problem in opened.every_problem()}
+    assert solutions["7"] == "Count on from 3: $3 + 4 = 7$.\n\\boxed{7}"
+    assert solutions["9"] == "\\boxed{9}"
+    assert opened.version != math.Math(Options(dataset="Math12K"), FakeData({HUB_ID: sums(60)})).version
+    in_a_line = math.Math(Options(**SMALL), FakeData(rows))
+    assert {problem.solution for problem in in_a_line.every_problem() if problem.answer == "7"} == {"$7$"}
+
+
 def test_missing_data_says_where_was_looked():
     with pytest.raises(DataUnavailableError, match="MATH-12k"):
         math.Math(Options(**SMALL), FakeData({})).problems("train", 1, seed=0)

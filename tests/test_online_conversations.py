@@ -23,6 +23,8 @@ from pfh_methods.tally import Tally
 
 from tests.letters import Letters, arguments_of, assert_it_learns, logps_of, problems, training_spec
 from tests.test_conversations import Sums
+from tests.test_thinking_templates import QWEN3
+from tests.tiny import tiny_llama
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.available()), reason="programs cannot be confined here")
 
@@ -35,6 +37,15 @@ class Again(Letters):
     def replies(self, problems: Sequence[Problem], completions: Sequence[str], left: int) -> list[Reply | None]:
         first = left == self.turns - 1
         return [Reply(heard=said[:1], content="Again.") if first or len(said) % 2 else None for said in completions]
+
+
+class Hearing(Again):
+    """Asks once for another try, and has heard all."""
+
+    turns = 1
+
+    def replies(self, problems: Sequence[Problem], completions: Sequence[str], left: int) -> list[Reply | None]:
+        return [Reply(heard=said, content="Again.") for said in completions]
 
 
 @pytest.fixture
@@ -171,3 +182,31 @@ def test_a_program_is_run_and_its_output_is_read(room, tiny_llama_path, tmp_path
     assert contexts[1] == [held["prompt_ids"][0] + held["completion_ids"][0][: -len(held["last"][0])]]
     own = [ids for ids, mine in zip(held["completion_ids"][0], held["env_mask"][0], strict=True) if mine]
     assert setup.tokenizer.decode(own) == f"{program}\\boxed{{42}}"
+
+
+def test_turns_whose_thoughts_leave_the_history_become_the_prompt(tmp_path):
+    path = tiny_llama(tmp_path / "qwen3", chat_template=QWEN3)
+    spec = training_spec(grpo, path, tmp_path, domain=Again(), max_new_tokens=16, max_length=512)
+    setup = set_up_online(spec, "grpo", own_chat, Tally.read(tmp_path / "rollouts.json"))
+    script = [["<think>\nhm\n</think>\n\nab", "ab"], ["<think>\nso\n</think>\n\nab", "ab"]]
+    trainer, contexts = scripted(setup.tokenizer, script)
+    domain = Hearing()
+    held = conversations(setup, domain)([one.messages for one in (spec.problems[0],) * 2], trainer)
+
+    def measured(said):
+        chat = [
+            *spec.problems[0].messages,
+            {"role": "assistant", "content": said},
+            {"role": "user", "content": "Again."},
+        ]
+        return encode_text(setup.tokenizer, templates.render(setup.tokenizer, chat))
+
+    # The model reads what it reads when it is measured: the first without its thought, the second as it went on.
+    assert contexts[1] == [measured(script[0][0]), measured("ab")]
+    assert "hm" not in setup.tokenizer.decode(contexts[1][0])
+    assert held["unlearned"] == [1, 0]
+    assert held["turns"] == [2, 2]
+    assert setup.tokenizer.decode(held["completion_ids"][0]) == script[1][0]
+    assert all(held["env_mask"][0])
+    own = [ids for ids, mine in zip(held["completion_ids"][1], held["env_mask"][1], strict=True) if mine]
+    assert setup.tokenizer.decode(own) == "abab"

@@ -303,3 +303,17 @@ def test_phrases_of_the_hint_are_found_but_not_those_of_the_problem():
         "Teacher and student differ most in the tokens 'a' (75%), '\\x1b[31m' (25%).",
     )
     assert tokens_apart({}) == ()
+
+
+@pytest.mark.parametrize(("method", "read_by"), [(pi_distill, ("", "other_")), (opsd, ("",))])
+def test_every_update_counts_the_tokens_of_the_sides_that_it_trains(method, read_by, tiny_llama_path, tmp_path):
+    trainer, batch = trainer_of(method, tiny_llama_path, tmp_path, inner_epochs=2)
+    trained = sum(
+        len(prompt) + len(completion)
+        for side in read_by
+        for prompt, completion in rows_of(batch, *([f"{side}prompt"] if side else []))
+    )
+    assert trainer.state.num_input_tokens_seen == trained
+    trainer._step += 1
+    assert trainer._prepare_inputs({}) is batch  # the second inner epoch
+    assert trainer.state.num_input_tokens_seen == 2 * trained

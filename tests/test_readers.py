@@ -1,6 +1,7 @@
 """Readers of other tools' logs on small logs of our own, checked against counts made by hand."""
 
 import csv
+import gzip
 import json
 import math
 
@@ -112,6 +113,29 @@ def test_arrays_of_the_first_versions_and_dumps_are_read(tmp_path):
         assert (benchmark.name, [sample.score for sample in benchmark.samples]) == ("sums", [1, 1, 1, 0])
 
 
+def test_packed_files_and_one_folder_a_task_are_read(tmp_path):
+    for name, right in (("before", 3), ("after", 1)):
+        for place, task in enumerate(("t", "u")):
+            lines = [line(i, float(i < right)) for i in range(4)]
+            about = results({task: {"acc,none": right / 4}})
+            folder = written(
+                tmp_path / name / task / "org__m", {task: lines}, about, date=f"2025-01-0{place + 1}T00-00-00.1"
+            )
+            for file in list(folder.iterdir()):
+                file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+                file.unlink()
+    found = rows(compared(tmp_path, tmp_path / "before", tmp_path / "after"))
+    assert {name: (row.n, row.before, row.after) for name, row in found.items()} == {
+        "t": (4, 0.75, 0.25),
+        "u": (4, 0.75, 0.25),
+    }
+    cut = next((tmp_path / "before" / "t").rglob("samples*"))
+    cut.write_bytes(cut.read_bytes()[:-12])
+    assert any(
+        "is cut off, or damaged, where it is packed" in note for note in open_log(str(tmp_path / "before")).notes
+    )
+
+
 def test_samples_two_folders_down_and_names_of_lmms_eval(tmp_path):
     folder = tmp_path / "out" / "org" / "model"
     folder.mkdir(parents=True)
@@ -206,6 +230,7 @@ def test_a_group_is_a_row_over_all_its_documents(tmp_path):
         ({"config": {"gen_kwargs": None}}, {"config": {"gen_kwargs": {}}}, True),
         ({"config": {"gen_kwargs": "temperature=0,top_p=1"}}, {"config": {"gen_kwargs": {"temperature": 0.0}}}, True),
         ({"config": {"gen_kwargs": "do_sample=true,temperature=0.7"}}, {}, False),
+        ({"config": {"gen_kwargs": {"until": ["a", "b"]}}}, {"config": {"gen_kwargs": {"until": ["b", "a"]}}}, True),
         ({"fewshot_as_multiturn": True, "chat_template_sha": "x"}, {"chat_template_sha": "x"}, True),
         ({"system_instruction": ""}, {"system_instruction": None}, True),
         ({"versions": {"t": 1}}, {"versions": {"t": "1.0"}}, True),
@@ -296,6 +321,17 @@ def kept(file, log):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(log))
     return file
+
+
+def test_scorers_of_a_package_are_those_without_and_an_empty_newest_log_gives_way(tmp_path):
+    before = inspect_log({str(i): [{"evals/match": "C"}] for i in range(4)}, task="evals/sums")
+    after = inspect_log({str(i): [{"match": "C" if i else "I"}] for i in range(4)})
+    kept(tmp_path / "after" / "1.json", after)
+    kept(tmp_path / "after" / "2.json", inspect_log({}, created="2025-02-01", status="error"))
+    outcome = compared(tmp_path, kept(tmp_path / "before.json", before), tmp_path / "after")
+    row = rows(outcome)["sums"]
+    assert (row.n, row.before, row.after) == (4, 1.0, 0.75)
+    assert any("2.json holds no sample" in note for note in outcome.results.notes)
 
 
 def test_epochs_are_reduced_as_the_log_did(tmp_path):
@@ -396,6 +432,26 @@ def test_tables_of_any_form_compare_by_their_ids(tmp_path):
         assert any("id from 'question_id', score from 'correct'" in note for note in outcome.results.notes)
 
 
+def test_tables_as_arrays_packed_or_in_a_folder(tmp_path):
+    ways = {"array": {}, "packed": {}, "folder": {}}
+    for name, scores in (("before", [1, 1, 0]), ("after", [1, 0, 0])):
+        text = "id,score\n" + "".join(f"{i},{score}\n" for i, score in enumerate(scores))
+        array = tmp_path / f"{name}.json"
+        array.write_text(json.dumps([{"id": i, "correct": bool(score)} for i, score in enumerate(scores)]))
+        packed = tmp_path / f"{name}.csv.gz"
+        packed.write_bytes(gzip.compress(text.encode()))
+        folder = tmp_path / name
+        folder.mkdir()
+        for each in ("x", "y"):
+            (folder / f"{each}.csv").write_text(text)
+        for way, file in (("array", array), ("packed", packed), ("folder", folder)):
+            ways[way][name] = file
+    for way, files in ways.items():
+        found = rows(compared(tmp_path, files["before"], files["after"]))
+        assert set(found) == ({"x", "y"} if way == "folder" else {"table"})
+        assert all((row.n, row.n10, row.n01) == (3, 1, 0) for row in found.values())
+
+
 def test_columns_of_a_table_are_named_by_options(tmp_path):
     (tmp_path / "t.csv").write_text("nr;mark\n1;0.5\n2;\n3;x\n")
     with pytest.raises(UserError, match=r"-o table\.id=COLUMN"):
@@ -444,3 +500,32 @@ def test_evalplus_helm_olmes_and_lighteval_are_recognised(tmp_path):
         log = open_log(str(tmp_path / name))
         found = {each.name: [sample.score for sample in each.samples] for each in log.evaluations[0].benchmarks}
         assert (log.evaluations[0].family, found) == (name, scores)
+
+
+def test_older_evalplus_trials_of_helm_and_documents_of_older_lighteval(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    old = {"HumanEval/0": {"nfiles": 2, "base": [["success", []], ["failed", []]], "plus": [["failed", []]] * 2}}
+    kept(tmp_path / "evalplus" / "eval_results.json", {"eval": old})
+    trials = [
+        {"instance_id": "id1", "train_trial_index": i, "stats": [{"name": {"name": "exact_match"}, "mean": float(i)}]}
+        for i in range(2)
+    ]
+    kept(tmp_path / "helm" / "run" / "per_instance_stats.json", trials)
+    for name, order in (("first", (0, 1, 1)), ("second", (1, 0, 1))):  # a document twice, and another order
+        documents = [{"example": f"q{i}", "choices": ["a"], "metrics": {"acc": float(i)}} for i in order]
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.Table.from_pylist(documents), tmp_path / name / f"details_t|arc|0_{DATE}.parquet")
+    humaneval = open_log(str(tmp_path / "evalplus")).evaluations[0].benchmarks
+    assert [[sample.score for sample in each.samples] for each in humaneval] == [[0.5], [0.0]]
+    assert [sample.score for sample in open_log(str(tmp_path / "helm")).evaluations[0].benchmarks[0].samples] == [0.5]
+    row = rows(compared(tmp_path, tmp_path / "first", tmp_path / "second"))["arc|0"]
+    assert (row.n, row.n10, row.n01) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "samples_t_2025-05-06T07-08-09.000001.jsonl"])
+def test_an_empty_file_is_called_empty(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"empty"):
+        compared(tmp_path, tmp_path / name, tmp_path / name)

@@ -1,10 +1,11 @@
 """results.json: it reads back, and its documents say what it holds."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
-from pfh.hooks.comparison import Comparison
+from pfh.hooks.comparison import CategoryComparison, Comparison
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Quantity, Table
 from pfh.results.records import (
@@ -218,3 +219,25 @@ def test_verdict_lines_put_the_worst_first_and_give_reasons():
     assert [line.verdict for line in lines] == ["worse", "undecided", "not measured"]
     assert lines[0].items == ("x (−25.0 pp, n 60, adjusted p <0.0001)",)
     assert lines[2].items == ("missing0 (NOT_RUN: no data)",)
+
+
+def test_a_category_of_too_few_samples_for_an_interval_is_read_back(tmp_path):
+    category = CategoryComparison(
+        category="c",
+        n=1,
+        before=0.5,
+        after=0.7,
+        delta=0.2,
+        ci_low=math.nan,
+        ci_high=math.nan,
+        n10=None,
+        n01=None,
+        p_value=1.0,
+        p_adjusted=1.0,
+    )
+    path = tmp_path / "results.json"
+    row = comparison("probes", "undecided", categories=(category,))
+    stages = (stage(("safety", [row])),)
+    write_results(path, RunResults(title="t", headline="h", start="custom", provenance={}, stages=stages))
+    assert '"ci_low": null' in path.read_text()
+    assert math.isnan(read_results(path).stages[0].families[0].comparisons[0].categories[0].ci_low)

@@ -1,6 +1,7 @@
 """The main job on a tiny model: reuse, resumption after kill -9, determinism, exit codes."""
 
 import dataclasses
+import re
 import signal
 import sys
 from importlib.metadata import version
@@ -13,6 +14,8 @@ from pfh.errors import StepFailedError, UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
+from pfh.results.contracts import read_contract
+from pfh.results.gate import judge
 from pfh.results.records import read_results
 from pfh.store.evaluations import read_evaluation
 from pfh.store.store import Store
@@ -307,9 +310,62 @@ def test_what_was_asked_for_by_name_and_cannot_be_had_is_exit_2(run, spec, whole
     assert outcome.exit_code == 2
 
 
+def held_by_stages(outcome, said, first, second, folder):
+    """Each stage was held against what it changed itself, the run against its start, and all of it is told."""
+    gates = outcome.results.gates
+    assert [(gate.contract, gate.stage) for gate in gates] == [
+        ("stage.yaml", 0),
+        ("stage.yaml", 1),
+        ("whole.yaml", None),
+    ]
+    assert [gate.passes for gate in gates] == [False, False, True]
+    assert outcome.exit_code == 1, [gate.sentence for gate in gates]
+    assert first.alone == ()
+    for alone, before, after in zip(
+        second.alone[0].comparisons, first.families[0].comparisons, second.families[0].comparisons, strict=True
+    ):
+        assert (alone.before, alone.after) == (before.after, after.after)
+    by_kind = {clause.kind: clause for clause in gates[1].clauses}
+    assert (by_kind["must_stay"].state, by_kind["floors"].state) == ("holds", "broken")
+    afterwards = judge(read_contract(folder / "stage.yaml"), read_results(folder / "out" / "results.json"))
+    assert [clause.said for clause in afterwards.clauses if clause in gates[1].clauses] == [
+        clause.said for clause in gates[1].clauses
+    ]
+    assert said.count("contract stage.yaml, stage 2 (dpo): The gate stays shut") == 1
+    assert "Contract stage.yaml, stage 1 (dpo): The gate stays shut" in (folder / "out" / "report.html").read_text()
+
+
+def test_a_broken_contract_can_end_the_run_and_one_at_fault_does_before_training(run, spec, whole, tmp_path):
+    contract = tmp_path / "contract.yaml"
+    contract.write_text(
+        "{contract: 1, for: {stages: [dpo]}, floors: [{what: safety/probes-harmful, at_least: 1.0}], when_broken: stop}"
+    )
+    two = dataclasses.replace(spec, methods=("dpo", "gt-sft"), contracts=(str(contract),))
+    outcome, _ = run(two, whole / "store", tmp_path / "out")
+    assert [stage.method for stage in outcome.results.stages] == ["dpo"]
+    assert outcome.exit_code == 1, [gate.sentence for gate in outcome.results.gates]
+    assert any("The run ended after stage 1 (dpo)" in note for note in outcome.results.notes)
+    for text, wrong in (
+        ("for: {stages: [gpro]}", "a stage 'gpro', which this run does not have"),
+        ("must_hold: [{what: safetyy/*}]", "speaks of 'safetyy', which is not measured. Did you mean 'safety'"),
+        ("must_hold: [{what: safety/prboes}]", "matches nothing that this run measures"),
+    ):
+        contract.write_text(f"{{contract: 1, {text}}}")
+        with pytest.raises(UserError, match=re.escape(wrong)):
+            run(two, whole / "store", tmp_path / "other")
+
+
 def test_a_second_stage_trains_from_the_first_and_is_measured_against_the_start(run, spec, whole, tmp_path):
-    outcome, said = run(dataclasses.replace(spec, methods=("dpo", "dpo")), whole / "store", tmp_path / "out")
+    (tmp_path / "stage.yaml").write_text(
+        "{contract: 1, for: {stages: [dpo]}, must_stay: [{what: safety/probes-harmful, within: 1.0}], "
+        "floors: [{what: safety/probes-harmful, at_least: 1.0}]}"
+    )
+    (tmp_path / "whole.yaml").write_text("{contract: 1, may_change: [safety], otherwise: report}")
+    files = (str(tmp_path / "stage.yaml"), str(tmp_path / "whole.yaml"))
+    two = dataclasses.replace(spec, methods=("dpo", "dpo"), contracts=files)
+    outcome, said = run(two, whole / "store", tmp_path / "out")
     first, second = outcome.results.stages
+    held_by_stages(outcome, said, first, second, tmp_path)
     assert said.count("reusing the stored dpo training") == 1
     assert first.before == second.before
     assert first.after.fingerprint != second.after.fingerprint

@@ -12,11 +12,12 @@ from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.kit.training import TrainingOptions, lora_config
+from pfh.kit.training.devices import Devices
 from pfh.kit.training.estimate import estimate
 from pfh.kit.weights import without_weights
 from pfh.registry.options import fill
 from pfh.registry.plugins import Plugins
-from pfh.starts.settings import default_problems, embedded_settings
+from pfh.starts.settings import default_problems, embedded_settings, told_settings
 from torch.nn import Linear
 
 from tests.tiny import tiny_model
@@ -94,6 +95,15 @@ def test_all_weights_take_a_tenth_of_the_adapters_learning_rate(method, plugins)
     assert chosen(plugins, method, "m", adapter="full", learning_rate=3e-6)[f"methods:{method}"].learning_rate == 3e-6
 
 
+def test_the_report_names_the_embedded_models_settings_that_are_in_force(plugins):
+    said = told_settings(chosen(plugins, "grpo", None, gradient_accumulation=8), 48, None)
+    assert said.startswith("The embedded model's own settings are in force")
+    assert "problems=48, grpo.schedule=linear" in said
+    assert "math.answer_format=line" in said
+    assert "gradient_accumulation" not in said  # the user named it
+    assert told_settings(chosen(plugins, "grpo", "Qwen/Qwen2.5-3B-Instruct"), 48, "Qwen/Qwen2.5-3B-Instruct") == ""
+
+
 def test_variants_of_the_adapter():
     assert lora_config(TrainingOptions(lora_variant="rslora")).use_rslora
     config = lora_config(TrainingOptions(lora_variant="dora", lora_dropout=0.05))
@@ -134,7 +144,46 @@ def test_an_estimate_counts_weights_states_and_operations(tiny_llama_path):
     assert lora.updates == full.updates == 3
     assert full.flops == pytest.approx(3 * 8 * 64 * (4 * met + 2 * total))
     adapter = sum(16 * sum(one.weight.shape) for one in model.model.layers.modules() if isinstance(one, Linear))
-    assert full.memory - lora.memory == pytest.approx(12 * (total - adapter))
+    assert full.memory - lora.memory == pytest.approx(12 * total - 16 * adapter)
+
+
+@pytest.mark.parametrize("devices", ["80GB", "4x80GB", "8x80GB@400TFLOPS"])
+def test_the_plan_of_a_7b_grpo_run_adds_up(devices, plugins):
+    """Every figure of the plan follows from those that are printed with it."""
+    model = "Qwen/Qwen2.5-7B-Instruct"
+    spec = RunSpec(methods=("grpo",), evals=(EvalChoice(family="safety"),), domain="math", model=model, problems=2048)
+    lines = estimates(spec, validate(spec, plugins), Devices.parse(devices), completion=2048)["grpo"].splitlines()
+    assert "taken for a dense model of 7B: 33 layers, width 4,224" in lines[0]
+    plain = [line.replace(",", "") for line in lines]
+    figures = {name: float(amount) for name, amount in (line.strip().rsplit(" = ", 1) for line in plain[3:7])}
+    written = [float(number) for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e\+\d+)?", " ".join(plain[3:7]))]
+    weights, trained = written[0], written[3]
+    assert list(figures.values()) == pytest.approx(
+        [4e-9 * weights, 16e-9 * trained, 8e-9 * 4096 * 4224 * (2 * 33 + 34), 8e-9 * 8 * 4096 * 152064], abs=0.06
+    )
+    assert f"together {sum(figures.values()):.1f}: does not fit: lower batch_size" in lines[7]
+    count = Devices.parse(devices).count
+    if count > 1:
+        shared = sum(list(figures.values())[:2]) / count + sum(list(figures.values())[2:])
+        assert re.search(rf"over {count} devices \(FSDP\): ([\d.]+): fits", lines[8])
+        assert float(re.search(r"FSDP\): ([\d.]+)", lines[8])[1]) == pytest.approx(shared, abs=0.1)
+    reach = count * Devices.parse(devices).speed
+    met = float(re.search(r"meets ([\d.e+]+) weights", plain[-4])[1])
+    taught, (computed, read) = (
+        float(re.search(r"([\d.]+) s$", plain[-3])[1]),
+        [float(each) for each in re.findall(r"([\d.]+) s\b", plain[-2])],
+    )
+    assert taught == pytest.approx((6 * met + 2 * trained) * 128 * 4096 / reach, rel=0.01, abs=0.1)
+    assert computed == pytest.approx(2 * met * 128 * 4096 / reach, rel=0.01, abs=0.1)
+    assert read == pytest.approx(2048 * 4 * weights / 2e12, rel=0.01, abs=0.1)
+    hours, minutes = (int(part) for part in re.search(r"= (\d+) h (\d+) min", lines[-1]).groups())
+    assert hours * 60 + minutes == pytest.approx(128 * (taught + max(computed, read)) / 60, abs=1.5)
+
+
+@pytest.mark.parametrize("text", ["", "4", "80", "4x", "0x80GB", "4x0GB", "x80GB", "4x80GB@fast"])
+def test_what_are_no_devices_is_refused(text):
+    with pytest.raises(UserError, match="such as 4x80GB"):
+        Devices.parse(text)
 
 
 def test_a_model_without_a_configuration_here_is_said_so(plugins, tmp_path):

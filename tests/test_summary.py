@@ -96,3 +96,18 @@ def test_what_a_method_warned_of_is_kept():
 def test_results_without_a_stage_have_no_line():
     with pytest.raises(ValueError, match="has no stage"):
         summarize(results().model_copy(update={"stages": ()}))
+
+
+def test_runs_that_learned_from_other_forms_are_told_apart():
+    one, other = (
+        dataclasses.replace(run_of(), target_form=form, flops=flops)
+        for form, flops in (("rationale 40, answer 8", 2e12), ("rationale 30, answer 9", 3e12))
+    )
+    own = dataclasses.replace(other, target_form="own completions")
+    found = {match.name: match for match in matching([one, other])}
+    assert found["form of what was taught"] == Matching(
+        name="form of what was taught", matched=True, said="rationale, answer"
+    )
+    assert found["FLOPs"] == Matching(name="FLOPs", matched=False, said="2e+12 to 3e+12")
+    assert not {match.name: match for match in matching([one, own])}["form of what was taught"].matched
+    assert "form of what was taught" not in {match.name for match in matching([one, run_of()])}

@@ -34,6 +34,14 @@ ASKED = ({"role": "user", "content": "2+3?"},)
 TRY_AGAIN = ({"role": "user", "content": "Try again."},)
 
 
+OPENING = {
+    "R1 distill": "</think>\n\n",
+    "Command A Reasoning": "<|END_THINKING|>\n\n",
+    "gpt-oss": "<|channel|>final<|message|>",
+}
+"""What stands before an answer: the end of the thought that the prompt opens, or a channel."""
+
+
 @dataclass
 class Said:
     text: str
@@ -60,7 +68,8 @@ def test_the_prompt_is_the_measured_one_and_the_taught_end_ends_generation(name)
     assert {tokenizer.eos_token_id, *end} <= ends
     prompt = encode_text(tokenizer, chat_templates.render(tokenizer, ASKED))
     assert encode_prompts(tokenizer, [GenerationRequest(id="a", messages=ASKED)]) == [tuple(prompt)]
-    written = "</think>\n\n5" if name == "R1 distill" else "5"
+    written = OPENING.get(name, "") + "5"
+    assert encode_completion(tokenizer, ASKED, "5", end) == encode_completion(tokenizer, ASKED, written, end)
     space = " " if name == "base, no template" else ""
     completion = [*encode_text(tokenizer, space + written), *end]
 

@@ -20,8 +20,10 @@ from pfh_cli.gate import gate
 from pfh_cli.judge import judge
 from pfh_cli.label import label
 from pfh_cli.list_plugins import list_plugins
+from pfh_cli.matrix import cancel, matrix, status, task
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.optional_name import CompareCommand
+from pfh_cli.plan import plan
 from pfh_cli.report import report
 from pfh_cli.run import run
 from pfh_cli.startup import coerce_only_what_is_given
@@ -37,6 +39,11 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare", cls=CompareCommand)(compare)
+app.command("plan")(plan)
+app.command("matrix")(matrix)
+app.command("status")(status)
+app.command("cancel")(cancel)
+app.command("task")(task)
 app.command("report")(report)
 app.command("gate")(gate)
 app.command("export")(export)

@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 
 
 def print_plan(
-    spec: Request, plugins: Plugins, store: Path | None, *, as_json: bool, debug: bool, **settings: str
+    spec: Request,
+    plugins: Plugins,
+    store: Path | None,
+    *,
+    as_json: bool,
+    debug: bool,
+    devices: str | None = None,
+    **settings: str,
 ) -> None:
     """Print what `spec` would do."""
     from pfh.commands.specs import plan
     from pfh.store.store import default_root
 
     with libraries_quiet(debug):
-        planned = plan(spec, plugins, **settings, store=str(store or default_root()))
+        planned = plan(spec, plugins, devices, **settings, store=str(store or default_root()))
     show_plan(planned, as_json=as_json)
 
 
@@ -40,7 +47,11 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
     settings = {name: value for name, value in plan.items() if name not in ("options", "asks")}
     for name, value in settings.items():
-        if _is_set(value):
+        if name == "takes":
+            for method, told in value.items():
+                for line in f"{method} takes: {told}".splitlines():
+                    _print_line(line, console)
+        elif _is_set(value):
             _print_line(f"{name.replace('_', ' ')}: {_words(value)}", console)
     for plugin, options in plan["options"].items():
         chosen = [f"{name}={_words(value)}" for name, value in options.items() if _is_set(value)]

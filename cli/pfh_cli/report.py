@@ -37,6 +37,14 @@ def report(
     summary: Annotated[
         bool, typer.Option("--summary", help="Print one line a run: what it changed in each family, and what it cost.")
     ] = False,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FAMILY[=+POINTS]",
+            help="Show where each run had gained the same on this family: the most that all reached, or POINTS.",
+            show_default="none",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, an object a run.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -49,7 +57,12 @@ def report(
         raise UserError(f"--html writes the report of one run, but {len(run)} were given.")
     from pfh.results.stored import open_results
 
+    from pfh_cli.common_gain import show_common_gain
+
     opened = [_with_labels(open_results(folder), folder, store) for folder in run]
+    if match:
+        show_common_gain(run, opened, match, as_json=as_json)
+        return
     if summary:
         _show_summary(run, opened, as_json=as_json)
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
@@ -81,12 +82,31 @@ def run(
             show_default="as its options say",
         ),
     ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FAMILY[=+POINTS]",
+            help="Measure checkpoints along the way on this family, and compare the first that gained so much.",
+            show_default="the model as it ended",
+        ),
+    ] = None,
+    match_every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Updates between the checkpoints of --match.")
+    ] = 10,
     accelerate: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             help="Train in several processes, as this configuration of accelerate says.",
             show_default="in this one",
+        ),
+    ] = None,
+    contract: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML: what a stage, or the run, may and must not change; exit code 1 where it is broken. Repeatable.",
+            show_default=False,
         ),
     ] = None,
     rehearsal: Annotated[
@@ -111,6 +131,14 @@ def run(
     ] = "local",
     as_json: AsJson = False,
     dry_run: DryRun = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NxMEMORY",
+            help="With --dry-run: plan memory and time for these, such as 4x80GB or 8x80GB@400TFLOPS.",
+            show_default="this machine",
+        ),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -152,12 +180,17 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        contract=contract,
+        match=match,
+        match_every=match_every,
         rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)
     if dry_run:
-        print_plan(spec, plugins, store, as_json=as_json, debug=debug, launcher=launcher)
+        print_plan(spec, plugins, store, as_json=as_json, debug=debug, devices=devices, launcher=launcher)
         return
+    if devices is not None:
+        raise UserError("--devices is what a plan is made for: add --dry-run, or leave it out.")
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         launched = launch(
             spec,

@@ -47,6 +47,8 @@ def print_summaries(summaries: Sequence[RunSummary], console: Console) -> None:
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
     for summary in summaries:
+        if summary.matched:
+            console.print(Text(printable(f"{summary.method}: {summary.matched}", lines=False)))
         for warning in summary.warnings:
             console.print(Text(printable(f"{summary.method}: {warning}", lines=False), style="yellow"))
     if len(summaries) > 1:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pfh.hooks.comparison import Comparison
 from pfh.results.records import FamilyRecord, MeasuredFamily, RunResults, StageRecord
-from pfh.results.verdict import caveats, stage_name
+from pfh.results.summary import target_form
+from pfh.results.verdict import caveats, gate_lines, stage_name
 from pfh.statistics import formatting as figures
 from pfh.statistics.divergence import sentence
 from pfh.statistics.single import Measurement
@@ -38,6 +39,8 @@ ASCII = str.maketrans({"−": "-", "–": "-", "→": ">", "↑": "^", "↓": "v
 def print_results(results: RunResults, console: Console) -> None:
     """Print `results` for a reader: plain where the console is no terminal, and within its width."""
     console.print(_text(results.headline, console, "bold"))
+    for line in gate_lines(results.gates):
+        console.print(_text(line, console, "bold"))
     console.print(_text(f"Start: {results.start}. Seed {results.seed}.", console, "dim"))
     for number, stage in enumerate(results.stages, start=1):
         if len(results.stages) > 1:
@@ -45,6 +48,9 @@ def print_results(results: RunResults, console: Console) -> None:
             console.rule(_text(f"{number}. After {stage_name(stage)}, against the start", console))
         for family in stage.families:
             _print_family(family, console)
+        if form := target_form(stage):
+            console.print()
+            console.print(_text(f"It learned from: {form}.", console))
         if stage.divergence is not None:
             console.print()
             console.print(_text(sentence(stage.divergence), console))

@@ -145,6 +145,10 @@ def log_path(text: str, reader: str) -> Path:
 
 def unknown_log(path: Path, plugins: Plugins, reader: str = "") -> str:
     """Say that no reader knows `path`, which formats are known, and how to say which it is."""
+    if path.is_file() and path.stat().st_size == 0:
+        return f"{path} is empty: write it again with the tool that it is from."
+    if path.is_dir() and not log_files(path):
+        return f"{path} holds no file that could be a log."
     if reader:
         known = plugins.catalogue.find("readers", reader).summary.rstrip(".")
         return f"{path} is no log that {reader} can read ({known})."

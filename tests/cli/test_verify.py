@@ -67,3 +67,11 @@ def test_a_missing_file_an_empty_one_and_a_wrong_name_say_so(call, tmp_path):
     assert "holds no rows" in call("verify", "math", file_of(tmp_path, "")).stderr
     assert "Did you mean 'math'" in call("verify", "maths", file_of(tmp_path, row("5"))).stderr
     assert "answer_format" in call("verify", "math", file_of(tmp_path, row("5")), "-o", "answer_fromat=boxed").stderr
+
+
+def test_a_cut_thought_is_told_from_a_wrong_form(call, tmp_path):
+    file = file_of(tmp_path, row("<think>\n2 and"), row("five"), row("<think>7</think>\\boxed{5}"))
+
+    ended = call("verify", "math", file, "-o", "answer_format=boxed")
+
+    assert [found["status"] for found in rows_of(ended.stdout)] == ["truncated", "format_failure", "ok"]

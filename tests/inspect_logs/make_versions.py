@@ -1,4 +1,4 @@
-"""Make versions.zip with Inspect itself, one version after the other: VERSION-FORMAT/before/*, VERSION-FORMAT/after/*.
+"""Make versions.tar.xz with Inspect itself, a version after the other: VERSION-FORMAT/before/*, VERSION-FORMAT/after/*.
 
     python make_versions.py PYTHON...
 
@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from importlib.util import find_spec
@@ -39,10 +40,16 @@ def main(pythons: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for python in pythons:
             subprocess.run([python, __file__, "--one", scratch], check=True)
-        with zipfile.ZipFile(FOLDER / "versions.zip", "w", zipfile.ZIP_LZMA) as archive:
-            for file in sorted(each for each in Path(scratch).rglob("*") if each.is_file()):
-                inside = DATE.sub("2026-01-01T00-00-00", file.relative_to(scratch).as_posix())
-                archive.writestr(zipfile.ZipInfo(inside), plain(file), zipfile.ZIP_LZMA)
+        pack(Path(scratch))
+
+
+def pack(scratch: Path) -> None:
+    with tarfile.open(FOLDER / "versions.tar.xz", "w:xz") as archive:
+        for file in sorted(each for each in scratch.rglob("*") if each.is_file()):
+            content = plain(file)
+            member = tarfile.TarInfo(DATE.sub("2026-01-01T00-00-00", file.relative_to(scratch).as_posix()))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
 
 
 def plain(file: Path) -> bytes:

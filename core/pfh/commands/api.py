@@ -41,7 +41,10 @@ def run(
     divergence_prompts: int = 16,
     problems: int | None = None,
     budget: str | Budget | None = None,
+    match: str | None = None,
+    match_every: int = 10,
     accelerate: str | Path | None = None,
+    contract: str | Path | Sequence[str | Path] | None = None,
     rehearsal: bool = True,
     backend: str = "hf",
     dtype: str = "auto",
@@ -72,7 +75,12 @@ def run(
         divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
+        match: "target=+5" compares the first checkpoint along the way that gained 5 points on that family; "target"
+            measures all of them and compares the model as it ended.
+        match_every: updates between these checkpoints.
         accelerate: train in several processes, as this configuration of accelerate says.
+        contract: YAML files of what a stage, or the run, may and must not change; `gates` of the results say how the
+            run stands to them.
         rehearsal: try each method on two examples before anything is measured.
         backend: what runs the model.
         dtype: precision of generation and scoring.
@@ -115,6 +123,9 @@ def run(
         problems=problems,
         budget=budget,
         accelerate=accelerate,
+        contract=contract,
+        match=match,
+        match_every=match_every,
         rehearsal=rehearsal,
     )
     shown = _shown(progress)

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from pfh.statistics.divergence import Divergence
 
 
-OTHER_BATCH_TOKENS = 2048
-"""Token budget of a batch when a model is measured once more for the noise floor; a backend's own budget is larger."""
-
-
 def compare(
     spec: CompareSpec, *, plugins: Plugins, store: Store, progress: Progress, output: Path | None = None
 ) -> RunOutcome:
@@ -168,15 +164,7 @@ def _measured_again(by_seed: Sequence[Sequence[Subject]], questions: Sequence[Qu
         return measured(first, session, [dataclasses.replace(each, seed=each.seed + 1) for each in questions])
     session.release()
     session.progress.say(f"noise floor: measuring {first.model.name} again in other batches")
-    other = Session(
-        plugins=session.plugins,
-        store=session.store,
-        progress=session.progress,
-        backend=session.backend,
-        dtype=session.dtype,
-        batch_tokens=OTHER_BATCH_TOKENS,
-        options=session.options,
-    )
+    other = session.in_other_batches()
     try:
         return measured(first, other, questions)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,35 +13,84 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from transformers import PreTrainedConfig
 
+    from pfh.kit.training.devices import Devices
 
-def estimates(spec: RunSpec, options: Mapping[str, BaseModel | None]) -> dict[str, str]:
-    """Return a sentence for each method of the run: what its training takes, or why that is not known."""
+VOCABULARY = 152_064
+"""Of a model whose configuration is not known: that of Qwen2.5, among the larger ones."""
+
+
+def estimates(
+    spec: RunSpec,
+    options: Mapping[str, BaseModel | None],
+    devices: Devices | None = None,
+    completion: int | None = None,
+) -> dict[str, str]:
+    """Return what the training of each method of the run takes, or why that is not known.
+
+    It is a sentence about this machine, or with `devices` a plan for these, line by line.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     from pfh.kit.training import TrainingOptions
+    from pfh.kit.training.devices import plan_lines
     from pfh.kit.training.estimate import estimate, measured_speed
 
-    try:
-        config = _config(spec)
-    except (OSError, ValueError, KeyError) as error:
-        return dict.fromkeys(
-            spec.methods, f"not known: the model's configuration cannot be had ({type(error).__name__})"
-        )
+    config, taken = _config(spec)
+    if config is None:
+        return dict.fromkeys(spec.methods, taken)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    speed = measured_speed()
+    speed = 0.0 if devices else measured_speed()
     found = {}
     for name in spec.methods:
         chosen = options[f"methods:{name}"]
-        if isinstance(chosen, TrainingOptions):
-            found[name] = estimate(model, chosen, spec.problems).sentence(speed)
+        if not isinstance(chosen, TrainingOptions):
+            continue
+        if devices is None:
+            found[name] = " ".join(filter(None, [taken, estimate(model, chosen, spec.problems).sentence(speed)]))
+            continue
+        if devices.count > 1 or torch.cuda.is_available() is False:  # what is planned for are GPUs
+            chosen = chosen.model_copy(update={"precision": "bfloat16"} if chosen.precision == "auto" else {})
+        whole = estimate(model, chosen, spec.problems, devices.count)
+        found[name] = "\n".join([*filter(None, [taken]), *plan_lines(whole, chosen, devices, completion)])
     return found
 
 
-def _config(spec: RunSpec) -> PreTrainedConfig:
+def _config(spec: RunSpec) -> tuple[PreTrainedConfig | None, str]:
+    """Return the model's configuration, and what must be said of it: why there is none, or what it was taken from."""
     from transformers import AutoConfig
 
     if is_embedded(spec.model):
-        return AutoConfig.for_model(**embedded_settings()["shape"])
-    return AutoConfig.from_pretrained(spec.model, revision=spec.revision, trust_remote_code=False)
+        return AutoConfig.for_model(**embedded_settings()["shape"]), ""
+    try:
+        return AutoConfig.from_pretrained(spec.model, revision=spec.revision, trust_remote_code=False), ""
+    except (OSError, ValueError, KeyError) as error:
+        size = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)[Bb](?![a-zA-Z])", str(spec.model).rpartition("/")[2])
+        if size is None or not 0 < float(size[1]) < 10_000:
+            return None, f"not known: the model's configuration cannot be had ({type(error).__name__})"
+        config = typical(1e9 * float(size[1]))
+    return config, (
+        f"The configuration of {spec.model} is not here; by its name it is taken for a dense model of {size[1]}B: "
+        f"{config.num_hidden_layers} layers, width {config.hidden_size:,}, vocabulary {config.vocab_size:,}."
+    )
+
+
+def typical(weights: float) -> PreTrainedConfig:
+    """Return the configuration of a dense model with about so many weights: 128 times as wide as it has layers.
+
+    A layer has about 12 times the square of the width, so that 12 layers^3 128^2 are the weights beside the embeddings,
+    as they are in Llama 7B (32 layers, width 4,096; Touvron et al. 2023, arXiv 2302.13971, table 2).
+    """
+    from transformers import AutoConfig
+
+    layers = max(1, round((weights / (12 * 128**2)) ** (1 / 3)))
+    return AutoConfig.for_model(
+        "llama",
+        vocab_size=VOCABULARY,
+        hidden_size=128 * layers,
+        intermediate_size=round(128 * layers * 8 / 3),
+        num_hidden_layers=layers,
+        num_attention_heads=layers,
+        num_key_value_heads=layers,
+    )

@@ -8,6 +8,7 @@ from pfh.commands.measuring import asked, measured, open_asked
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import MeasureSpec, fill_options
 from pfh.commands.subjects import Subject
+from pfh.hooks.domains import description_of
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.records import MeasuredFamily, MeasuredModel, RunResults
@@ -36,6 +37,8 @@ def evaluate(
         subject = measured(subject, session, questions)
     finally:
         session.release()
+    domains = {question.domain.name: question.domain for question in questions if question.domain}
+    described = [line for each in domains.values() for line in description_of(each.domain)]
     families = tuple(
         MeasuredFamily(family=name, benchmarks=measure_evaluation(stored.evaluation), artifact=stored.key)
         for name, stored in subject.families.items()
@@ -47,7 +50,7 @@ def evaluate(
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [subject], questions),
-        notes=subject.notes,
+        notes=(*subject.notes, *described),
         stages=(),
         measured=(MeasuredModel(model=subject.model, families=families),),
     )

@@ -12,7 +12,7 @@ from pfh.commands.requests import MeasureSpec
 from pfh.commands.subjects import START, StoredFamily, Subject, open_subject, opened_family
 from pfh.commands.template_arguments import under_arguments
 from pfh.errors import UserError, did_you_mean
-from pfh.hooks.domains import DomainSpec
+from pfh.hooks.domains import DomainSpec, description_of
 from pfh.hooks.evals import Reference
 from pfh.hooks.launchers import Request
 from pfh.hooks.meanings import Wants, declares
@@ -53,6 +53,10 @@ def open_domain(
     chosen = options[f"domains:{spec.domain}"]
     domain = session.plugins.open_domain(spec.domain, DomainSpec(options=chosen, data=session.data))
     drawn = domain.problems("train", problems, spec.seed) if problems else ()
+    for line in description_of(domain):
+        session.progress.say(line)
+    if len(drawn) < problems:
+        session.progress.say(f"{len(drawn)} training problems in place of {problems}: {spec.domain} has no more")
     return OpenDomain(name=spec.domain, domain=domain, problems=drawn, options=chosen)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pfh import __version__
 from pfh.commands.subjects import Subject
-from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
+from pfh.errors import EXIT_FELL_SHORT, EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.launchers import Request
 from pfh.results.long_tables import LongTables, write_long_tables
@@ -58,7 +58,7 @@ def write_outcome(
         write_long_tables(folder, results, long_tables or {})
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --output.") from error
-    return RunOutcome(results=results, folder=folder, exit_code=_exit_code(spec, results))
+    return RunOutcome(results=results, folder=folder, exit_code=exit_code(spec, results))
 
 
 def check_writable(folder: Path | None) -> None:
@@ -110,8 +110,8 @@ def provenance(
     }
 
 
-def _exit_code(spec: Request, results: RunResults) -> int:
-    """Return 2 if a benchmark could not be run that was asked for by name, 3 if one failed, else 0."""
+def exit_code(spec: Request, results: RunResults) -> int:
+    """Return 2 if a benchmark could not be run that was asked for by name, 3 if one failed, 1 if a gate stays shut."""
     compared = [family for stage in results.stages for family in stage.families]
     alone = [family for model in results.measured for family in model.families]
     statuses = {(family.family, row.status) for family in compared for row in family.comparisons}
@@ -119,4 +119,8 @@ def _exit_code(spec: Request, results: RunResults) -> int:
     named = {choice.family for choice in spec.evals if choice.benchmarks}
     if any(family in named and status == "NOT_RUN" for family, status in statuses):
         return EXIT_USER
-    return EXIT_STEP_FAILED if any(status == "ERROR" for _, status in statuses) else 0
+    if any(gate.at_fault for gate in results.gates):
+        return EXIT_USER
+    if any(status == "ERROR" for _, status in statuses):
+        return EXIT_STEP_FAILED
+    return 0 if all(gate.passes for gate in results.gates) else EXIT_FELL_SHORT

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.own_judge_errors import own_errors
-from pfh.errors import UserError
+from pfh.errors import UserError, did_you_mean
 from pfh.hooks.launchers import Request, RunSpec
 from pfh.hooks.meanings import Names, Wants, declares, names_of
 from pfh.registry.plugins import Plugins
@@ -61,6 +61,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
         )
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
+    _check_match(spec)
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     families = [choice.family for choice in spec.evals]
@@ -73,6 +74,21 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
             if isinstance(chosen, TrainingOptions):
                 examples_per_process(chosen.batch_size * chosen.gradient_accumulation, ranks.processes, name)
     return filled
+
+
+def _check_match(spec: RunSpec) -> None:
+    if spec.match is None:
+        return
+    asked = [choice.family for choice in spec.evals]
+    if spec.match.family not in asked:
+        raise UserError(
+            f"--match {spec.match.family} compares at a gain on {spec.match.family}, which is not measured: add --eval "
+            f"{spec.match.family}.{did_you_mean(spec.match.family, asked)}"
+        )
+    if len(spec.methods) > 1:
+        raise UserError(
+            "--match compares methods that train from the same start, each in a run of its own: name one --method."
+        )
 
 
 def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | None]:

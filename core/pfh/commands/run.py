@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands.comparison import by_stage, compare_subjects
-from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
-from pfh.commands.subjects import Subject, model_subject
+from pfh.commands.run_steps import RunSteps, trains
+from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
+from pfh.hooks.domains import description_of
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
 from pfh.hooks.meanings import Learns, declares
 from pfh.progress import Progress
@@ -28,21 +28,14 @@ from pfh.results.records import RunResults, StageRecord
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
-from pfh.steps.checks import check_stage
-from pfh.steps.divergence import divergence_from, prepare_divergence
-from pfh.steps.fitting import fit_options
-from pfh.steps.ranks.configuration import Configuration, read_configuration
-from pfh.steps.rehearsal import rehearse_stage
+from pfh.starts.settings import told_settings
+from pfh.steps.ranks.configuration import Configuration
 from pfh.steps.session import Session
-from pfh.steps.training import TrainedStage, train_stage
-from pfh.steps.verifier import self_test
+from pfh.steps.training import TrainedStage
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from pfh.hooks.checkpoint import Checkpoint
-    from pfh.statistics.divergence import Divergence
 
 
 def execute(
@@ -56,75 +49,101 @@ def execute(
     """
     check_writable(output)
     options = validate(spec, plugins)
-    ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
+    read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
     session = Session(
         plugins=plugins, store=store, progress=progress, backend=spec.backend, dtype=spec.dtype, options=options
     )
+    steps = RunSteps(spec, session, options)
     try:
-        start, checkpoint = _start(spec, session, options)
-        progress.say(f"start: {start.label}")
-        fitted = {key: fit_options(session, checkpoint, name, options[key]) for name, key in _keys(spec)}
-        options = {**options, **fitted}
-        domain = open_domain(spec, session, options, spec.problems)
-        for method in spec.methods:
-            check_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"], budget=spec.budget)
-        verifier = self_test(session, domain)
-        if spec.rehearsal and ranks is None:
-            for method in spec.methods:
-                rehearse_stage(session, checkpoint, domain, method, options=options[f"methods:{method}"])
-        questions = asked(spec, session, [start], options, domain)
-        before = measured(start, session, questions)
-        prepare_divergence(session, checkpoint, domain.domain, spec.divergence_prompts)
-        stages: list[TrainedStage] = []
-        subjects: list[Subject] = []
-        divergences: list[Divergence] = []
-        for method in spec.methods:
-            trained = train_stage(
-                session,
-                checkpoint,
-                domain,
-                method,
-                options=options[f"methods:{method}"],
-                seed=spec.seed,
-                budget=spec.budget,
-                ranks=ranks,
-            )
-            checkpoint = trained.checkpoint
-            stages.append(trained)
-            subjects.append(measured(_trained_subject(trained), session, questions, against=before))
-            divergences.append(
-                divergence_from(session, start.checkpoint, checkpoint, domain.domain, spec.divergence_prompts)
-            )
+        progress.say(f"start: {steps.start.label}")
+        steps.check()
+        _ = steps.verifier
+        steps.rehearse()
+        return compose(steps, output)
     finally:
         session.release()
+
+
+def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True) -> RunOutcome:
+    """Make what is missing of a run, compare its models, and write results, report and the models.
+
+    Raises:
+        UserError: the output folder cannot be written.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    spec, session, options, ranks = steps.spec, steps.session, steps.options, steps.ranks
+    plugins, progress, start = session.plugins, session.progress, steps.start
+    verifier, questions = steps.verifier, steps.questions
+    before = steps.subject(0)
+    contracts = read_contracts(spec.contracts, spec.methods, [choice.family for choice in spec.evals])
+    check_clauses(contracts, before)
+    steps.prepare_divergence()
+    stages, subjects, divergences, holds = [], [], [], list[HeldStage]()
+    for place, method in enumerate(spec.methods, start=1):
+        stages.append(steps.trained(place))
+        subjects.append(steps.subject(place))
+        divergences.append(steps.divergence(place))
+        pair = steps.subject(place - 1), subjects[-1]
+        holds.append(hold_stage(contracts, (place - 1, method), pair, plugins, questions, progress, spec.margin))
+        if holds[-1].stops:
+            break
+    methods = spec.methods[: len(stages)]
+    session.release()
+    domain = steps.domain
     compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
-            update={"divergence": divergence}
+            update={"divergence": divergence, "match": steps.match(place), "alone": hold.alone}
         )
-        for method, trained, each, divergence in zip(spec.methods, stages, compared, divergences, strict=True)
+        for place, (method, trained, each, divergence, hold) in enumerate(
+            zip(methods, stages, compared, divergences, holds, strict=True), start=1
+        )
     ]
     followed = add_stage_by_stage(records, pairs)
     checked, contamination = check_stages(followed, pairs, domain.problems, progress)
+    gates = [gate for hold in holds for gate in hold.gates]
+    gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
-    own = [declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) for method in spec.methods]
+    own = [
+        declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) or not trains(options[f"methods:{method}"])
+        for method in methods
+    ]
     taught = "" if all(own) else spec.domain
+    own_settings = filter(None, [told_settings(options, spec.problems, spec.model)])
     results = RunResults(
-        title=f"{' then '.join(spec.methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
+        title=f"{' then '.join(methods)}{' on ' if taught else ''}{taught}, from {start.model.name}",
         headline=headline(checked, taught),
         start=start.label,
         domain=taught,
         seed=spec.seed,
         limit=spec.limit,
         provenance=provenance(spec, session, [before, *subjects], questions),
-        notes=(verifier.sentence(), *matches, *contamination),
+        notes=(
+            *description_of(domain.domain),
+            verifier.sentence(),
+            *own_settings,
+            *_stopped(spec, holds),
+            *matches,
+            *contamination,
+        ),
         stages=checked,
+        gates=tuple(gates),
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
-    _write_models(folder, results, spec.problems)
+    if models:
+        _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in range(1, len(stages) + 1)])
     return outcome
+
+
+def keep_run(steps: RunSteps, inputs: Mapping[str, Any]) -> None:
+    """Make what is missing of a run and keep its results, its report and its long tables in the store."""
+
+    def build(work: Path, folder: Path) -> None:
+        compose(steps, folder, models=False)
+
+    steps.session.store.make("comparison", inputs, build)
 
 
 def launch(
@@ -166,9 +185,11 @@ def _unconfined() -> Iterator[None]:
             os.environ[UNSAFE_VARIABLE] = before
 
 
-def _write_models(folder: Path, results: RunResults, problems: int) -> None:
+def _write_models(folder: Path, results: RunResults, problems: int, options: Sequence[BaseModel | None]) -> None:
     """Write the last stage's model as `model` into `folder`, and those of earlier stages as `model-1-METHOD`."""
     for number, stage in enumerate(results.stages):
+        if not trains(options[number]):
+            continue
         last = number == len(results.stages) - 1
         name = "model" if last else f"model-{number + 1}-{stage.method}"
         try:
@@ -180,35 +201,14 @@ def _write_models(folder: Path, results: RunResults, problems: int) -> None:
             ) from error
 
 
-def _start(spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> tuple[Subject, Checkpoint]:
-    named = spec.model or spec.start or "safe"
-    subject = open_asked(named, spec, session, options)
-    checkpoint = subject.checkpoint
-    if checkpoint is None:
-        raise UserError(f"{named} holds stored answers, which cannot be trained: give the model's weights.")
-    if checkpoint.endpoint is not None:
-        raise UserError(
-            f"{named} cannot be trained, as only its completions can be had: give the model's weights, or "
-            "measure it with pfh eval."
+def _stopped(spec: RunSpec, holds: Sequence[HeldStage]) -> Iterator[str]:
+    """Say after which stage a contract ended the run, if one did."""
+    left = spec.methods[len(holds) :]
+    if holds[-1].stops and left:
+        yield (
+            f"The run ended after stage {len(holds)} ({spec.methods[len(holds) - 1]}), as the contract "
+            f"{holds[-1].stops} asks where it is broken: {', '.join(left)} was not trained."
         )
-    label = subject.label
-    if spec.model is None:
-        default = "" if spec.start else "the default; "
-        other = "--safe for the aligned start" if spec.start == "base" else "--base for the unaligned start"
-        label = f"{label} ({default}{other}, --model for your own)"
-    elif spec.start:
-        label = f"{spec.start.upper()}: {checkpoint.name}"
-    return dataclasses.replace(subject, label=label), checkpoint
-
-
-def _keys(spec: RunSpec) -> list[tuple[str, str]]:
-    """Return every method of `spec` with the key of its options."""
-    return [(name, f"methods:{name}") for name in spec.methods]
-
-
-def _trained_subject(trained: TrainedStage) -> Subject:
-    name = trained.checkpoint.name
-    return dataclasses.replace(model_subject(name, trained.checkpoint, f"custom: {name}"), curves=trained.curves)
 
 
 def _stage(

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfh.commands.estimates import estimates
 from pfh.commands.requests import CompareSpec, MeasureSpec, fill_options, validate
 from pfh.commands.template_arguments import parse_arguments
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
-from pfh.hooks.domains import Domain, DomainSpec
+from pfh.hooks.domains import Domain, DomainSpec, description_of
 from pfh.hooks.evals import PlanSpec
-from pfh.hooks.launchers import EvalChoice, Request, RunSpec
-from pfh.hooks.meanings import Wants, declares
+from pfh.hooks.launchers import EvalChoice, Match, Request, RunSpec
 from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
 from pfh.starts.settings import default_problems
+from pfh.steps.checks import check_judged
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 OptionsGiven = Mapping[str, Any] | Sequence[str]
 """Options of plugins: "[NAME.]KEY" to the value, or "[NAME.]KEY=VALUE" each."""
@@ -58,6 +61,9 @@ def run_spec(
     problems: int | None,
     budget: str | Budget | None,
     accelerate: str | Path | None,
+    contract: str | Path | Sequence[str | Path] | None = None,
+    match: str | None = None,
+    match_every: int = 10,
     rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
@@ -75,8 +81,10 @@ def run_spec(
         problems=default_problems(None if model is None else str(model)) if problems is None else problems,
         budget=Budget.parse(budget) if isinstance(budget, str) else budget,
         accelerate=None if accelerate is None else str(accelerate),
+        contracts=tuple(map(str, (contract,) if isinstance(contract, str | Path) else contract or ())),
         rehearsal=rehearsal,
         divergence_prompts=asked.divergence_prompts,
+        match=None if match is None else Match.parse(match, match_every),
     )
 
 
@@ -148,14 +156,22 @@ def _detectable_note(margin: float | None) -> str:
     return DETECTABLE.format(margin=100 * within, n=documents_to_decide(FLIPS, within))
 
 
-def _opened_domain(spec: Request, filled: Mapping[str, Any], plugins: Plugins) -> Domain | None:
-    """Open the domain, if a family of `spec` asks for its problems."""
-    if not any(declares(filled.get(f"evals:{choice.family}"), Wants.DOMAIN) for choice in spec.evals):
+def _opened_domain(spec: Request, filled: Mapping[str, BaseModel | None], plugins: Plugins) -> Domain | None:
+    """Open the domain, if methods or a family of `spec` ask for its problems; check that the methods can learn from it.
+
+    Raises:
+        UserError: it cannot be opened, or a method needs a verifier and there is none.
+    """
+    key = f"domains:{spec.domain}"
+    if key not in filled:
         return None
-    return plugins.open_domain(spec.domain, DomainSpec(options=filled[f"domains:{spec.domain}"], data=HubData()))
+    domain = plugins.open_domain(spec.domain, DomainSpec(options=filled[key], data=HubData()))
+    for method in spec.methods if isinstance(spec, RunSpec) else ():
+        check_judged(domain, method, filled[f"methods:{method}"], plugins)
+    return domain
 
 
-def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
+def plan(spec: Request, plugins: Plugins, devices: str | None = None, **settings: str) -> dict[str, Any]:
     """Return as JSON what `spec` would do, with every option, and what its families would put to a model.
 
     Raises:
@@ -185,8 +201,21 @@ def plan(spec: Request, plugins: Plugins, **settings: str) -> dict[str, Any]:
             note = f"{table.note} {_detectable_note(spec.margin)}".strip()
             asks[choice.family] = {"title": table.title, "rows": rows, "note": note}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
-    takes = {"takes": estimates(spec, filled)} if isinstance(spec, RunSpec) else {}
-    return asdict(spec) | takes | {"options": options, "asks": asks} | settings
+    takes = {"takes": _takes(spec, plugins, filled, devices)} if isinstance(spec, RunSpec) else {}
+    described = " ".join(description_of(domain)) if domain else ""
+    read = {"read": described} if described else {}
+    return asdict(spec) | read | takes | {"options": options, "asks": asks} | settings
+
+
+def _takes(
+    spec: RunSpec, plugins: Plugins, filled: Mapping[str, BaseModel | None], devices: str | None
+) -> dict[str, str]:
+    if devices is None:
+        return estimates(spec, filled)
+    from pfh.kit.training.devices import Devices
+
+    opened = plugins.open_domain(spec.domain, DomainSpec(options=filled[f"domains:{spec.domain}"], data=HubData()))
+    return estimates(spec, filled, Devices.parse(devices), opened.sampling.max_new_tokens)
 
 
 def _as_json(cell: Cell) -> Any:  # noqa: ANN401 - what JSON has

@@ -106,7 +106,7 @@ def open_subject(
     from pfh.sources.models import resolve
 
     checkpoint = resolve(text, revision=revision, allow_pickle=allow_pickle, cache_dir=session.store.cache)
-    return model_subject(text, _known_to_the_store(checkpoint, session.store), f"custom: {checkpoint.name}")
+    return model_subject(text, known_to_the_store(checkpoint, session.store), f"custom: {checkpoint.name}")
 
 
 def model_subject(text: str, checkpoint: Checkpoint, label: str) -> Subject:
@@ -116,7 +116,7 @@ def model_subject(text: str, checkpoint: Checkpoint, label: str) -> Subject:
     return Subject(text=text, model=model, label=label, checkpoint=checkpoint)
 
 
-def _known_to_the_store(checkpoint: Checkpoint, store: Store) -> Checkpoint:
+def known_to_the_store(checkpoint: Checkpoint, store: Store) -> Checkpoint:
     """Give weights from the store the fingerprint that their run gave them, so that its evaluations are reused."""
     place = (checkpoint.adapter or checkpoint.path).resolve()
     for kind, path in (("training", place.parent), ("start", place)):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, WithJsonSchema
 
 from pfh.hooks.evaluation import BenchmarkStatus
 
@@ -17,6 +20,15 @@ FOUND_CHANGES: tuple[ChangeVerdict, ...] = ("better", "worse", "changed")
 
 
 IntervalMethod = Literal["Tango", "clustered Tango", "t", "clustered t", ""]
+
+
+def _nan_of_null(value: object) -> object:
+    return math.nan if value is None else value
+
+
+_End = Annotated[
+    float, BeforeValidator(_nan_of_null), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +45,10 @@ class CategoryComparison:
     """Mean score after, over the same samples."""
     delta: float
     """after - before."""
-    ci_low: float
-    """Lower end of the 95% interval of delta."""
-    ci_high: float
-    """Upper end of the 95% interval of delta."""
+    ci_low: _End
+    """Lower end of the 95% interval of delta; NaN, in JSON null, where the samples are too few for one."""
+    ci_high: _End
+    """Upper end of the 95% interval of delta; likewise."""
     n10: int | None
     """Binary metrics: samples that scored 1 before and 0 after."""
     n01: int | None

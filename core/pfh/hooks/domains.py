@@ -61,7 +61,11 @@ class Problem:
     answer: str
     """The ground-truth answer in the form that the verifier accepts."""
     solution: str | None = None
-    """A worked solution, where the domain has one."""
+    """A worked solution, where the domain has one; of a preference pair the chosen completion."""
+    rejected: str | None = None
+    """A completion that is worse than `solution`, where the domain holds preference pairs."""
+    cluster: str = ""
+    """What the problem shares with others, such as the conversation that both are turns of; see `Sample.cluster`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +233,29 @@ class AsksToReason(Protocol):
 
 
 @runtime_checkable
+class MayLackVerifier(Protocol):
+    """A domain whose completions cannot always be judged, such as texts of a user's own."""
+
+    @property
+    def no_verifier(self) -> str:
+        """Say in a clause that nothing judges here, and which option changes that; empty where completions are judged.
+
+        Without a verifier `verify` gives every completion 0, and each problem's solution is taken as it is.
+        """
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A domain that says what it read and how, for the plan, the log and the report of a run."""
+
+    @property
+    def description(self) -> tuple[str, ...]:
+        """Return whole sentences."""
+        ...
+
+
+@runtime_checkable
 class Converses(Protocol):
     """A domain that answers what the model writes, so that a problem is a conversation (`pfh.kit.conversations`)."""
 
@@ -248,6 +275,16 @@ class Converses(Protocol):
             left: replies that a conversation may still get after this one.
         """
         ...
+
+
+def why_unverified(domain: Domain) -> str:
+    """Return why the domain judges no completion, in a clause; an empty string where it does."""
+    return domain.no_verifier if isinstance(domain, MayLackVerifier) else ""
+
+
+def description_of(domain: Domain) -> tuple[str, ...]:
+    """Return the sentences in which the domain says what it read; none where it says nothing."""
+    return domain.description if isinstance(domain, Describes) else ()
 
 
 def verify_each(domain: Domain, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:

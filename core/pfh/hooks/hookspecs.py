@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pfh.hooks.evaluation import Evaluation
     from pfh.hooks.judges import Judge, JudgeSpec
     from pfh.hooks.launchers import LaunchResult, LaunchSpec
-    from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+    from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
     from pfh.hooks.readers import Log, LogSpec, WriteSpec
     from pfh.hooks.tables import Table
 
@@ -89,6 +89,23 @@ def check(spec: StageSpec) -> None:
         >>> check(fakes.training_spec(Path(tempfile.mkdtemp()), problems=2))
         Traceback (most recent call last):
         pfh.errors.UserError: 4 problems make an update and there are 2: give more.
+    """
+
+
+@hookspec(firstresult=True)
+def draws(spec: StageSpec) -> Sequence[Draw] | None:
+    """Name the rollouts that `train` will ask for, so that a study draws them once for all (group `pfh.methods`).
+
+    A method without it may draw, as far as a plan knows; one that draws nothing returns nothing in it: `()`.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.methods import Draw
+        >>> @hookimpl
+        ... def draws(spec):
+        ...     return (Draw(samples=8),)
+        >>> draws(None)[0].samples
+        8
     """
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from pfh.errors import UserError
 from pfh.hooks.budget import Budget
+from pfh.progress import Progress, Silent
 
 Start = Literal["safe", "base"]
 
@@ -24,6 +28,30 @@ class EvalChoice:
         """Read "safety" or "safety:xstest,harmbench"."""
         family, _, names = text.partition(":")
         return cls(family=family, benchmarks=tuple(name.strip() for name in names.split(",") if name.strip()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """At which gain on which family the model is compared, and not as its training ended."""
+
+    family: str
+    gain: float | None = None
+    """In percentage points; None measures the checkpoints along the way and compares the model as it ended."""
+    every: int = 10
+    """Updates between the checkpoints."""
+
+    @classmethod
+    def parse(cls, text: str, every: int = 10) -> Match:
+        """Read "target" or "target=+5".
+
+        Raises:
+            UserError: what stands behind "=" is no number of points above 0.
+        """
+        family, said, gain = text.partition("=")
+        number = re.fullmatch(r"\s*\+?(\d+(?:\.\d+)?)\s*(?:pp|points?)?\s*", gain)
+        if said and (number is None or not float(number[1])):
+            raise UserError(f"--match got {text!r}: write a family and a gain in points, such as target=+5.")
+        return cls(family=family.strip(), gain=float(number[1]) if number else None, every=every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +94,10 @@ class RunSpec(Request):
     """What every stage may spend; None lets each method end by its own options."""
     divergence_prompts: int = 16
     """Held-out prompts along whose completions the divergence from the start is measured; 0 for none."""
+    contracts: tuple[str, ...] = ()
+    """YAML files of what a stage, or the run, may and must not change."""
+    match: Match | None = None
+    """Compare at an equal gain; None compares the model as the training ended."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
     rehearsal: bool = True
@@ -73,18 +105,63 @@ class RunSpec(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchSpec:
-    """Runs to execute."""
+class TaskSpec:
+    """A task of a study: a JSON file that a command executes on any machine that sees the store."""
 
-    runs: tuple[Any, ...]
+    id: str
+    """Unlike any other's of the study."""
+    label: str
+    """What a reader calls it."""
+    file: Path
+    """To be added to `LaunchSpec.command`."""
+    needs: tuple[str, ...] = ()
+    """Ids of the tasks that come before; every task stands behind those that it needs."""
+    seconds: float = 0.0
+    """How long it takes on one device, by the plan."""
+    priority: float = 0.0
+    """Seconds that it and all behind it take: what has more of them comes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSpec:
+    """Runs or tasks to execute."""
+
+    runs: tuple[Any, ...] = ()
     """`pfh.hooks.launchers.RunSpec`s."""
-    execute: Callable[[Any], Any]
+    execute: Callable[[Any], Any] | None = None
     """Executes one of them in this process."""
+    tasks: tuple[TaskSpec, ...] = ()
+    """Tasks of a study, in place of runs; a launcher that knows none is not asked to launch them."""
+    command: tuple[str, ...] = ()
+    """Executes a task, whose file is added; with --serve it executes those whose files it reads, a line each."""
+    folder: Path | None = None
+    """Where the study is kept: logs of tasks go into its folder `logs`, and a file `cancel` in it ends everything."""
+    workers: int = 1
+    """Tasks at once, where the launcher does not know better."""
+    devices: int = 0
+    """Accelerators of this machine."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the study's file says of the launcher, under `launchers` and its name."""
+    progress: Progress = field(default_factory=Silent)
+
+
+TaskState = Literal["done", "failed", "left out", "cancelled", "submitted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOutcome:
+    """What became of a task."""
+
+    id: str
+    state: TaskState
+    said: str = ""
+    """Why it failed, or the name of the job that it was submitted as."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchResult:
-    """What became of the runs, in their order."""
+    """What became of the runs, in their order, or of the tasks."""
 
     outcomes: tuple[Any, ...]
+    """Whatever executing a run returned; of tasks `TaskOutcome`s."""
     state: Literal["finished", "submitted"] = "finished"

@@ -43,6 +43,21 @@ class Learns(Enum):
     CONVERSATIONS = "conversations"
     OWN_PROMPTS = "own prompts"
     """The method brings its prompts along: the run's problems decide nothing of what it leaves, and so no key."""
+    NOTHING = "nothing"
+    """Nothing is trained: the start is measured again under another seed and in other batches, which is the noise."""
+
+
+class Leaves(Enum):
+    """What weights a method leaves: a class variable. Without it an adapter where its options train one."""
+
+    ALL_WEIGHTS = "all weights"
+
+
+class Needs(Enum):
+    """What a method cannot do without: a class variable."""
+
+    VERIFIER = "verifier"
+    """It learns from what the domain's verifier says of completions."""
 
 
 class Draws(Enum):
@@ -52,7 +67,7 @@ class Draws(Enum):
     """The option is a softmax temperature: above it another seed draws other completions."""
 
 
-Meaning = Names | Wants | Learns | Draws
+Meaning = Names | Wants | Learns | Leaves | Needs | Draws
 
 
 def values(options: BaseModel | None, meaning: Meaning) -> tuple[Any, ...]:

@@ -62,6 +62,22 @@ class StageSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Rollouts that a training will ask `TrainingSpec.rollouts` for, known before it begins."""
+
+    samples: int
+    """Rollouts a problem."""
+    by_teacher: bool = False
+    """The teacher writes them; else the checkpoint that training starts from."""
+    sampling: Sampling | None = None
+    """How; None is the domain's way."""
+    problems: Sequence[Problem] | None = None
+    """Which are put to it; None is the run's."""
+    judged: bool = True
+    """The domain rewards them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSpec(StageSpec):
     """One post-training stage: all of `StageSpec`, and what training needs."""
 
@@ -69,6 +85,8 @@ class TrainingSpec(StageSpec):
     seed: int
     output_dir: Path
     """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
+    keep_every: int | None = None
+    """Keep a checkpoint along the way after so many updates, as `train_resumably` does; None keeps none."""
     rehearsal: bool = False
     """Only one update is wanted, on two problems, to see whether it can be done; `train_resumably` sees to that."""
 

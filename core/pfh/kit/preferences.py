@@ -94,7 +94,7 @@ def preference_trainer(
     from trl import DPOConfig, DPOTrainer
 
     check_pairs(pairs)
-    model, tokenizer = load_for_training(checkpoint)
+    model, tokenizer = load_for_training(checkpoint, options)
     require_room(tokenizer, (pair.problem.messages for pair in pairs), options.max_length)
     end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
     rows = [preference_row(tokenizer, pair, end) for pair in pairs]

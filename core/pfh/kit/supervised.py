@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from pfh.errors import UserError
 from pfh.hooks.backends import Message
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.domains import FORMS, Domain, Problem
+from pfh.hooks.domains import FORMS, Domain, Problem, why_unverified
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.targets import asks_to_reason, form_of, told_forms
 from pfh.kit.tokens.taught import encode_completion, encode_prompt, end_of_turn, end_tokens
@@ -131,7 +131,12 @@ def _no_ground_truth(spec: StageSpec) -> UserError:
 
 
 def verified_reference(domain: Domain, problem: Problem) -> str | None:
-    """Return the first that the verifier accepts of the worked solution and the answer in one of `FORMS`, or None."""
+    """Return the first that the verifier accepts of the worked solution and the answer in one of `FORMS`, or None.
+
+    Where nothing judges, the solution or the answer is taken as it is.
+    """
+    if why_unverified(domain):
+        return problem.solution or problem.answer or None
     texts = [problem.solution or ""]
     if problem.answer:
         texts += [before + problem.answer + after for before, after in FORMS]
@@ -200,7 +205,7 @@ def sft_trainer(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer = load_for_training(checkpoint)
+    model, tokenizer = load_for_training(checkpoint, options)
     require_room(tokenizer, (example.problem.messages for example in (*examples, *held_back)), options.max_length)
     end = end_of_turn(tokenizer, end_tokens(model, tokenizer))
 

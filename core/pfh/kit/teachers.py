@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Rollout
-from pfh.hooks.meanings import Learns, Names
+from pfh.hooks.meanings import Learns, Names, Needs
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import Example, SupervisedOptions, train_on
 from pfh.sources.models import family
@@ -26,6 +26,7 @@ class TeacherOptions(SupervisedOptions):
     """Options of the methods that imitate a teacher."""
 
     learns: ClassVar[Learns] = Learns.CONVERSATIONS
+    needs: ClassVar[Needs] = Needs.VERIFIER
 
     teacher: Annotated[str, Names.MODEL] = Field(
         "",

@@ -9,7 +9,6 @@ gpt-oss (harmony), also as they look without their special tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 _NAMES = "think|thinking|thought|thoughts|reasoning|scratchpad|reflection|seed:think"
@@ -20,7 +19,10 @@ _OPENS = re.compile(
 )
 _CLOSES = re.compile(rf"</(?:{_NAMES})\s*>|\[/THINK\]|<\|END_THINKING\|>|<\|end_of_thought\|>|◁/think▷", re.IGNORECASE)
 _CLOSERS = {"caps": "[/THINK]", "cohere": "<|END_THINKING|>", "sky": "<|end_of_thought|>", "kimi": "◁/think▷"}
-_QUOTED = re.compile(r"^[ \t]*```.*?^[ \t]*```[ \t]*$|`[^`\n]{1,80}`", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*```(.*)$", re.MULTILINE)
+_INLINE = re.compile(r"`[^`\n]{1,80}`")
+_LINE = 64
+"""Characters before a mark that tell whether it begins a line."""
 _GRANITE = re.compile(
     r"\A\s*Here(?:'s| is) my (?:thought process|reasoning):.*?(?:Here(?:'s| is) my response:|\Z)", re.DOTALL
 )
@@ -125,33 +127,48 @@ def opened_by(prompt: str) -> Opened | None:
 
 
 def _of_marks(text: str) -> tuple[list[Span], bool]:
-    quoted = [found.span() for found in _QUOTED.finditer(text)]
+    marks = sorted(
+        [(*found.span(), True) for found in _OPENS.finditer(text)]
+        + [(*found.span(), False) for found in _CLOSES.finditer(text)]
+    )
+    if not marks:
+        return [(0, len(text))], False
+    last_close = max((start for start, _, opens in marks if not opens), default=-1)
+    quoted = _quoted(text)
     said: list[Span] = []
-    place = 0
-    while True:
-        opens = _next(_OPENS, text, place, quoted)
-        closes = _next(_CLOSES, text, place, quoted)
-        if closes and (opens is None or closes.start() < opens.start()):
-            said, place = [], closes.end()
+    place, thinking = 0, False
+    for start, end, opens in marks:
+        while quoted and quoted[-1][1] <= start:
+            quoted.pop()
+        if thinking:
+            place, thinking = (place, True) if opens else (end, False)
+        elif quoted and place <= quoted[-1][0] <= start:
             continue
-        if opens is None:
-            break
-        end = _CLOSES.search(text, opens.end())
-        if end is None:
-            if text[: opens.start()].rpartition("\n")[2].strip():
-                break  # in the middle of a line: somebody writes about the mark
-            return [*said, (place, opens.start())], True
-        said.append((place, opens.start()))
-        place = end.end()
+        elif not opens:
+            said, place = [], end
+        elif start < last_close:
+            said.append((place, start))
+            thinking = True
+        elif not text[max(0, start - _LINE) : start].rpartition("\n")[2].strip():
+            return [*said, (place, start)], True  # in the middle of a line somebody writes about the mark
     return [*said, (place, len(text))], False
 
 
-def _next(marks: re.Pattern[str], text: str, place: int, quoted: Sequence[Span]) -> re.Match[str] | None:
-    """Return the next of `marks` from `place` on that no code quotes."""
-    for found in marks.finditer(text, place):
-        if not any(start <= found.start() < end for start, end in quoted if start >= place):
-            return found
-    return None
+def _quoted(text: str) -> list[Span]:
+    """Return where code stands, the last first: blocks that are closed, and backticks in a line."""
+    blocks: list[Span] = []
+    began = -1
+    for fence in _FENCE.finditer(text):
+        if began < 0:
+            began = fence.start()
+        elif not fence[1].strip():
+            blocks.append((began, fence.end()))
+            began = -1
+    spans: list[Span] = []
+    for start, end in sorted([*blocks, *(found.span() for found in _INLINE.finditer(text))]):
+        if not spans or start >= spans[-1][1]:
+            spans.append((start, end))
+    return spans[::-1]
 
 
 def _of_channels(text: str) -> tuple[list[Span], bool]:

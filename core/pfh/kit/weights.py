@@ -42,6 +42,7 @@ def load_weights(checkpoint: Checkpoint, dtype: torch.dtype, **placement: Any) -
             dtype=dtype,
             trust_remote_code=False,
             **_format(checkpoint),
+            **_ends(checkpoint),
             **placement,
         )
     if missing := sorted(report["missing_keys"]):
@@ -107,6 +108,31 @@ def _format(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"use_safetensors": not checkpoint.allow_pickle or None}
 
 
+def _forget_quantisation(model: PreTrainedModel) -> None:
+    """Keep weights that were put back into full precision as they are: saved, they would be quantised once more.
+
+    The scales would then be read for weights that have none, and the saved model be another.
+    """
+    conversions = getattr(model, "_weight_conversions", None)
+    if conversions and not getattr(model, "is_quantized", False):
+        model._weight_conversions = [
+            each
+            for each in conversions
+            if not any("quantize" in type(step).__name__.lower() for step in getattr(each, "operations", ()))
+        ]
+
+
+def _ends(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the model's own ends in place of the rest of its generation_config.json, which need not even be valid."""
+    from transformers import GenerationConfig
+
+    file = checkpoint.path / _GENERATION
+    if checkpoint.gguf_file or not file.exists():
+        return {}
+    own = json.loads(file.read_text(encoding="utf-8"))
+    return {"generation_config": GenerationConfig(eos_token_id=own.get("eos_token_id"))}
+
+
 def _only_what_is_asked(model: PreTrainedModel) -> None:
     """Leave out what the files add to a model's outputs and to how it generates: of that its ends alone are left.
 
@@ -115,6 +141,7 @@ def _only_what_is_asked(model: PreTrainedModel) -> None:
     """
     from transformers import GenerationConfig
 
+    _forget_quantisation(model)
     config = model.config.get_text_config()
     if getattr(config, _ROUTER, False):
         setattr(config, _ROUTER, False)

@@ -49,7 +49,7 @@ class Plugin:
         """Version of that distribution."""
         return (self.entry_point.dist and self.entry_point.dist.version) or "unknown"
 
-    @property
+    @cached_property
     def source(self) -> str:
         """Distribution and version, as errors name them."""
         return f"{self.distribution} {self.version}"

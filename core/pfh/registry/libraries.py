@@ -13,9 +13,12 @@ DECIDE_NOTHING = frozenset({"pluggy", "pydantic"})
 """They hand over options, which are in a key themselves."""
 
 
-def library_versions(modules: Iterable[str]) -> dict[str, str]:
-    """Return the distributions that provide top-level `modules`, with their versions."""
-    return dict(_version(module) for module in sorted({*modules} - DECIDE_NOTHING))
+def library_versions(modules: Iterable[str], known: dict[str, tuple[str, str]] | None = None) -> dict[str, str]:
+    """Return the distributions that provide top-level `modules`, with their versions; `known` remembers them."""
+    known = {} if known is None else known
+    wanted = sorted({*modules} - DECIDE_NOTHING)
+    known |= {module: _version(module) for module in wanted if module not in known}
+    return dict(known[module] for module in wanted)
 
 
 def _version(module: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from pfh.errors import UserError, did_you_mean
+from pfh.text import redacted
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -74,4 +75,4 @@ def _explain(detail: ErrorDetails, owner: str) -> str:
     if not detail["loc"]:  # Options that do not fit together.
         return f"{owner}: {problem}"
     option = ".".join(str(part) for part in detail["loc"])
-    return f"{owner}: option {option} got {detail['input']!r}: {problem[:1].lower()}{problem[1:]}"
+    return f"{owner}: option {option} got {redacted(repr(detail['input']))}: {problem[:1].lower()}{problem[1:]}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
     from pfh.hooks.judges import Judge, JudgeSpec
     from pfh.hooks.launchers import LaunchSpec
-    from pfh.hooks.methods import StageSpec, TrainingSpec
+    from pfh.hooks.methods import Draw, StageSpec, TrainingSpec
     from pfh.hooks.readers import LogSpec, WriteSpec
 
 
@@ -61,6 +61,7 @@ class Plugins:
 
     def __init__(self) -> None:
         self.catalogue = Catalogue()
+        self._options_models: dict[str, type[BaseModel] | None] = {}
         self._manager = pluggy.PluginManager("pfh")
         self._manager.add_hookspecs(hookspecs)
 
@@ -104,6 +105,8 @@ class Plugins:
         from pydantic import BaseModel
 
         plugin = self.load(kind, name)
+        if plugin.key in self._options_models:
+            return self._options_models[plugin.key]
         model: type[BaseModel] | None = self._call(plugin, "options", {})
         if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
             raise PluginError(
@@ -111,6 +114,7 @@ class Plugins:
             )
         if model is not None and (declaration := undeclared(plugin, model)):
             raise PluginError(f"{_named(plugin)} was written for an earlier pfh: {declaration}.")
+        self._options_models[plugin.key] = model
         return model
 
     def options(self, kind: Kind, name: str, given: Mapping[str, Any]) -> BaseModel | None:
@@ -133,6 +137,11 @@ class Plugins:
             UserError: it does.
         """
         self._call(self.load("methods", name), "check", {"spec": spec})
+
+    def draws(self, name: str, spec: StageSpec) -> tuple[Draw, ...] | None:
+        """Return the rollouts that a method will ask for; None where it does not say."""
+        drawn = self._may(Sequence, "methods", name, "draws", spec)
+        return None if drawn is None else tuple(drawn)
 
     def open_domain(self, name: str, spec: DomainSpec) -> Domain:
         """Open a domain."""

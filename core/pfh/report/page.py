@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
-from pfh.results.verdict import caveats, stage_name, verdict_lines
+from pfh.results.summary import target_form
+from pfh.results.verdict import caveats, gate_lines, stage_name, verdict_lines
 from pfh.statistics import divergence
 from pfh.statistics import formatting as figures
 from pfh.statistics.judged import within_judge_error
@@ -38,20 +39,20 @@ def write_report(path: Path, results: RunResults, pairs: PairedBenchmarks) -> No
 
     plots = [plot for stage in results.stages for family in stage.families for plot in family.plots]
     samples, groups = browser_data(results, pairs)
-    scripts = [_source("report.js")]
+    scripts = [source("report.js")]
     if plots:
         from plotly.offline import get_plotlyjs
 
         scripts.insert(0, get_plotlyjs().replace("\r\n", "\n"))
-    template = _environment().get_template("page.html")
+    template = environment().get_template("page.html")
     page = template.render(
         results=results,
         groups=groups,
         left_out=sum(group["left_out"] for group in samples["groups"]),
         plots=plots,
-        policy=_policy(scripts),
+        policy=content_policy(scripts),
         # Markup is what the template does not escape: our own files, and JSON without a single "<".
-        style=Markup(_source("style.css")),  # noqa: S704
+        style=Markup(source("style.css")),  # noqa: S704
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         samples_json=Markup(script_json(samples)),  # noqa: S704
         plots_json=Markup(script_json([_unlinked(plot.figure) for plot in plots])),  # noqa: S704
@@ -59,7 +60,8 @@ def write_report(path: Path, results: RunResults, pairs: PairedBenchmarks) -> No
     write_whole(path, page)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates, which escape whatever they show."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -75,7 +77,9 @@ def _environment() -> Environment:
         "charts": charts,
         "divergence_sentence": divergence.sentence,
         "figures": figures,
+        "gate_lines": gate_lines,
         "stage_name": stage_name,
+        "target_form": target_form,
         "verdict_lines": verdict_lines,
         "within_judge_error": within_judge_error,
     }
@@ -91,7 +95,7 @@ def _shown(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def content_policy(scripts: Sequence[str]) -> str:
     """Return a Content-Security-Policy: no network, no script but these."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
@@ -110,5 +114,6 @@ def _unlinked(value: object) -> object:
     return [_unlinked(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """Return the text of an asset."""
     return (FOLDER / "assets" / name).read_text(encoding="utf-8")

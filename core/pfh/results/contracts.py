@@ -84,7 +84,7 @@ class Scope(_Model):
     """Which stages of a run the contract speaks of."""
 
     stages: tuple[str, ...] = ()
-    """Names of methods; empty is the last stage."""
+    """Names of methods, each held to it by what it changed itself; empty is the whole run."""
 
 
 class Contract(_Model):
@@ -98,8 +98,27 @@ class Contract(_Model):
     must_stay: tuple[Stay, ...] = ()
     floors: tuple[Floor, ...] = ()
     otherwise: Literal["report", "fail_if_worse"] = "report"
+    when_broken: Literal["go_on", "stop"] = "go_on"
+    """What a run does after a stage that broke it."""
     undecided: Policy = "fail"
     not_measured: Policy = "fail"
+
+
+def patterns(contract: Contract) -> tuple[str, ...]:
+    """Return what the clauses speak of."""
+    named = [
+        *(clause.what for clause in contract.must_improve),
+        *(clause.what for clause in contract.must_hold),
+        *(clause.what for clause in contract.must_stay),
+        *(clause.what for clause in contract.floors),
+    ]
+    return (*contract.may_change, *named)
+
+
+def named_families(contract: Contract) -> tuple[str, ...]:
+    """Return the families that the clauses speak of by name, without globs."""
+    families = [pattern.partition("/")[0] for pattern in patterns(contract)]
+    return tuple(dict.fromkeys(family for family in families if not set("*?[") & set(family)))
 
 
 def read_contract(file: Path) -> Contract:
@@ -146,6 +165,8 @@ class Target:
 def chosen_stages(contract: Contract, results: RunResults) -> list[StageRecord]:
     """Return the stages that the contract speaks of: those of the methods that it names, else the last.
 
+    A stage that it names is compared with the one before where the results hold that, else with the start.
+
     Raises:
         UserError: the results compare nothing, or have no stage of that method.
     """
@@ -162,7 +183,8 @@ def chosen_stages(contract: Contract, results: RunResults) -> list[StageRecord]:
             raise UserError(
                 f"The contract speaks of a stage {wanted!r}.{did_you_mean(wanted, methods)} There is {there}."
             )
-    return [stage for stage in results.stages if stage.method in contract.scope.stages]
+    chosen = [stage for stage in results.stages if stage.method in contract.scope.stages]
+    return [stage.model_copy(update={"families": stage.alone}) if stage.alone else stage for stage in chosen]
 
 
 def matched(pattern: str, stages: Sequence[StageRecord], *, categories: bool = False) -> list[Target]:

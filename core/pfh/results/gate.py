@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pfh.errors import UserError
+from pfh.results.clauses import STATES, Judged, Kind, State
 from pfh.results.contracts import (
     Contract,
     Floor,
@@ -22,7 +22,7 @@ from pfh.results.contracts import (
     chosen_stages,
     matched,
 )
-from pfh.results.records import RunResults
+from pfh.results.records import RunResults, StageRecord
 from pfh.statistics.noninferiority import (
     LEVEL,
     chance_to_hold,
@@ -31,32 +31,6 @@ from pfh.statistics.noninferiority import (
     score_statistic,
     upper_limit,
 )
-
-State = Literal["holds", "broken", "undecided", "not measured", "may change"]
-STATES: tuple[State, ...] = ("broken", "undecided", "not measured", "holds")
-Kind = Literal["must_hold", "must_improve", "must_stay", "floors", "may_change", "otherwise"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """One clause on one benchmark."""
-
-    kind: Kind
-    name: str
-    """family/benchmark, or with a category."""
-    demand: str
-    """What is asked, such as "not worse by 0.02"."""
-    state: State
-    said: str
-    """The figure, its limit, n, and what would decide: one line."""
-    status: str
-    """Of the benchmark: MEASURED, or why it is not."""
-    p_value: float | None = None
-    """One-sided, of the hypothesis that the demand is met; None where that was not tested."""
-    significant: bool = False
-    """Broken, after Holm's adjustment over the clauses."""
-    chance: float | None = None
-    """That an unchanged model passes it, whose samples flip each way as often as they did in the rarer one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +59,22 @@ class Gate:
 
 
 def judge(contract: Contract, results: RunResults) -> Gate:
-    """Hold `contract` against `results`.
+    """Hold `contract` against those stages of `results` that it speaks of.
+
+    Raises:
+        UserError: as `judge_stages`; or the results have no such stage.
+    """
+    return judge_stages(contract, chosen_stages(contract, results))
+
+
+def judge_stages(contract: Contract, stages: Sequence[StageRecord]) -> Gate:
+    """Hold `contract` against `stages`.
 
     Raises:
         UserError: the contract is at fault: a clause matches nothing, asks for a direction where there is none, or
             gives a margin relative to a base near 0.
     """
-    clauses = _adjusted(list(_clauses(contract, results)))
+    clauses = _adjusted(list(_clauses(contract, stages)))
     stops = {"broken"}
     stops |= {"undecided"} if contract.undecided == "fail" else set()
     stops |= {"not measured"} if contract.not_measured == "fail" else set()
@@ -101,8 +84,7 @@ def judge(contract: Contract, results: RunResults) -> Gate:
     return Gate(clauses=tuple(clauses), passes=not any(clause.state in stops for clause in clauses), chance=chance)
 
 
-def _clauses(contract: Contract, results: RunResults) -> Iterator[Judged]:
-    stages = chosen_stages(contract, results)
+def _clauses(contract: Contract, stages: Sequence[StageRecord]) -> Iterator[Judged]:
     named: set[str] = set()
     for pattern in contract.may_change:
         for target in matched(pattern, stages):

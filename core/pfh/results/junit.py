@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from pfh.results.gate import Gate, Judged, Kind
+from pfh.results.clauses import Judged, Kind
+from pfh.results.gate import Gate
 from pfh.results.records import RunResults
 from pfh.text import printable
 

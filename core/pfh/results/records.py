@@ -12,6 +12,7 @@ from pfh.errors import content_of
 from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
+from pfh.results.clauses import Judged
 from pfh.statistics.divergence import Divergence
 from pfh.statistics.single import Measurement
 from pfh.text import json_text, write_whole
@@ -60,6 +61,57 @@ class FamilyRecord(_Record):
     """Key in the store of the evaluation after."""
 
 
+class GateRecord(_Record):
+    """A contract held against one stage of a run, or against the run."""
+
+    contract: str
+    """Name of its file."""
+    stage: int | None
+    """Place of the stage, from 0; what was held is what that stage changed by itself. Null: the whole run."""
+    method: str
+    """Of the stage; empty for the whole run."""
+    sentence: str
+    """The verdict in one sentence."""
+    passes: bool
+    """Whether the model may go on."""
+    at_fault: bool = False
+    """The contract asks what cannot be asked of what was measured; the sentence says what."""
+    chance: float = 1.0
+    """That a truly unchanged model passes all non-inferiority clauses, if they were independent."""
+    clauses: tuple[Judged, ...] = ()
+    """What became of every clause."""
+
+
+class AlongRecord(_Record):
+    """A checkpoint along the way of a training."""
+
+    update: int
+    """Updates made by then."""
+    device_seconds: float
+    """Spent by then, rollouts and a teacher's generation included."""
+    tokens: int
+    """Tokens of the sequences trained on by then."""
+    flops: float
+    """Floating-point operations by then."""
+    gain: float
+    """What it gained against the start on the family that is matched, in percentage points."""
+    path: str
+    """Where its weights lie in the store."""
+
+
+class MatchRecord(_Record):
+    """The way of a training to a gain at which methods are compared."""
+
+    family: str
+    """The family whose gain is matched."""
+    wanted: float | None
+    """The gain that was asked for, in percentage points; null where none was."""
+    along: tuple[AlongRecord, ...]
+    """The checkpoints that were measured, by their updates."""
+    matched: int | None
+    """Updates of the checkpoint that is compared: the first that reached the gain; null: the model as it ended."""
+
+
 class StageRecord(_Record):
     """One training stage, measured against the start of the run."""
 
@@ -85,6 +137,11 @@ class StageRecord(_Record):
     """Versions that the training rests on: of its method, its domain and the libraries that train."""
     families: tuple[FamilyRecord, ...] = ()
     """One a family that was evaluated."""
+    alone: tuple[FamilyRecord, ...] = ()
+    """What this stage changed by itself, against the model that the stage before it left; only where a contract speaks
+    of the stage, and it is not the first."""
+    match: MatchRecord | None = None
+    """Where checkpoints along the way were measured; null where they were not."""
     divergence: Divergence | None = None
     """How far the model is from the start, measured the same way whatever the method; null in older results."""
 
@@ -133,6 +190,8 @@ class RunResults(_Record):
     """What a reader must know about the run, in whole sentences."""
     stages: tuple[StageRecord, ...]
     """The training stages in their order; without a method for a comparison of models, one a model after."""
+    gates: tuple[GateRecord, ...] = ()
+    """Contracts that the run was held against, in the order in which that was done."""
     measured: tuple[MeasuredModel, ...] = ()
     """The models that were measured by themselves; there are no stages then."""
     _folder: Path | None = PrivateAttr(default=None)

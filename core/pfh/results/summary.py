@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -73,6 +74,8 @@ class RunSummary:
     """The form of what the last stage learned from, such as "rationale 40, answer 8"; empty where it is not told."""
     flops: float = 0.0
     """Floating-point operations of all stages and phases."""
+    matched: str = ""
+    """Which checkpoint along the way is compared, and what it had cost by then; empty where it is the last."""
     warnings: tuple[str, ...] = ()
     """What the methods warned of."""
 
@@ -123,6 +126,7 @@ def summarize(results: RunResults) -> RunSummary:
         divergence=last.divergence.start_to_after if last.divergence else None,
         target_form=target_form(last),
         flops=math.fsum(phase.flops for phase in phases),
+        matched=next((note for note in last.notes if note.startswith("Compared is the checkpoint")), ""),
         warnings=tuple(note for stage in results.stages for note in stage.notes if note.startswith("Warning:")),
     )
 
@@ -136,17 +140,21 @@ def matching(summaries: Sequence[RunSummary]) -> tuple[Matching, ...]:
         "samples": [summary.samples for summary in summaries],
         "tokens": [summary.tokens for summary in summaries],
     }
+    forms = [re.sub(r" \d+\b", "", summary.target_form) for summary in summaries]
+    flops = [summary.flops for summary in summaries]
     starts = {summary.start_fingerprint: summary.start for summary in summaries}
     same_name = len(starts) > len(set(starts.values()))
     return (
         _names("start", [f"{name} {key[:24]}" if same_name else name for key, name in starts.items()]),
         _names("domain", [summary.domain for summary in summaries]),
         _names("seed", [str(summary.seed) for summary in summaries]),
+        *([_names("form of what was taught", forms)] if all(forms) else []),
         *(
             _amounts(name, known)
             for name, all_ in amounts.items()
             if (known := [one for one in all_ if one is not None])
         ),
+        *([_amounts("FLOPs", flops, "{:.2g}".format)] if all(flops) else []),
         _amounts("device time", [summary.device_seconds for summary in summaries], figures.seconds),
     )
 

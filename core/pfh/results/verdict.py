@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pfh.hooks.comparison import FOUND_CHANGES, ChangeVerdict, Comparison, FamilyChange
-from pfh.results.records import FamilyRecord, StageRecord
+from pfh.results.records import FamilyRecord, GateRecord, StageRecord
 from pfh.statistics import formatting as figures
 from pfh.statistics.judged import within_judge_error
 from pfh.statistics.verdicts import SIGNIFICANCE
@@ -211,3 +211,12 @@ def _item(row: Comparison) -> str:
     if row.verdict == "not measured":
         return f"{row.benchmark} ({row.status}: {row.reason or 'no reason given'})"
     return f"{row.benchmark} ({figures.delta(row)}, n {row.n}, adjusted p {figures.p_value(row.p_adjusted)})"
+
+
+def gate_lines(gates: Iterable[GateRecord]) -> list[str]:
+    """Say how the run stands to each contract, a line each."""
+    return [
+        f"Contract {gate.contract}, "
+        f"{'the whole run' if gate.stage is None else f'stage {gate.stage + 1} ({gate.method})'}: {gate.sentence}"
+        for gate in gates
+    ]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pfh.errors import DataUnavailableError, UserError
+from pfh.errors import DataUnavailableError, UserError, did_you_mean
 from pfh.hooks.datasets import Dataset, Row
 
 MIRROR_VARIABLE = "PFH_DATA_MIRROR"
@@ -117,7 +117,9 @@ def _missing_in_mirror(mirror: Path, hub_id: str, config: str, split: str) -> st
         return f"the mirror folder {mirror} does not exist"
     there = [f"{file.parent.name}/{file.stem}" for file in sorted((mirror / hub_id).glob("*/*.jsonl"))]
     if not there:
-        return f"no {hub_id} in the mirror folder {mirror}"
+        held = [f"{folder.parent.name}/{folder.name}" for folder in mirror.glob("*/*") if folder.is_dir()]
+        near = did_you_mean(hub_id, held).replace(" Did", " (did").replace("?", "?)")
+        return f"no {hub_id} in the mirror folder {mirror}{near}"
     wanted = f"{config}/{split}"
     return f"the mirror folder {mirror} has of it only {', '.join(there)}, not {wanted}"
 

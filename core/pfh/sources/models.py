@@ -59,11 +59,14 @@ _OPENAI = "openai:"
 _OPENAI_URL = "https://api.openai.com/v1"
 
 
-def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path) -> Checkpoint:
+def resolve(
+    text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path, download: bool = True
+) -> Checkpoint:
     """Return the checkpoint that `text` names: a hub id, a model folder, a GGUF file or its folder, an adapter folder.
 
     A remote model is named BACKEND:MODEL@URL; openai:MODEL alone is at OPENAI_BASE_URL, or with OpenAI.
-    `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`.
+    `revision` is a branch, tag or commit of a hub id. Hashes of large files are remembered in `cache_dir`. Without
+    `download` a hub id is looked for in the hub's cache alone.
 
     Raises:
         UserError: it is none of these, cannot be had here, or lacks something; the message says which.
@@ -71,10 +74,12 @@ def resolve(text: str, *, revision: str | None = None, allow_pickle: bool = Fals
     with reading(f"The model {text}", "give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"):
         if text.startswith(_OPENAI) or _REMOTE.fullmatch(text):
             return _remote(text)
-        return _with_weights(text, revision, allow_pickle, cache_dir)
+        return _with_weights(text, revision, allow_pickle, cache_dir, download)
 
 
-def _with_weights(text: str, revision: str | None, allow_pickle: bool, cache_dir: Path) -> Checkpoint:
+def _with_weights(
+    text: str, revision: str | None, allow_pickle: bool, cache_dir: Path, download: bool = True
+) -> Checkpoint:
     """Resolve local weights or a hub id: all that a file may name, too."""
     path = Path(text).expanduser().absolute()
     if path.is_dir():
@@ -86,7 +91,7 @@ def _with_weights(text: str, revision: str | None, allow_pickle: bool, cache_dir
             f"There is no model at {text}.{_neighbour(path)} "
             "Give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct."
         )
-    return _from_hub(text, revision, allow_pickle, cache_dir)
+    return _from_hub(text, revision, allow_pickle, cache_dir, download)
 
 
 def family(checkpoint: Checkpoint) -> str:
@@ -239,10 +244,12 @@ def _adapter_base(
     raise UserError(f"The base of the adapter {name} cannot be had: {' '.join(reasons)} {remedy}")
 
 
-def _from_hub(hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: Path) -> Checkpoint:
-    folder = _download(hub_id, revision, _HUB_FILES)
+def _from_hub(
+    hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: Path, download: bool = True
+) -> Checkpoint:
+    folder = _download(hub_id, revision, _HUB_FILES, download)
     if allow_pickle and not any(folder.glob("*.safetensors")):
-        folder = _download(hub_id, revision, (*_HUB_FILES, *_PICKLES))
+        folder = _download(hub_id, revision, (*_HUB_FILES, *_PICKLES), download)
     if not any(folder.glob("*.safetensors")) and not _matching(folder, _PICKLES):
         raise UserError(
             f"{hub_id} offers no safetensors on the hub: pass --allow-pickle if it has pickle weights that you trust; "
@@ -251,7 +258,7 @@ def _from_hub(hub_id: str, revision: str | None, allow_pickle: bool, cache_dir: 
     return _from_folder(folder, hub_id, allow_pickle, cache_dir, commit=folder.name)
 
 
-def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...], download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -265,7 +272,11 @@ def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> P
 
     try:
         folder = snapshot_download(
-            hub_id, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*", "consolidated*"]
+            hub_id,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=["*/*", "consolidated*"],
+            local_files_only=not download,
         )
     except GatedRepoError as error:
         raise UserError(

@@ -28,6 +28,29 @@ def default_settings(key: str, *models: str | None) -> Mapping[str, Any]:
     return embedded_settings().get(key, {}) if is_embedded(*models) else {}
 
 
+def told_settings(options: Mapping[str, Any], problems: int, *models: str | None) -> str:
+    """Say which of the embedded model's own settings are in force, in place of other models' defaults.
+
+    Args:
+        options: by plugin key, as they are in force.
+        problems: training problems of the run.
+        models: as a command names them.
+
+    Returns:
+        A sentence; an empty string where none is in force.
+    """
+    told = [f"problems={problems}"] if is_embedded(*models) and problems == default_problems(None) else []
+    for key, chosen in options.items():
+        own = {name: value for name, value in default_settings(key, *models).items() if getattr(chosen, name) == value}
+        told += [f"{key.partition(':')[2]}.{name}={value}" for name, value in own.items()]
+    if not told:
+        return ""
+    return (
+        "The embedded model's own settings are in force, which are for its size and two cores, and not what the field "
+        f"trains other models with: {', '.join(told)}."
+    )
+
+
 def default_problems(model: str | None) -> int:
     """Return how many training problems a run has where the user names no number."""
     return int(embedded_settings()["run"]["problems"]) if is_embedded(model) else PROBLEMS

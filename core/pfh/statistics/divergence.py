@@ -10,6 +10,9 @@ import numpy as np
 
 from pfh.statistics.single import score_interval
 
+FEWEST = 8
+"""Prompts of which an interval says something: divergences are skewed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
@@ -66,9 +69,9 @@ def divergence_of(
 def _interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float | None, float | None]:
     """Return the 95% interval of the mean, corrected for skewness; no end is below 0, as no divergence is.
 
-    There is none where no value differs from another: of one prompt, or of a model against itself.
+    There is none of fewer than `FEWEST`, and none where no value differs from another, as of a model against itself.
     """
-    if np.ptp(values) == 0:
+    if len(values) < FEWEST or np.ptp(values) == 0:
         return None, None
     low, high, _ = score_interval(values)
     return max(low, 0.0), high

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import PluginError, UserError
 from pfh.hooks.budget import Account, Budget
-from pfh.hooks.domains import Converses, Domain
-from pfh.hooks.meanings import Learns, declares, has_variable
+from pfh.hooks.domains import Converses, Domain, why_unverified
+from pfh.hooks.meanings import Learns, Meaning, Needs, declares, has_variable
 from pfh.hooks.methods import StageSpec
 from pfh.registry.plugins import Plugins
 from pfh.steps.domains import OpenDomain
@@ -47,6 +47,7 @@ def check_stage(
     from pfh.kit.training import TrainingOptions
 
     check_no_conversations(open_domain.domain, method, options, session.plugins)
+    check_judged(open_domain.domain, method, options, session.plugins)
     account = Account(budget)
     if isinstance(options, TrainingOptions):
         _check_budget(account, method, options)
@@ -130,17 +131,35 @@ def check_no_conversations(domain: Domain, method: str, options: BaseModel | Non
         UserError: the method does not say so.
     """
     if isinstance(domain, Converses) and not declares(options, Learns.CONVERSATIONS):
-        others = ", ".join(_methods_for_conversations(plugins))
+        others = ", ".join(_methods_that_declare(Learns.CONVERSATIONS, plugins))
         raise UserError(
             f"{method} learns from single completions, and the domain {domain.name} holds conversations with a tool: "
             f"leave out its option tool, or take a method that learns from them ({others or 'none is installed'})."
         )
 
 
-def _methods_for_conversations(plugins: Plugins) -> Iterator[str]:
+def check_judged(domain: Domain, method: str, options: BaseModel | None, plugins: Plugins) -> None:
+    """Check that the domain judges completions where the method learns from what it says of them.
+
+    Such a method says so in its options: `needs: ClassVar[Needs] = Needs.VERIFIER`.
+
+    Raises:
+        UserError: nothing judges.
+    """
+    unverified = why_unverified(domain)
+    if unverified and declares(options, Needs.VERIFIER):
+        needing = set(_methods_that_declare(Needs.VERIFIER, plugins))
+        others = ", ".join(name for name in plugins.catalogue.names("methods") if name not in needing)
+        raise UserError(
+            f"{method} learns from what a verifier says of completions, and {unverified}; or take a method that needs "
+            f"none ({others})."
+        )
+
+
+def _methods_that_declare(meaning: Meaning, plugins: Plugins) -> Iterator[str]:
     for name in plugins.catalogue.names("methods"):
         try:
-            if has_variable(plugins.options_model("methods", name), Learns.CONVERSATIONS):
+            if has_variable(plugins.options_model("methods", name), meaning):
                 yield name
         except PluginError:  # a method that cannot be used is no advice
             continue

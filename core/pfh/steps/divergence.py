@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.backends import GenerationRequest, Sampling
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.divergence import NotComparableError, Walk, walk_both
-from pfh.registry.code import code_of
 from pfh.statistics.divergence import Divergence, divergence_of
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
-from pfh.steps.rollouts import draw_rollouts
+from pfh.steps.rollouts import draw_rollouts, rollout_inputs
 from pfh.steps.session import Session
+from pfh.store.store import artifact_key
 
 if TYPE_CHECKING:
     from pfh.hooks.domains import Domain, Problem, Rollout
@@ -54,10 +54,44 @@ def start_completions(session: Session, start: Checkpoint, domain: Domain, count
         UserError: there are no prompts.
         DataUnavailableError: likewise.
     """
+    asked, sampling = _asked(domain, count)
+    return draw_rollouts(session, start, asked, samples=1, sampling=sampling, seed=SEED)[0]
+
+
+def completion_inputs(session: Session, start: Checkpoint, domain: Domain, count: int) -> dict[str, Any]:
+    """Return what decides the key of the start's completions.
+
+    Raises:
+        UserError: there are no prompts.
+        DataUnavailableError: likewise.
+    """
+    asked, sampling = _asked(domain, count)
+    return rollout_inputs(session, start, asked, samples=1, sampling=sampling, seed=SEED)
+
+
+def divergence_inputs(
+    session: Session, start: Checkpoint, after: Checkpoint, domain: Domain, count: int
+) -> dict[str, Any]:
+    """Return what decides the key of a divergence.
+
+    Raises:
+        UserError: there are no prompts.
+        DataUnavailableError: likewise.
+    """
+    return {
+        "start": start.fingerprint,
+        "after": after.fingerprint,
+        "completions": artifact_key("rollouts", completion_inputs(session, start, domain, count)),
+        "tokens": TOKENS,
+        "code": session.code("pfh.kit.divergence").digest,
+        "environment": session.environment(after),
+    }
+
+
+def _asked(domain: Domain, count: int) -> tuple[OpenDomain, Sampling]:
     prompts, _ = held_out_prompts(domain, count)
     asked = OpenDomain(name="", domain=NO_DOMAIN.domain, problems=prompts)
-    sampling = Sampling(max_new_tokens=TOKENS, temperature=1.0, stop=domain.sampling.stop)
-    return draw_rollouts(session, start, asked, samples=1, sampling=sampling, seed=SEED)[0]
+    return asked, Sampling(max_new_tokens=TOKENS, temperature=1.0, stop=domain.sampling.stop)
 
 
 def prepare_divergence(session: Session, start: Checkpoint, domain: Domain, count: int) -> None:
@@ -89,14 +123,19 @@ def divergence_from(
         return Divergence(status="NOT_RUN", reason="the domain cannot be opened, so there are no held-out prompts")
     try:
         _, source = held_out_prompts(domain, count)
-        rows = _along(session, start, after, start_completions(session, start, domain, count))
+        completions = start_completions(session, start, domain, count)
+        rows = _along(session, start, after, completions, divergence_inputs(session, start, after, domain, count))
     except (NotComparableError, NotNumbersError, UserError) as error:
         return Divergence(status="NOT_RUN", reason=str(error).rstrip("."))
     return divergence_of(rows["start_to_after"], rows["after_to_start"], source)
 
 
 def _along(
-    session: Session, start: Checkpoint, after: Checkpoint, completions: tuple[Rollout, ...]
+    session: Session,
+    start: Checkpoint,
+    after: Checkpoint,
+    completions: tuple[Rollout, ...],
+    inputs: Mapping[str, Any],
 ) -> dict[str, list[list[float]]]:
     """Return the divergences at each place of the start's completions, in both directions."""
     walks = [
@@ -107,15 +146,6 @@ def _along(
         )
         for rollout in completions
     ]
-    texts = json.dumps([[walk.request.messages, walk.text, walk.ended] for walk in walks])
-    inputs = {
-        "start": start.fingerprint,
-        "after": after.fingerprint,
-        "completions": hashlib.sha256(texts.encode()).hexdigest(),
-        "tokens": TOKENS,
-        "code": code_of("pfh.kit.divergence").digest,
-        "environment": session.environment(after),
-    }
 
     def build(work: Path, folder: Path) -> None:
         engine = session.engine(after)

@@ -26,6 +26,8 @@ class OpenDomain:
     problems: tuple[Problem, ...]
     options: BaseModel | None = None
     """What the domain was opened with."""
+    missing: str = ""
+    """In a plan: why its problems are not here; keys that rest on it are not those of a store."""
 
     @property
     def plugins(self) -> list[tuple[Kind, str]]:
@@ -44,7 +46,7 @@ class OpenDomain:
     def inputs(self, plugins: Plugins) -> dict[str, Any]:
         """Return what a step's key says of the domain and its training problems."""
         ids = hashlib.sha256("\n".join(problem.id for problem in self.problems).encode()).hexdigest()
-        return {**self.identity(plugins), "problems": ids}
+        return {**self.identity(plugins), "problems": self.missing or ids}
 
 
 class _NoDomain:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec, Reference
 from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.ledger import Phase, write_ledger
 from pfh.hooks.meanings import Names, Wants, decisive, declares, names_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
@@ -47,26 +49,9 @@ def evaluate_family(
     The judges that an option names, the domain and the reference, if the options want them, enter the key.
     """
     family, benchmarks, options = question.family, question.benchmarks, question.options
-    plugin = session.plugins.load("evals", family)
     domain = question.domain.domain if question.domain else None
     against = reference if declares(options, Wants.REFERENCE) else None
-    judges = names_of(options, Names.JUDGE)
-    used: list[tuple[Kind, str]] = [("evals", family)]
-    used += [("judges", judge) for judge in judges]
-    used += [("domains", question.domain.name)] if question.domain else []
-    inputs = {
-        "family": plugin.code_version,
-        "benchmarks": benchmarks,
-        "options": decisive(options),
-        "judge": session.judge_inputs(judges[0]) if judges else {},
-        **({"other judges": {name: session.judge_inputs(name) for name in judges[1:]}} if judges[1:] else {}),
-        "domain": question.domain.identity(session.plugins) if question.domain else {},
-        "limit": question.limit,
-        "seed": question.seed,
-        "model": checkpoint.fingerprint,
-        "environment": session.environment(checkpoint, plugins=used),
-        **({"reference": against.artifact} if against else {}),
-    }
+    inputs = evaluation_inputs(session, checkpoint, question, reference.artifact if reference else "")
 
     def measure(work: Path, names: tuple[str, ...]) -> Evaluation:
         label = f"{family} on {checkpoint.name}"
@@ -90,9 +75,16 @@ def evaluate_family(
             measured, model=checkpoint.fingerprint, reference=against.evaluation.model if against else ""
         )
 
-    artifact = session.store.make(
-        "evaluation", inputs, lambda work, folder: write_evaluation(folder, measure(work, benchmarks))
-    )
+    def build(work: Path, folder: Path) -> None:
+        began = time.monotonic()
+        measured = measure(work, benchmarks)
+        write_evaluation(folder, measured)
+        count = sum(len(benchmark.samples) for benchmark in measured.benchmarks)
+        write_ledger(
+            folder / "ledger.json", [Phase(name="evaluation", seconds=time.monotonic() - began, samples=count)]
+        )
+
+    artifact = session.store.make("evaluation", inputs, build)
     stored = read_evaluation(artifact.path)
     if not artifact.reused:
         return artifact, stored
@@ -106,6 +98,29 @@ def evaluate_family(
         return artifact, stored
     session.store.discard(artifact)
     return session.store.make("evaluation", inputs, lambda work, folder: write_evaluation(folder, merged)), merged
+
+
+def evaluation_inputs(
+    session: Session, checkpoint: Checkpoint, question: Question, reference: str = ""
+) -> dict[str, Any]:
+    """Return what decides the key of an evaluation; `reference` is the key of the one that it is measured against."""
+    options, judges = question.options, names_of(question.options, Names.JUDGE)
+    used: list[tuple[Kind, str]] = [("evals", question.family)]
+    used += [("judges", judge) for judge in judges]
+    used += [("domains", question.domain.name)] if question.domain else []
+    return {
+        "family": session.plugins.load("evals", question.family).code_version,
+        "benchmarks": question.benchmarks,
+        "options": decisive(options),
+        "judge": session.judge_inputs(judges[0]) if judges else {},
+        **({"other judges": {name: session.judge_inputs(name) for name in judges[1:]}} if judges[1:] else {}),
+        "domain": question.domain.identity(session.plugins) if question.domain else {},
+        "limit": question.limit,
+        "seed": question.seed,
+        "model": checkpoint.fingerprint,
+        "environment": session.environment(checkpoint, plugins=used),
+        **({"reference": reference} if reference and declares(options, Wants.REFERENCE) else {}),
+    }
 
 
 def _merge(stored: Evaluation, again: Evaluation) -> Evaluation:

@@ -102,11 +102,13 @@ def rehearse_stage(
 
 def _rehearse(session: Session, method: str, spec: TrainingSpec) -> dict[str, float]:
     from pfh.kit.training import free_memory
+    from pfh.kit.training.colocated import undistributed
     from pfh.kit.training.rehearsal import RehearsalFailedError, Rehearsed, part, peak_memory
 
     try:
         try:
-            session.plugins.train(method, spec)
+            with undistributed():
+                session.plugins.train(method, spec)
             return {}
         except Rehearsed as done:
             path, seconds = done.path, done.seconds

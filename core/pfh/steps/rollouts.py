@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import GenerationSpec
@@ -13,7 +13,6 @@ from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.kit.conversations import roll_out
 from pfh.kit.training.passes import weights_of
 from pfh.kit.weights import without_weights
-from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 from pfh.store.journal import JournaledEngine
@@ -29,15 +28,7 @@ def draw_rollouts(
 ) -> tuple[tuple[Rollout, ...], Phase]:
     """Roll a model out on the training problems, `samples` times each."""
     sampling = dataclasses.replace(sampling, seed=seed)
-    inputs = {
-        "domain": open_domain.inputs(session.plugins),
-        "samples": samples,
-        "sampling": dataclasses.asdict(sampling),
-        "model": checkpoint.fingerprint,
-        "code": code_of("pfh.kit.conversations").digest,
-        "environment": session.environment(checkpoint, plugins=open_domain.plugins),
-    }
-
+    inputs = rollout_inputs(session, checkpoint, open_domain, samples=samples, sampling=sampling, seed=seed)
     label = f"rollouts on {open_domain.name}" if open_domain.name else "answers"
 
     def build(work: Path, folder: Path) -> None:
@@ -68,6 +59,20 @@ def draw_rollouts(
     if artifact.reused:
         session.progress.say(f"reusing the stored {label} of {checkpoint.name} ({artifact.key})")
     return read_rollouts(artifact.path / "rollouts.parquet"), read_ledger(artifact.path / "ledger.json")[0]
+
+
+def rollout_inputs(
+    session: Session, checkpoint: Checkpoint, open_domain: OpenDomain, *, samples: int, sampling: Sampling, seed: int
+) -> dict[str, Any]:
+    """Return what decides the key of rollouts."""
+    return {
+        "domain": open_domain.inputs(session.plugins),
+        "samples": samples,
+        "sampling": dataclasses.asdict(dataclasses.replace(sampling, seed=seed)),
+        "model": checkpoint.fingerprint,
+        "code": session.code("pfh.kit.conversations").digest,
+        "environment": session.environment(checkpoint, plugins=open_domain.plugins),
+    }
 
 
 def _mean_reward(rollouts: Sequence[Rollout]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from pfh.hooks.backends import BackendSpec, EngineSpec
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.judges import JudgeSpec
 from pfh.progress import Progress
+from pfh.registry.code import Code, code_of
 from pfh.registry.libraries import library_versions
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.hooks.judges import Judge
     from pfh.registry.catalogue import Kind
+
+
+OTHER_BATCH_TOKENS = 2048
+"""Token budget of a batch when a model is measured once more for its noise; a backend's own budget is larger."""
 
 
 class Session:
@@ -54,6 +59,10 @@ class Session:
         self._engine: Engine | None = None
         self._resident = ""
         self._judges: dict[str, Judge] = {}
+        self.versions: dict[str, tuple[str, str]] = {}
+        """Versions of libraries, looked up once."""
+        self._code: dict[tuple[str, ...], Code] = {}
+        self._environments: dict[tuple[Any, ...], dict[str, str]] = {}
 
     def engine(self, checkpoint: Checkpoint) -> Engine:
         """Return the engine, answering with `checkpoint`; the model is loaded only now."""
@@ -71,6 +80,25 @@ class Session:
             self._engine, self._resident = self.plugins.open_engine(backend, spec), backend
         self._engine.use(checkpoint)
         return self._engine
+
+    def in_other_batches(self) -> Session:
+        """Return a session of its own that puts the same to a model in smaller batches: what that changes is noise."""
+        return Session(
+            plugins=self.plugins,
+            store=self.store,
+            progress=self.progress,
+            backend=self.backend,
+            dtype=self.dtype,
+            batch_tokens=OTHER_BATCH_TOKENS,
+            data=self.data,
+            options=self.options,
+        )
+
+    def code(self, *modules: str) -> Code:
+        """Return the code that `modules` decide with, read once: what a step's key says of pfh's own."""
+        if modules not in self._code:
+            self._code[modules] = code_of(*modules)
+        return self._code[modules]
 
     def release(self) -> None:
         """Free the resident model's memory."""
@@ -98,7 +126,7 @@ class Session:
         checkpoint: Checkpoint | None = None,
         *,
         plugins: Sequence[tuple[Kind, str]] = (),
-        libraries: Iterable[str] = (),
+        libraries: Sequence[str] = (),
     ) -> dict[str, str]:
         """Return what beside a step's inputs decides its result: backend, dtype, device and versions.
 
@@ -107,9 +135,17 @@ class Session:
             plugins: those beside the backend whose code takes part; the libraries that they import count.
             libraries: modules that count beside them.
         """
+        backend = self.backend if checkpoint is None else self._backend_of(checkpoint)
+        asked = (backend, *plugins, *libraries)
+        if asked not in self._environments:
+            self._environments[asked] = self._environment(backend, plugins, libraries)
+        return self._environments[asked]
+
+    def _environment(
+        self, backend: str, plugins: Sequence[tuple[Kind, str]], libraries: Sequence[str]
+    ) -> dict[str, str]:
         import torch
 
-        backend = self.backend if checkpoint is None else self._backend_of(checkpoint)
         answering = self.plugins.answers_through(backend, BackendSpec(dtype=self.dtype))
         backends = [self.plugins.load("backends", name) for name in answering]
         used = [*backends, *(self.plugins.load(kind, name) for kind, name in plugins)]
@@ -119,7 +155,7 @@ class Session:
             "dtype": self.dtype,
             "pfh": __version__,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            **library_versions(imported),
+            **library_versions(imported, self.versions),
             **({"batch_tokens": str(self.batch_tokens)} if self.batch_tokens else {}),
         }
 

@@ -12,6 +12,8 @@ from pfh.steps.session import Session
 from pfh.steps.training import merged, train_stage
 
 SAFE_SEED = 0
+EMBEDDED_INPUTS = {"model": EMBEDDED_NAME, "recipe": 1}
+"""What decides the key of the embedded start."""
 
 
 def embedded_start(session: Session) -> Checkpoint:
@@ -20,7 +22,7 @@ def embedded_start(session: Session) -> Checkpoint:
     def build(work: Path, folder: Path) -> None:
         build_embedded(folder, session.progress)
 
-    artifact = session.store.make("start", {"model": EMBEDDED_NAME, "recipe": 1}, build)
+    artifact = session.store.make("start", EMBEDDED_INPUTS, build)
     return Checkpoint(name=EMBEDDED_NAME, path=artifact.path, fingerprint=f"start-{artifact.key}")
 
 

@@ -9,18 +9,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import why_unverified
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.kit.tokens.loading import arguments_of
+from pfh.kit.training.along import FOLDER, Cost, kept_along
+from pfh.kit.training.colocated import undistributed
+from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.kit.weights import restore_defaults
-from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
@@ -42,6 +45,14 @@ UPDATE_LEFT = "update_left_in_bfloat16"
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptAlong:
+    """A checkpoint along the way, and what the stage had cost by then."""
+
+    checkpoint: Checkpoint
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedStage:
     """A stage's checkpoint and its records."""
 
@@ -49,6 +60,8 @@ class TrainedStage:
     phases: tuple[Phase, ...]
     curves: tuple[dict[str, float], ...]
     notes: tuple[str, ...]
+    along: tuple[KeptAlong, ...] = ()
+    """Checkpoints along the way, by their updates; the last of all is among them."""
 
 
 def train_stage(
@@ -61,6 +74,7 @@ def train_stage(
     seed: int,
     budget: Budget | None = None,
     ranks: Configuration | None = None,
+    keep_every: int | None = None,
 ) -> TrainedStage:
     """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
@@ -68,21 +82,11 @@ def train_stage(
     """
     teacher = named_teacher(session, options, checkpoint)
     start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
-    plugin = session.plugins.load("methods", method)
-    learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
-    inputs = {
-        "method": plugin.code_version,
-        "options": options.model_dump(mode="json") if options else {},
-        **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
-        **({"budget": str(budget)} if budget else {}),
-        **({"ranks": ranks.inputs} if ranks else {}),
-        "domain": learned_from.inputs(session.plugins),
-        "code": code_of("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
-        **({"files": files} if (files := _file_hashes(options)) else {}),
-        "seed": seed,
-        "model": start.fingerprint,
-        "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
-    }
+    inputs = training_inputs(
+        session, start, open_domain, method, options=options, seed=seed, budget=budget, ranks=ranks, teacher=teacher
+    )
+    if keep_every:
+        inputs["keep_every"] = keep_every
 
     def build(work: Path, folder: Path) -> None:
         drawn_phases: list[Phase] = []
@@ -96,6 +100,8 @@ def train_stage(
             problems: Sequence[Problem] | None = None,
             judged: bool = True,
         ) -> tuple[Rollout, ...]:
+            if judged and (unverified := why_unverified(open_domain.domain)):
+                raise UserError(f"{method} draws completions that are to be judged, and {unverified}.")
             drawn, phase = draw_rollouts(
                 session,
                 checkpoint or start,
@@ -122,13 +128,16 @@ def train_stage(
             account=account,
             progress=session.progress,
             teacher=teacher,
+            keep_every=keep_every,
         )
         began = time.monotonic()
-        if ranks:
-            opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
-            result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
-        else:
-            result = session.plugins.train(method, spec)
+        with undistributed():
+            if ranks:
+                opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
+                result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
+            else:
+                result = session.plugins.train(method, spec)
+        free_memory()  # trainer and model hold each other
         if not result.phases:
             drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
         _keep(result, [*drawn_phases, *result.phases], start, work, folder, method)
@@ -137,6 +146,40 @@ def train_stage(
     if artifact.reused:
         session.progress.say(f"reusing the stored {method} training ({artifact.key})")
     return _trained(artifact, start, method)
+
+
+def training_inputs(
+    session: Session,
+    start: Checkpoint,
+    open_domain: OpenDomain,
+    method: str,
+    *,
+    options: BaseModel | None,
+    seed: int,
+    budget: Budget | None,
+    ranks: Configuration | None,
+    teacher: Checkpoint | None,
+) -> dict[str, Any]:
+    """Return what decides the key of a training; of `start`, where it stands with an adapter or merged, all the same.
+
+    Raises:
+        UserError: a file that an option names cannot be read.
+    """
+    plugin = session.plugins.load("methods", method)
+    learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
+    return {
+        "method": plugin.code_version,
+        "options": options.model_dump(mode="json") if options else {},
+        **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
+        **({"budget": str(budget)} if budget else {}),
+        **({"ranks": ranks.inputs} if ranks else {}),
+        "domain": learned_from.inputs(session.plugins),
+        "code": session.code("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
+        **({"files": files} if (files := _file_hashes(options)) else {}),
+        "seed": seed,
+        "model": start.fingerprint,
+        "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
+    }
 
 
 def _file_hashes(options: BaseModel | None) -> list[str]:
@@ -189,6 +232,10 @@ def _keep(
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
     result.path.rename(folder / "weights")
+    for kept, _ in kept_along(work / FOLDER):
+        restore_defaults(start, kept)
+    if (work / FOLDER).is_dir():
+        (work / FOLDER).rename(folder / FOLDER)
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
     (folder / "notes.json").write_text(json.dumps(notes))
@@ -202,14 +249,21 @@ def _below_resolution(trained: Path, left: float) -> str:
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
-    checkpoint = checkpoint_of(
-        artifact.path / "weights", start, name=f"{start.name}+{method}", fingerprint=f"training-{artifact.key}"
-    )
+    name, fingerprint = f"{start.name}+{method}", f"training-{artifact.key}"
     return TrainedStage(
-        checkpoint=checkpoint,
+        checkpoint=checkpoint_of(artifact.path / "weights", start, name=name, fingerprint=fingerprint),
         phases=read_ledger(artifact.path / "ledger.json"),
         curves=tuple(json.loads((artifact.path / "curves.json").read_text())),
         notes=tuple(json.loads((artifact.path / "notes.json").read_text())),
+        along=tuple(
+            KeptAlong(
+                checkpoint=checkpoint_of(
+                    path, start, name=f"{name}@{cost.update}", fingerprint=f"{fingerprint}@{cost.update}"
+                ),
+                cost=cost,
+            )
+            for path, cost in kept_along(artifact.path / FOLDER)
+        ),
     )
 
 
@@ -234,12 +288,17 @@ def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:
         save_tokenizer(tokenizer, folder)
         restore_defaults(checkpoint, folder)
 
-    code = code_of("pfh.kit.training.models", "pfh.kit.weights")
-    inputs = {"model": checkpoint.fingerprint, "code": code.digest, "libraries": library_versions(code.libraries)}
-    artifact = session.store.make("merged", inputs, build)
+    artifact = session.store.make("merged", merged_inputs(session, checkpoint), build)
     return Checkpoint(
         name=checkpoint.name,
         path=artifact.path,
         fingerprint=checkpoint.fingerprint,
         chat_template_kwargs=checkpoint.chat_template_kwargs,
     )
+
+
+def merged_inputs(session: Session, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what decides the key of a merged model."""
+    code = session.code("pfh.kit.training.models", "pfh.kit.weights")
+    libraries = library_versions(code.libraries, session.versions)
+    return {"model": checkpoint.fingerprint, "code": code.digest, "libraries": libraries}

@@ -10,12 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError
-from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each
+from pfh.hooks.domains import FORMS, Domain, HasGold, HasTestAid, Problem, verify_each, why_unverified
 from pfh.progress import Progress
-from pfh.registry.code import code_of
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
 
@@ -60,9 +59,13 @@ class SelfTest:
     """Problems whose gold answer was tried."""
     unrewarded: tuple[str, ...] = ()
     """Ids of those among them whose gold answer earned less than 1."""
+    unverified: str = ""
+    """Why nothing was tried: the domain judges no completion."""
 
     def sentence(self) -> str:
         """Return the outcome for the report."""
+        if self.unverified:
+            return f"No completion is judged: {self.unverified}."
         place = f"{self.problems} problems of {self.environments} environment{'s' * (self.environments > 1)}"
         told = f"Verifier self-test on {place}: {self.probes} worthless completions earned nothing; "
         if not self.golds:
@@ -99,6 +102,8 @@ def check_verifier(domain: Domain, problems: Sequence[Problem], progress: Progre
         StepFailedError: a probe earned something, gold answers earned nothing, or the verifier raised; names the
             probe, the environment and a problem.
     """
+    if unverified := why_unverified(domain):
+        return SelfTest(environments=0, problems=0, probes=0, golds=0, unverified=unverified)
     tested = spread_problems(problems)
     probes = 0
     failed: dict[str, list[str]] = {}
@@ -214,10 +219,15 @@ def self_test(session: Session, open_domain: OpenDomain) -> SelfTest:
     Raises:
         StepFailedError: it rewards what says nothing, or does not reward what is right.
     """
-    inputs = {"domain": open_domain.inputs(session.plugins), "probes": code_of(__name__).digest}
 
     def build(work: Path, folder: Path) -> None:
         outcome = check_verifier(open_domain.domain, open_domain.problems, session.progress)
         write_self_test(folder / "outcome.json", outcome)
 
+    inputs = self_test_inputs(session, open_domain)
     return read_self_test(session.store.make("self-test", inputs, build).path / "outcome.json")
+
+
+def self_test_inputs(session: Session, open_domain: OpenDomain) -> dict[str, Any]:
+    """Return what decides the key of a self-test."""
+    return {"domain": open_domain.inputs(session.plugins), "probes": session.code(__name__).digest}

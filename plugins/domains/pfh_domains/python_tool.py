@@ -9,7 +9,8 @@ from textwrap import dedent
 from pfh.hooks.domains import Reply
 from pfh.kit.thoughts import read_thoughts
 from pfh.sandbox import Limits, Outcome, in_parallel, run_python
-from pfh.text import printable
+
+from pfh_domains.cleaning import cleaned
 
 VERSION = "2"
 """Changes whenever a reply may."""
@@ -28,9 +29,7 @@ STOPS = ("```output",)
 """Where a model begins to make up the output itself."""
 
 _MARKS = ((re.compile(r"<python>"), "</python>"), (re.compile(r"```\n?python3?"), "```"))
-_CONTROL = re.compile(r"<(?=[^\s\d=])|\[(?=/?[A-Z_]+\])")
 _EXCEEDED = {"timeout": "time", "memory": "memory", "output": "output"}
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def check_sandbox() -> None:
@@ -86,14 +85,8 @@ def shown(outcome: Outcome) -> str:
     """
     if outcome.status not in ("ok", "error"):
         return f"The program was stopped: too much {_EXCEEDED[outcome.status]}."
-    lines = [_plain(outcome.stdout)]
+    lines = [cleaned(outcome.stdout, LONGEST_OUTPUT)]
     if outcome.status == "error":
-        lines.append(_plain(outcome.stderr.strip().rpartition("\n")[2]) or f"exit status {outcome.exit_code}")
+        last_line = outcome.stderr.strip().rpartition("\n")[2]
+        lines.append(cleaned(last_line, LONGEST_OUTPUT) or f"exit status {outcome.exit_code}")
     return "\n".join(line for line in lines if line) or "The program printed nothing."
-
-
-def _plain(text: str) -> str:
-    """Show control characters, break the control tokens of chat templates, hide addresses, and cut what is too long."""
-    text = _ADDRESS.sub(" at 0x...", printable(text.strip()))
-    text = _CONTROL.sub(r"\g<0> ", text)
-    return text if len(text) <= LONGEST_OUTPUT else f"{text[:LONGEST_OUTPUT]}... (cut)"

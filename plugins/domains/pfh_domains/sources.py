@@ -75,7 +75,7 @@ def draw(problems: Sequence[Problem], count: int, seed: int, described: str) -> 
 def version_of(*parts: object) -> str:
     """Return a hash of `parts`, JSON values, and of the code that domains share, for `Domain.version`."""
     folder = Path(__file__).parent
-    code = [(folder / name).read_text() for name in ("sources.py", "worker.py", "workers.py")]
+    code = [(folder / name).read_text() for name in ("sources.py", "worker.py", "workers.py", "cleaning.py")]
     return hashlib.sha256(json.dumps([code, *parts], sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -26,12 +26,12 @@ COMPRESSES_TO = 0.16
 """A text that zlib makes smaller than this share of its length says one thing over and over."""
 
 
-def answer(completion: str) -> str:
-    """Return what a completion says to its reader: without thoughts and special tokens.
+def answer(completion: str, most: int | None = None) -> str:
+    """Return what a completion says to its reader: without thoughts and special tokens, `most` characters of it.
 
     A thought that the length limit cut has no answer behind it: nothing is left of it.
     """
-    return SPECIAL.sub(" ", behind_thought(completion)).strip()
+    return SPECIAL.sub(" ", behind_thought(completion)[:most]).strip()
 
 
 def readable(text: str) -> str:

@@ -77,7 +77,7 @@ class EmbeddingJudge:
 
 def opening(completion: str) -> str:
     """Return what is embedded of a completion: its first words in lower case, without thoughts and markup."""
-    said = readable(answer(completion[: 8 * OPENING_CHARACTERS]))[:OPENING_CHARACTERS].lower()
+    said = readable(answer(completion, 8 * OPENING_CHARACTERS))[:OPENING_CHARACTERS].lower()
     return " ".join(MARKUP.sub(" ", said).split())
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ACTS: tuple[Act, ...] = get_args(Act)
 GROUNDS: tuple[Ground, ...] = tuple(ground for ground in get_args(Ground) if ground != "off subject")
-"""What the heads were fitted on; an answer to something else is none that they weigh."""
+"""What the heads look at; an answer to something else is broken, whatever they say of it."""
 OPENING_WORDS = 50
 BUCKETS = 8192
 """Words and pairs of words fall into these by their checksum; the text itself is kept nowhere."""

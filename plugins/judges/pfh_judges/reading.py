@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pfh.kit.thoughts import thinks_on
+
 from pfh_judges import phrases
 from pfh_judges.answers import answer, is_broken, readable
 from pfh_judges.babble import in_no_order, off_subject, one_form
@@ -92,7 +94,7 @@ class Reading:
 
 def read(prompt: str, completion: str) -> Reading:
     """Read a completion to `prompt`; no text breaks it."""
-    said = readable(answer(completion[: 4 * READ_CHARACTERS]))[:READ_CHARACTERS]
+    said = readable(answer(completion, 4 * READ_CHARACTERS))[:READ_CHARACTERS]
     asked = readable(prompt[-READ_CHARACTERS:]).lower()
     text = CODE.sub(" \n", said)
     if re.match(r"\s*(def|class|import|from|function|const|let|#include|public|<\w+>|SELECT)\b", said):
@@ -109,7 +111,7 @@ def read(prompt: str, completion: str) -> Reading:
         sentences=sentences,
         broken=is_broken(said) or _is_babble(asked, said),
         off_subject=not _asks_for_a_text(asked) and off_subject(asked, text),
-        special=not said and bool(completion.strip()) and "<" in completion and "think" not in completion.lower(),
+        special=not said and bool(completion.strip()) and "<" in completion and not thinks_on(completion),
         foreign=not _translation(asked) and refuses_in_another_language(_tidy(said.lower())[:600]),
         quoted=quoted or len(said) - len(text) > len(said) / 2,
         harmful=phrases.HARM.search(asked) is not None or phrases.LEADING.search(asked) is not None,

@@ -1,4 +1,4 @@
-"""OFF-RL: Direct Preference Optimization on correct against incorrect rollouts of one prompt."""
+"""OFF-RL: Direct Preference Optimization on correct against incorrect rollouts of one prompt, or on given pairs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.domains import Rollout
-from pfh.hooks.methods import TrainingResult, TrainingSpec
-from pfh.kit.preferences import Pair, preference_trainer
+from pfh.hooks.domains import Problem, Rollout, why_unverified
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
+from pfh.kit.preferences import Pair, check_pairs, preference_trainer
 from pfh.kit.supervised import GroundTruthOptions, ground_truth
 from pfh.kit.targets import told_forms
 from pfh.kit.thoughts import thinks_on
@@ -74,10 +74,14 @@ class Pairing:
     """Prompts without a right rollout; those that the ground truth stood in for are not among them."""
     with_truth: int = 0
     """Prompts whose chosen completion is the ground truth, which the model did not write."""
+    given: bool = False
+    """The data hold the pairs: no rollout was drawn."""
 
     @property
     def summary(self) -> str:
         """The counts in a sentence or two."""
+        if self.given:
+            return f"{len(self.pairs)} preference pairs were taken from the data as they are; no rollout was drawn."
         without = self.prompts - self.paired
         return (
             f"{self.paired} of {self.prompts} prompts gave {len(self.pairs)} preference pairs; {without} "
@@ -95,6 +99,7 @@ class Pairing:
             "prompts": self.prompts,
             "effective_prompts": self.paired,
             "share_without_a_pair": 1 - self.paired / prompts,
+            **({"pairs_given": 1} if self.given else {}),
             "share_all_right": self.all_right / prompts,
             "share_all_wrong": self.all_wrong / prompts,
             "share_with_ground_truth": self.with_truth / prompts,
@@ -108,16 +113,37 @@ def options() -> type[BaseModel]:
 
 
 @hookimpl
+def check(spec: StageSpec) -> None:
+    """Check that the domain holds preference pairs, or can tell a right rollout from a wrong one.
+
+    Raises:
+        UserError: it does neither, or a pair teaches nothing.
+    """
+    given = given_pairs(spec.problems)
+    check_pairs(given)
+    unverified = why_unverified(spec.domain)
+    if unverified and not given:
+        raise UserError(
+            "dpo needs preference pairs (chosen and rejected) in the data, or a verifier that tells right rollouts "
+            f"from wrong ones: {unverified}."
+        )
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name the rollouts that pairs are made of; none where the data hold the pairs."""
+    return () if given_pairs(spec.problems) else (Draw(samples=spec.options.samples),)
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
-    """Pair the rollouts of each prompt and train on the pairs with TRL.
+    """Train with TRL on the pairs that the problems bring along; without any, on right and wrong rollouts of each.
 
     Raises:
         StepFailedError: no prompt has both a right and a wrong rollout, or training broke off.
     """
     options: Options = spec.options
-    drawn = spec.rollouts(samples=options.samples)
-    truths = {example.problem.id: example.completion for example in ground_truth(spec)} if options.ground_truth else {}
-    pairing = pair(drawn, options.pairs_per_prompt, spec.seed, truths)
+    pairing = _given(spec) or _drawn(spec)
     spec.progress.say(pairing.summary)
     if not pairing.pairs:
         raise StepFailedError(
@@ -141,6 +167,30 @@ def train(spec: TrainingSpec) -> TrainingResult:
         curves=trained.curves,
         notes=(pairing.summary, *([f"{cut} pairs were longer than max_length and lost their end."] if cut else [])),
     )
+
+
+def given_pairs(problems: Sequence[Problem]) -> tuple[Pair, ...]:
+    """Return the preference pairs that the problems bring along."""
+    return tuple(
+        Pair(problem=problem, chosen=problem.solution or "", rejected=problem.rejected)
+        for problem in problems
+        if problem.rejected is not None
+    )
+
+
+def _given(spec: TrainingSpec) -> Pairing | None:
+    pairs = given_pairs(spec.problems)
+    if not pairs:
+        return None
+    prompts = len(spec.problems)
+    return Pairing(pairs=pairs, prompts=prompts, paired=len(pairs), all_right=0, all_wrong=0, given=True)
+
+
+def _drawn(spec: TrainingSpec) -> Pairing:
+    options: Options = spec.options
+    drawn = spec.rollouts(samples=options.samples)
+    truths = {example.problem.id: example.completion for example in ground_truth(spec)} if options.ground_truth else {}
+    return pair(drawn, options.pairs_per_prompt, spec.seed, truths)
 
 
 def pair(

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pfh import hookimpl
 from pfh.hooks.domains import Converses
 from pfh.hooks.meanings import Learns
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
+from pfh.kit.training.colocated import end_vllm
 from pydantic import BaseModel, Field
 
 from pfh_methods.conversations import conversations
 from pfh_methods.on_domain import OnlineSetup, on_domain, reward_function
 from pfh_methods.online import OnlineOptions, check_online, reference_arguments, train_online
+from pfh_methods.resampling import with_dynamic_sampling
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -44,6 +46,12 @@ class Options(OnlineOptions):
     ratio: Literal["token", "sequence"] = Field(
         "token", description="what the ratio of new to old policy is of: each token, or the whole completion (GSPO)"
     )
+    dynamic_sampling: int = Field(
+        0,
+        ge=0,
+        description="so many times in an update, prompts whose completions all earned the same make room for others "
+        "(DAPO); 0: they stay, and teach nothing",
+    )
     scale_rewards: Literal["group", "batch", "none"] = Field(
         "group", description="what the advantages are divided by: the standard deviation of the group, or of the batch"
     )
@@ -71,6 +79,12 @@ def check(spec: StageSpec) -> None:
 
 
 @hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name none: it generates while it trains."""
+    return ()
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
     """Train on the model's own rollouts with TRL.
 
@@ -78,7 +92,8 @@ def train(spec: TrainingSpec) -> TrainingResult:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
         StepFailedError: no reward ever differed from another of its group, or training broke off.
     """
-    result, _ = train_online(spec, "grpo", grpo_trainer)
+    result, trainer = train_online(spec, "grpo", grpo_trainer)
+    end_vllm(trainer)
     return result
 
 
@@ -101,7 +116,10 @@ def grpo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTraine
         importance_sampling_level=options.ratio,
     )
     domain = setup.spec.domain
-    return on_domain(GRPOTrainer, setup)(
+    trainer = on_domain(GRPOTrainer, setup)
+    if options.dynamic_sampling:
+        trainer = with_dynamic_sampling(trainer, setup, options.dynamic_sampling)
+    return trainer(
         reward_funcs=reward_function(setup),
         args=config,
         rollout_func=conversations(setup, domain) if isinstance(domain, Converses) else None,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from pfh import hookimpl
-from pfh.errors import StepFailedError
+from pfh.errors import StepFailedError, UserError
+from pfh.hooks.domains import why_unverified
 from pfh.hooks.meanings import Learns, Names
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import (
     GroundTruthOptions,
     SupervisedOptions,
@@ -43,9 +44,19 @@ def check(spec: StageSpec) -> None:
     """Check that the domain has ground truth.
 
     Raises:
-        UserError: no problem has a solution or an answer that the verifier accepts.
+        UserError: no problem has a solution or an answer that the verifier accepts, or a teacher has no verifier.
     """
+    if spec.options.teacher and (unverified := why_unverified(spec.domain)):
+        raise UserError(
+            f"gt-sft with a teacher keeps the problems that it solves, and {unverified}; or name no teacher."
+        )
     require_ground_truth(spec)
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name the rollouts of the model that its prompts are matched with."""
+    return (Draw(samples=spec.options.samples, by_teacher=True),) if spec.options.teacher else ()
 
 
 @hookimpl

@@ -150,6 +150,7 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
         asked: Sequence[int] = ()
         """Places of the problems of the latest batch of this process, a completion each."""
         _clock: float | None = None
+        _drawn = 0
 
         def _tokenize_prompts(
             self, prompts: Sequence[Sequence[Message]]
@@ -157,19 +158,24 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
             # As they are measured, where TRL would render them with settings of its own.
             return [encode_prompt(tokenizer, prompt) for prompt in prompts], None, {}
 
-        def _generate(self, *arguments: object, **named: object) -> object:
+        def _prepare_inputs(self, generation_batch: dict[str, Any]) -> dict[str, Any]:
             before = self.state.num_input_tokens_seen
-            drawn = super()._generate(*arguments, **named)
-            # TRL counts the tokens of the first of the updates that are made on them.
-            self.state.num_input_tokens_seen += (self.num_iterations - 1) * (self.state.num_input_tokens_seen - before)
-            return drawn
+            inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+            if drawn := self.state.num_input_tokens_seen - before:
+                self._drawn = drawn
+            elif self.model.training and self._step % self.args.steps_per_generation == 0:
+                # TRL counts the tokens where they are drawn, and not the further updates that are made on them.
+                self.state.num_input_tokens_seen += self._drawn
+            return inputs
 
         def _generate_single_turn(
             self, prompt_ids: Sequence[Sequence[int]], *arguments: object, **named: object
         ) -> object:
             began = time.perf_counter()
             self._clock = self._clock or began
-            drawn = super()._generate_single_turn(prompt_ids, *arguments, **named)
+            # Autocast wraps forward, which an adapter's generate passes by: sampler and policy would differ.
+            with self.accelerator.autocast():
+                drawn = super()._generate_single_turn(prompt_ids, *arguments, **named)
             # GRPOTrainer returns the log-probabilities of vLLM too, RLOOTrainer the tokens alone.
             ids, logprobs = drawn if isinstance(drawn, tuple) else (drawn, None)
             lengths = [end_of_completion(tokenizer, one, stops) for one in ids]

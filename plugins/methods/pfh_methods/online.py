@@ -6,12 +6,13 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.backends import Message
 from pfh.hooks.domains import Problem
 from pfh.hooks.ledger import Phase
+from pfh.hooks.meanings import Needs
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 class OnlineOptions(TrainingOptions):
     """Options of every method that learns from its own rollouts."""
+
+    needs: ClassVar[Needs] = Needs.VERIFIER
 
     learning_rate: float = rate(1e-6)
     generations: int = Field(8, ge=2, description="completions a prompt, whose rewards are compared")
@@ -61,8 +64,15 @@ class OnlineOptions(TrainingOptions):
         False,
         description=f"save the checkpoint with the best reward over its last {RECENT} batches, not the last one",
     )
-    use_vllm: bool = Field(False, description="generate with vLLM in this process (TRL's colocate mode); needs a GPU")
-    vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of the GPU's memory that vLLM may take")
+    use_vllm: bool = Field(False, description="generate with vLLM, in this process or by a server; needs a GPU")
+    vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of the GPU's memory that vLLM may take here")
+    vllm_tensor_parallel: int = Field(
+        1, ge=1, description="processes over which vLLM shares out each layer; must divide the training's"
+    )
+    vllm_sleep: bool = Field(False, description="let vLLM give its memory back while the policy is updated")
+    vllm_server: str = Field(
+        "", description="URL of a server (trl vllm-serve) on other GPUs, in place of vLLM in this process"
+    )
 
     @model_validator(mode="after")
     def _whole_groups(self) -> OnlineOptions:
@@ -163,7 +173,7 @@ def set_up_online(spec: TrainingSpec, method: str, chats: Chats, tally: Tally) -
     """
     from datasets import Dataset
 
-    model, tokenizer = load_for_training(spec.checkpoint)
+    model, tokenizer = load_for_training(spec.checkpoint, spec.options)
     stops = (*spec.domain.sampling.stop, *templates.stops(tokenizer))
     if stops:
         # generate() looks for stop strings only where it is handed the tokenizer, which TRL does not do.
@@ -184,7 +194,9 @@ def online_arguments(setup: OnlineSetup, arguments: Mapping[str, Any]) -> dict[s
         "num_generations": options.generations,
         "max_completion_length": _length_limit(spec),
         "temperature": options.temperature,
-        "top_p": spec.domain.sampling.top_p,
+        # With vLLM, TRL multiplies by pi_train / pi_sampler: of a cut distribution the ratio of what was drawn is far
+        # below 1, and the gradient all but vanishes. Nor is what a cut distribution draws on-policy.
+        "top_p": 1.0,
         "top_k": 0,
         "min_p": None,
         "repetition_penalty": 1.0,
@@ -200,8 +212,13 @@ def online_arguments(setup: OnlineSetup, arguments: Mapping[str, Any]) -> dict[s
         # TRL counts the tokens itself; what the Trainer looks at here are not yet tokens.
         "include_num_input_tokens_seen": "no",
         "use_vllm": options.use_vllm,
-        "vllm_mode": "colocate",
+        "vllm_mode": "server" if options.vllm_server else "colocate",
+        "vllm_server_base_url": options.vllm_server or None,
         "vllm_gpu_memory_utilization": options.vllm_memory,
+        # Else vLLM reserves its cache for the longest sequence that the model could take.
+        "vllm_max_model_length": options.max_length,
+        "vllm_tensor_parallel_size": options.vllm_tensor_parallel,
+        "vllm_enable_sleep_mode": options.vllm_sleep,
     }
     if options.keep_best:
         shared |= {"metric_for_best_model": "reward", "greater_is_better": True}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
 from pydantic import BaseModel
 
@@ -49,6 +49,12 @@ def check(spec: StageSpec) -> None:
         UserError: that is so.
     """
     check_privileged(spec, "opsd")
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name none: it generates while it trains."""
+    return ()
 
 
 @hookimpl

@@ -16,7 +16,8 @@ from pfh.errors import UserError
 from pfh.hooks.backends import Message
 from pfh.hooks.domains import Domain, HasGold, Problem
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
-from pfh.kit.targets import asks_to_reason, form_of
+from pfh.kit.targets import asks_to_reason, form_of, told_forms
+from pfh.kit.training.colocated import end_vllm
 from pfh.text import printable
 from pydantic import Field
 
@@ -76,6 +77,12 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
     left_out = len(spec.problems) - len(informed)
     spec = dataclasses.replace(spec, problems=informed)
     result, trainer = train_online(spec, method, build, two_chats(spec), only_reward=spec.options.beta == 0)
+    shown = told_forms((_information(each, spec.domain, spec.options.information), each) for each in informed)
+    form = {"target_form": f"own completions, teacher shown: {shown['target_form']}"}
+    phases = tuple(
+        dataclasses.replace(phase, notes={**phase.notes, **form}) if "target_form" in phase.notes else phase
+        for phase in result.phases
+    )
     lacking = f"{left_out} problems have no {spec.options.information} to show to the teacher and were left out."
     notes = (
         *([lacking] if left_out else []),
@@ -83,7 +90,8 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
         _student_leaks(trainer),
         *tokens_apart(trainer.trained_on.tally.differences),
     )
-    return dataclasses.replace(result, notes=notes)
+    end_vllm(trainer)
+    return dataclasses.replace(result, notes=notes, phases=phases)
 
 
 def check_privileged(spec: StageSpec, method: str) -> None:
@@ -238,7 +246,7 @@ def privileged_trainer(
             batch |= self._padded_prompts([row[PROMPT[other]] for row in inputs])
             if other in trained:  # TRL counts the sequences of the side that wrote.
                 both = batch["other_prompt_mask"].sum() + batch["completion_mask"].sum()
-                (tokens,) = everywhere(self.accelerator, int(both) * self.num_iterations)
+                (tokens,) = everywhere(self.accelerator, int(both))
                 self.state.num_input_tokens_seen += tokens
             return batch
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pfh import hookimpl
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
+from pfh.kit.training.colocated import end_vllm
 from pydantic import BaseModel, Field, model_validator
 
 from pfh_methods.on_domain import OnlineSetup, on_domain, reward_function
@@ -56,6 +57,12 @@ def check(spec: StageSpec) -> None:
 
 
 @hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name none: it generates while it trains."""
+    return ()
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
     """Train on the model's own rollouts with TRL.
 
@@ -63,7 +70,8 @@ def train(spec: TrainingSpec) -> TrainingResult:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
         StepFailedError: no reward ever differed from another of its group, or training broke off.
     """
-    result, _ = train_online(spec, "reinforce", reinforce_trainer)
+    result, trainer = train_online(spec, "reinforce", reinforce_trainer)
+    end_vllm(trainer)
     return result
 
 

@@ -15,7 +15,7 @@ from pfh import hookimpl
 from pfh.errors import StepFailedError, UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import (
     Example,
     GroundTruthOptions,
@@ -114,6 +114,12 @@ def check(spec: StageSpec) -> None:
     """
     _require_prompts(spec.options, len(spec.problems))
     require_ground_truth(spec)
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name none: it generates while it trains."""
+    return ()
 
 
 @hookimpl
@@ -222,7 +228,8 @@ def sdft_trainer(
 
         def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
             began = time.perf_counter()
-            prompts, drawn = super()._generate(prompt_ids)
+            with self.accelerator.autocast():  # which wraps the model's forward, and not an adapter's generate
+                prompts, drawn = super()._generate(prompt_ids)
             completions = [up_to_stop(tokenizer, completion, stops) for completion in drawn]
             counts = everywhere(self.accelerator, sum(map(len, completions)), len(completions))
             tally.generated(time.perf_counter() - began, *counts)
@@ -245,7 +252,7 @@ def sdft_trainer(
                 tally.write()
             super().log(logs, start_time)
 
-    model, tokenizer = load_for_training(checkpoint)
+    model, tokenizer = load_for_training(checkpoint, options)
     stops = (*stop, *templates.stops(tokenizer))
     if stops:
         # generate() looks for stop strings only where it is handed the tokenizer, which TRL does not do.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pfh import hookimpl
-from pfh.hooks.domains import Problem, Rollout
+from pfh.hooks.domains import Problem, Rollout, why_unverified
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import (
     Example,
@@ -69,6 +69,12 @@ class Rewritten:
     examples: tuple[Example, ...]
     outcomes: tuple[Outcome, ...]
     """One an example."""
+    judged: bool = True
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong with a rewrite that is whole and gives nothing away."""
+        return "did not pass the verifier" if self.judged else "were empty (nothing judged the others)"
 
     @property
     def summary(self) -> str:
@@ -76,7 +82,7 @@ class Rewritten:
         count = Counter(self.outcomes)
         return (
             f"{count['own words']} of {len(self.outcomes)} ground truths were put into the model's own words; of the "
-            f"other rewrites {count['wrong']} did not pass the verifier, {count['leaks']} gave the request away and "
+            f"other rewrites {count['wrong']} {self.wrong}, {count['leaks']} gave the request away and "
             f"{count['cut']} were cut off, and the ground truth was kept."
         )
 
@@ -106,8 +112,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
     """
     options: Options = spec.options
     examples = ground_truth(spec)
-    rewrites = spec.rollouts(samples=1, problems=[ask(example, options.request) for example in examples])
-    rewritten = choose(examples, rewrites, options.leaks)
+    judged = not why_unverified(spec.domain)
+    asked = [ask(example, options.request) for example in examples]
+    rewrites = spec.rollouts(samples=1, problems=asked, judged=judged)
+    rewritten = choose(examples, rewrites, options.leaks, judged=judged)
     spec.progress.say(rewritten.summary)
     figures = {
         "prompts": len(spec.problems),
@@ -124,9 +132,14 @@ def ask(example: Example, request: str) -> Problem:
     return dataclasses.replace(example.problem, id=f"{example.problem.id}/rewrite-{told_apart}", messages=messages)
 
 
-def choose(examples: Sequence[Example], rewrites: Sequence[Rollout], leaks: Sequence[str]) -> Rewritten:
-    """Take each rewrite in place of the ground truth if it is whole, right, and does not give the request away."""
-    outcomes = tuple(_outcome(rewrite, leaks) for rewrite in rewrites)
+def choose(
+    examples: Sequence[Example], rewrites: Sequence[Rollout], leaks: Sequence[str], *, judged: bool = True
+) -> Rewritten:
+    """Take each rewrite in place of the ground truth if it is whole, right, and does not give the request away.
+
+    Where nothing judges, every text is right, as with the paper's datasets of open requests.
+    """
+    outcomes = tuple(_outcome(rewrite, leaks, judged) for rewrite in rewrites)
     return Rewritten(
         examples=tuple(
             dataclasses.replace(example, completion=rewrite.completion, token_ids=rewrite.token_ids)
@@ -135,12 +148,14 @@ def choose(examples: Sequence[Example], rewrites: Sequence[Rollout], leaks: Sequ
             for example, rewrite, outcome in zip(examples, rewrites, outcomes, strict=True)
         ),
         outcomes=outcomes,
+        judged=judged,
     )
 
 
-def _outcome(rewrite: Rollout, leaks: Sequence[str]) -> Outcome:
+def _outcome(rewrite: Rollout, leaks: Sequence[str], judged: bool) -> Outcome:
     if rewrite.truncated:
         return "cut"
     if any(phrase.lower() in rewrite.completion.lower() for phrase in leaks):
         return "leaks"
-    return "own words" if rewrite.verdict.reward == 1 else "wrong"
+    right = rewrite.verdict.reward == 1 if judged else bool(rewrite.completion.strip())
+    return "own words" if right else "wrong"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pfh import hookimpl
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.teachers import TeacherOptions, check_teacher, imitate
 from pydantic import BaseModel
 
@@ -22,6 +22,12 @@ def check(spec: StageSpec) -> None:
         UserError: it is, or there is none.
     """
     check_teacher(spec, "same")
+
+
+@hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name the teacher's rollouts."""
+    return (Draw(samples=spec.options.samples, by_teacher=True),)
 
 
 @hookimpl

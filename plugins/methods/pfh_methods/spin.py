@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.domains import Rollout
+from pfh.hooks.domains import Rollout, why_unverified
 from pfh.hooks.ledger import Phase
+from pfh.hooks.meanings import Leaves
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, preference_trainer
 from pfh.kit.supervised import Example, GroundTruthOptions, ground_truth, left_out, require_ground_truth
 from pfh.kit.targets import told_forms
+from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import Optimizer, TrainingOptions, Work, free_memory, rate, save_trained, train_resumably
+from pfh.kit.training.along import keep_round
 from pfh.sources.models import resolve
 from pydantic import BaseModel, Field
 
@@ -35,6 +38,8 @@ finetune.sh to finetune_iter3.sh train with 5e-7, 5e-7, 1e-7, 1e-7 and beta .1, 
 
 class Options(GroundTruthOptions, TrainingOptions):
     """Options of SPIN; the defaults are the authors', but for the adapter and the prompts, of which they had 50,000."""
+
+    leaves: ClassVar[Leaves] = Leaves.ALL_WEIGHTS
 
     iterations: int = Field(4, ge=1, description="rounds of generation and training; each starts from the one before")
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the model that the round started from")
@@ -83,6 +88,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     examples = ground_truth(spec)
     notes = list(left_out(spec, examples))
     problems = [example.problem for example in examples]
+    judged = not why_unverified(spec.domain)
     player, before = spec.checkpoint, tuple[Pair, ...]()
     phases: list[Phase] = []
     curves: list[dict[str, float]] = []
@@ -92,7 +98,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
 
     for iteration in range(1, options.iterations + 1):
         # Drawing answers takes time too.
-        own = () if spent() else spec.rollouts(samples=1, checkpoint=player, problems=problems)
+        own = () if spent() else spec.rollouts(samples=1, checkpoint=player, problems=problems, judged=judged)
         if spent():
             notes.append(f"SPIN ended before iteration {iteration}: its budget was spent.")
             break
@@ -112,6 +118,8 @@ def train(spec: TrainingSpec) -> TrainingResult:
             **told_forms((pair.chosen, pair.problem) for pair in pairs),
         }
         phases.append(dataclasses.replace(phase, notes={**phase.notes, **figures}))
+        if spec.keep_every:
+            keep_round(player.path, spec.output_dir, spec.account.phases)
         done = curves[-1]["step"] if curves else 0
         curves += [{**row, "step": row["step"] + done, "iteration": iteration} for row in rows]
         before = pairs
@@ -132,7 +140,10 @@ def for_iteration(options: Options, iteration: int) -> Options:
 
 
 def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair, ...]:
-    """Pair the ground truth of each example with the model's own answer, unless the two are the same."""
+    """Pair the ground truth of each example with the model's own answer, unless the two are the same.
+
+    What was cut while the model thought is no answer.
+    """
     return tuple(
         Pair(
             problem=example.problem,
@@ -142,7 +153,7 @@ def self_play(examples: Sequence[Example], own: Sequence[Rollout]) -> tuple[Pair
             rejected_ids=rollout.token_ids,
         )
         for example, rollout in zip(examples, own, strict=True)
-        if rollout.completion.strip() != example.completion.strip()
+        if rollout.completion.strip() != example.completion.strip() and not thinks_on(rollout.completion)
     )
 
 
@@ -151,7 +162,8 @@ def _play(
 ) -> tuple[Checkpoint, Phase, tuple[dict[str, float], ...]]:
     """Train `player` on `pairs`; return the next player, told apart by its weights, with the training's records."""
     name = f"iteration-{iteration}"
-    spec = dataclasses.replace(spec, options=for_iteration(spec.options, iteration))
+    # An adapter along the way of a later round is over other weights than the start: each round's end is kept.
+    spec = dataclasses.replace(spec, options=for_iteration(spec.options, iteration), keep_every=None)
     options: Options = spec.options
 
     def build(arguments: Mapping[str, Any]) -> DPOTrainer:

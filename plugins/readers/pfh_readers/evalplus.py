@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pfh.hooks.readers import Log, LogSpec
 
 BASE, PLUS = "pass@1", "pass@1 plus"
+PASSED = ("pass", "success")
 
 
 @hookimpl
@@ -37,12 +38,19 @@ def read_log(spec: LogSpec) -> Log | None:
 
 def _scores(problems: Mapping[str, object]) -> Iterator[Scores]:
     for problem, attempts in problems.items():
-        tried = [mapping(attempt) for attempt in listed(attempts)]
-        base = [attempt.get("base_status") == "pass" for attempt in tried]
-        plus = [passed and attempt.get("plus_status") == "pass" for passed, attempt in zip(base, tried, strict=True)]
-        values = {BASE: sum(base) / len(base)} if base else {BASE: None}
-        if any("plus_status" in attempt for attempt in tried):
+        tried = [mapping(attempt) for attempt in listed(attempts)] or _older(mapping(attempts))
+        base = [attempt.get("base_status") in PASSED for attempt in tried]
+        plus = [passed and attempt.get("plus_status") in PASSED for passed, attempt in zip(base, tried, strict=True)]
+        values: dict[str, float | None] = {BASE: sum(base) / len(base) if base else None}
+        if any(attempt.get("plus_status") is not None for attempt in tried):
             values[PLUS] = sum(plus) / len(plus)
         wrote = tried[0].get("solution") if tried else ""
         shown = sample(problem, completion=wrote if isinstance(wrote, str) else "")
         yield Scores(benchmark=problem.partition("/")[0].lower(), sample=shown, values=values)
+
+
+def _older(found: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """Return the attempts as versions before 0.2 wrote them: a list "base" and a list "plus" of (status, details)."""
+    base, plus = ([listed(each)[:1] for each in listed(found.get(name))] for name in ("base", "plus"))
+    rest = [[None]] * (len(base) - len(plus))
+    return [{"base_status": x[0], "plus_status": y[0]} for x, y in zip(base, [*plus, *rest], strict=False) if x and y]

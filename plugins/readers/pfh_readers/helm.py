@@ -12,6 +12,7 @@ from pfh.errors import UserError
 
 from pfh_readers.lines import Skipped, read_json
 from pfh_readers.rows import Scores, log_of, sample
+from pfh_readers.scores import finite
 from pfh_readers.values import listed, mapping
 
 if TYPE_CHECKING:
@@ -73,15 +74,22 @@ def _prompts(file: Path) -> dict[str, str]:
 
 
 def _scores(benchmark: str, instances: list[Any], prompts: Mapping[str, str]) -> Iterator[Scores]:
+    """Yield an instance's scores, each the mean over the trials with other worked examples."""
+    by_document: dict[str, dict[str, list[float | None]]] = {}
     for instance in map(mapping, instances):
         if instance.get("perturbation") or instance.get("instance_id") is None:
             continue
-        document = str(instance["instance_id"])
-        values = {}
+        values = by_document.setdefault(str(instance["instance_id"]), {})
         for stat in map(mapping, listed(instance.get("stats"))):
             metric = str(mapping(stat.get("name")).get("name"))
             if metric.startswith(_TECHNICAL) or metric in _NO_SCORES or mapping(stat.get("name")).get("perturbation"):
                 continue
-            values[metric] = stat.get("mean")
+            values.setdefault(metric, []).append(finite(stat.get("mean")))
+    for document, trials in by_document.items():
         shown = sample(document, prompt=prompts.get(document, ""))
-        yield Scores(benchmark=benchmark, sample=shown, values=values)
+        yield Scores(benchmark=benchmark, sample=shown, values={name: _mean(given) for name, given in trials.items()})
+
+
+def _mean(trials: list[float | None]) -> float | None:
+    known = [score for score in trials if score is not None]
+    return sum(known) / len(known) if known else None

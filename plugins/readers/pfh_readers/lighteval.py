@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,24 +71,33 @@ def _scores(task: str, file: Path, skipped: Skipped) -> Iterator[Scores]:
     except (pa.ArrowInvalid, OSError):
         skipped.say(f"{file.name} is no Parquet file, or is cut off; skipped")
         return
-    place = 0
+    seen: dict[str, int] = {}
     for batch in batches:
         for row in batch.to_pylist():
             values = _metrics(row)
             document = mapping(row.get("doc"))
             prompt = _prompt(row, document)
-            told = mapping(row.get("hashes")).get("hash_examples") or document.get("id")
+            told = _document(row, document, prompt)
+            seen[told] = seen.get(told, 0) + 1
             response = mapping(row.get("model_response"))
             wrote = listed(response.get("text")) or listed(row.get("predictions"))
             choices = listed(document.get("choices")) or listed(row.get("choices"))
             shown = sample(
-                str(told if told not in (None, "") else place),
+                told if seen[told] == 1 else f"{told}-{seen[told]}",
                 prompt=prompt,
                 completion=str(wrote[0]) if wrote else "",
                 choices=len(choices) if len(choices) > 1 else None,
             )
-            place += 1
             yield Scores(benchmark=task, sample=shown, values=values)
+
+
+def _document(row: Mapping[str, Any], document: Mapping[str, Any], prompt: str) -> str:
+    """Return what tells a document from others: its id, or a hash of what is asked and may be answered."""
+    if document.get("id") not in (None, ""):
+        return str(document["id"])
+    text = row.get("example") if isinstance(row.get("example"), str) else prompt
+    asked = json.dumps([text, row.get("choices"), row.get("gold")], default=str)
+    return hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _metrics(row: Mapping[str, Any]) -> dict[str, Any]:

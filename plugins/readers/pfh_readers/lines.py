@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import gzip
+import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -51,6 +54,16 @@ class Skipped:
         return self._counts.get(file, 0)
 
 
+def opened(file: Path) -> IO[bytes]:
+    """Open a file to read, unpacked where its name says that it is packed with gzip."""
+    return gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+
+
+def plain_name(file: Path) -> str:
+    """Return a file's name as it is unpacked."""
+    return file.name.removesuffix(".gz")
+
+
 def parsed(text: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
     """Return what a JSON text holds.
 
@@ -73,9 +86,13 @@ def read_json(file: Path) -> Any:  # noqa: ANN401
     Raises:
         UserError: it is too large, or no JSON.
     """
-    if file.stat().st_size > LARGEST_FILE:
+    try:
+        with opened(file) as stream:
+            content = stream.read(LARGEST_FILE + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{file} cannot be unpacked, or is cut off.") from error
+    if len(content) > LARGEST_FILE:
         raise UserError(f"{file} is larger than {LARGEST_FILE >> 30} GiB, too large for one JSON text.")
-    content = file.read_bytes()
     try:
         return parsed(content.decode("utf-16").encode() if content.startswith(_UTF_16) else content)
     except ValueError as error:
@@ -84,7 +101,14 @@ def read_json(file: Path) -> Any:  # noqa: ANN401
 
 def read_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) for every line that holds one, or for every element of one JSON array."""
-    with file.open("rb") as stream:
+    try:
+        yield from _read_lines(file, skipped)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        skipped.say(f"{file.name}: is cut off, or damaged, where it is packed; what comes before that is read")
+
+
+def _read_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
+    with opened(file) as stream:
         start = stream.read(64)
         stream.seek(0)
         if start.lstrip(codecs.BOM_UTF8 + b" \r\n\t").startswith(b"["):
@@ -92,7 +116,7 @@ def read_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, An
             if rows is not None:
                 yield from _objects(rows, file, skipped)
                 return
-        for number, line in enumerate(_lines(file, stream, start), start=1):
+        for number, line in enumerate(_lines(stream, start), start=1):
             if not line.strip():
                 continue
             if len(line) > LONGEST_LINE:
@@ -108,6 +132,15 @@ def read_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, An
                 yield number, found
             else:
                 skipped.at(file, number, "is no JSON object")
+
+
+def is_array(file: Path) -> bool:
+    """Say whether a file begins as a JSON array does."""
+    try:
+        with opened(file) as stream:
+            return stream.read(64).lstrip(codecs.BOM_UTF8 + b" \r\n\t").startswith(b"[")
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return False
 
 
 def _array(file: Path) -> list[Any] | None:
@@ -126,12 +159,11 @@ def _objects(rows: list[Any], file: Path, skipped: Skipped) -> Iterator[tuple[in
             skipped.at(file, number, "is no JSON object")
 
 
-def _lines(file: Path, stream: IO[bytes], start: bytes) -> Iterator[bytes]:
+def _lines(stream: IO[bytes], start: bytes) -> Iterator[bytes]:
     """Yield the lines of a file; of one that is too long only its beginning, longer than is allowed."""
     if start.startswith(_UTF_16):
-        with file.open(encoding="utf-16", errors="surrogateescape", newline="\n") as text:
-            for each in text:
-                yield each.encode("utf-8", "surrogateescape")
+        for each in io.TextIOWrapper(stream, encoding="utf-16", errors="surrogateescape", newline="\n"):
+            yield each.encode("utf-8", "surrogateescape")
         return
     while line := stream.readline(LONGEST_LINE + 1):
         yield line

@@ -67,14 +67,18 @@ def log_of(
         UserError: there is no row.
     """
     measures: dict[tuple[str, str], dict[str, Sample]] = {}
+    repeated: dict[str, int] = {}
     for row in rows:
         for metric, value in row.values.items():
             samples = measures.setdefault((row.benchmark, metric), {})
             if row.sample.id in samples:
+                repeated[row.benchmark] = repeated.get(row.benchmark, 0) + 1
                 continue
             samples[row.sample.id] = dataclasses.replace(row.sample, score=finite(value))
     if not measures:
         raise UserError(f"{path} holds no document with a score. {' '.join(skipped.lines)}".rstrip())
+    for benchmark, count in repeated.items():
+        skipped.say(f"{clean(benchmark)}: {count} scores of documents that were there already; the first counts")
     benchmarks: list[Benchmark] = []
     first: dict[str, str] = {}
     for (benchmark, metric), samples in measures.items():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
+import io
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +19,7 @@ from pfh.hooks.samples import Sample
 from pfh.text import printable
 from pydantic import BaseModel, ConfigDict, Field
 
-from pfh_readers.lines import LONGEST_LINE, Skipped, read_lines
+from pfh_readers.lines import LONGEST_LINE, Skipped, is_array, opened, plain_name, read_lines
 from pfh_readers.names import clean
 from pfh_readers.scores import finite
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from pfh.hooks.readers import LogSpec
 
 FAMILY = "table"
+_FORMS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "sample_id", "question_id", "doc_id", "instance_id", "task_id", "example_id", "qid", "key", "index"),
@@ -68,36 +72,63 @@ def options() -> type[Options]:
 @hookimpl
 def read_log(spec: LogSpec) -> Log | None:
     """Read one table; a file without an id and a score is left to others unless the user calls it a table."""
-    file = spec.path
-    if not file.is_file() or file.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"):
-        return None
+    files = _tables(spec)
     chosen = spec.options if isinstance(spec.options, Options) else Options()
-    skipped = Skipped()
-    rows = _rows(file, skipped)
-    first = next(rows, None)
-    if first is None:
-        if spec.named:
-            raise UserError(f"{file} holds no row{f': {skipped.lines[0]}' if skipped.lines else ''}.")
+    notes: list[str] = []
+    benchmarks: list[Benchmark] = []
+    for file in files:
+        skipped = Skipped()
+        rows = _rows(file, skipped)
+        first = next(rows, None)
+        if first is None:
+            if spec.named:
+                raise UserError(f"{file} holds no row{f': {skipped.lines[0]}' if skipped.lines else ''}.")
+            return None
+        columns = _columns(file, list(first[1]), chosen)
+        if not spec.named and not {"id", "score"} <= columns.keys():
+            return None
+        _check(file, list(first[1]), columns)
+        named = FAMILY if len(files) == 1 else clean(_stem(file))
+        benchmarks += _benchmarks(file, first, rows, columns, chosen, skipped, named)
+        told = ", ".join(f"{what} from {column!r}" for what, column in columns.items())
+        notes += [f"{file.name}: {told}; others by -o table.WHAT=COLUMN", *skipped.lines]
+    names = [benchmark.name for benchmark in benchmarks]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise UserError(f"{spec.path} holds {twice} in several tables: name one of them.")
+    if not benchmarks:
         return None
-    columns = _columns(file, list(first[1]), chosen)
-    if not spec.named and not {"id", "score"} <= columns.keys():
-        return None
-    _check(file, list(first[1]), columns)
-    benchmarks = _benchmarks(file, first, rows, columns, chosen, skipped)
-    told = ", ".join(f"{what} from {column!r}" for what, column in columns.items())
-    notes = [f"{file.name}: {told}; others by -o table.WHAT=COLUMN", *skipped.lines]
     return Log(
-        model=clean(file.stem),
-        evaluations=(Evaluation(family=FAMILY, benchmarks=benchmarks),),
+        model=clean(_stem(spec.path)),
+        evaluations=(Evaluation(family=FAMILY, benchmarks=tuple(benchmarks)),),
         settings={},
         notes=tuple(printable(note, lines=False) for note in notes),
     )
 
 
+def _tables(spec: LogSpec) -> list[Path]:
+    """Return the tables of a log: the one file, or a folder of nothing but CSV and TSV; of any form if it is named."""
+    if spec.path.is_file():
+        return [spec.path] if _suffix(spec.path) in _FORMS else []
+    if spec.named:
+        return [file for file in spec.files if _suffix(file) in _FORMS]
+    return list(spec.files) if all(_suffix(file) in (".csv", ".tsv") for file in spec.files) else []
+
+
+def _suffix(file: Path) -> str:
+    return Path(plain_name(file)).suffix.lower()
+
+
+def _stem(file: Path) -> str:
+    return Path(plain_name(file)).stem if _suffix(file) in _FORMS else file.resolve().name
+
+
 def _rows(file: Path, skipped: Skipped) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if file.suffix.lower() in (".jsonl", ".ndjson"):
+    if _suffix(file) in (".jsonl", ".ndjson") or (_suffix(file) == ".json" and is_array(file)):
         yield from read_lines(file, skipped)
-    elif file.suffix.lower() == ".parquet":
+    elif _suffix(file) == ".json":
+        return
+    elif _suffix(file) == ".parquet":
         yield from _parquet_rows(file)
     else:
         yield from _csv_rows(file)
@@ -105,14 +136,14 @@ def _rows(file: Path, skipped: Skipped) -> Iterator[tuple[int, Mapping[str, Any]
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     csv.field_size_limit(LONGEST_LINE)
-    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+    with io.TextIOWrapper(opened(file), encoding="utf-8-sig", errors="replace", newline="") as stream:
         head = stream.readline(LONGEST_LINE)
         stream.seek(0)
         delimiter = max(",;\t", key=head.count)
         try:
             for row in (reader := csv.DictReader(stream, delimiter=delimiter)):
                 yield reader.line_num, {name: value for name, value in row.items() if isinstance(name, str)}
-        except csv.Error as error:
+        except (csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise UserError(f"{file} is no table: line {reader.line_num + 1} cannot be read.") from error
 
 
@@ -163,6 +194,7 @@ def _benchmarks(
     columns: Mapping[str, str],
     options: Options,
     skipped: Skipped,
+    named: str,
 ) -> tuple[Benchmark, ...]:
     samples: dict[str, list[Sample]] = {}
     seen: dict[tuple[str, str], int] = {}
@@ -171,7 +203,7 @@ def _benchmarks(
         if found["id"] in (None, ""):
             skipped.at(file, number, "has no id")
             continue
-        name = clean(_text(found.get("benchmark")) or FAMILY)
+        name = clean(_text(found.get("benchmark")) or named)
         key = (name, _text(found["id"]))
         if key in seen:
             skipped.at(file, number, f"repeats id {clean(key[1])} of line {seen[key]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pfh.errors import PfhError, UserError, out_of_resources
@@ -12,12 +13,16 @@ from pfh.kit.tokens.chat_templates import chat_template, set_arguments, template
 from pfh.kit.tokens.rehearsal import rehearse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from transformers import PreTrainedTokenizerBase
 
     from pfh.hooks.checkpoint import Checkpoint
 
 
+_SPACE, _WORDS = "\u2581", 8
+"""How SentencePiece writes a space, and how many of its words tell whether a tokenizer is read as it is meant."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -66,10 +71,38 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **options
         )
+        if folder is not None:
+            _check_pieces(folder, tokenizer, checkpoint.name)
         if checkpoint.chat_template_kwargs:
             set_arguments(tokenizer, checkpoint.chat_template_kwargs)
         rehearse(tokenizer, checkpoint)
+        tokenizer.encode("?")  # settings of the wrong kind, such as a length that is a text, fail here
         return tokenizer
+
+
+def _check_pieces(folder: Path, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Check that a tokenizer that comes as a SentencePiece model alone is read as that model splits text.
+
+    Raises:
+        UserError: it is not, as where tokenizer_config.json does not say of which class it is.
+    """
+    file = folder / "tokenizer.model"
+    if not file.exists() or (folder / "tokenizer.json").exists():
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        pieces = SentencePieceProcessor(model_file=str(file))
+    except (RuntimeError, OSError):  # tiktoken's files have that name too
+        return
+    known = (pieces.id_to_piece(token) for token in range(pieces.get_piece_size()))
+    text = " ".join(islice((each[1:] for each in known if each[:1] == _SPACE and each[1:].isalpha()), _WORDS))
+    read = tokenizer.convert_ids_to_tokens(tokenizer.encode(text, add_special_tokens=False))
+    if read != pieces.encode(text, out_type=str):
+        raise UserError(
+            f"The tokenizer of {name} is a tokenizer.model that transformers does not read as it is meant: name its "
+            "tokenizer_class in tokenizer_config.json, or add the tokenizer.json of the model that it was made from."
+        )
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.ledger import Phase
+from pfh.kit.training.along import keep_along
 from pfh.kit.training.best import load_best, watch_for_best
 from pfh.kit.training.building import build_trainer, plan_schedule
 from pfh.kit.training.checkpoints import discard_incomplete, last_complete_checkpoint
+from pfh.kit.training.colocated import end_vllm
 from pfh.kit.training.passes import count_passes
 from pfh.kit.training.running import FinishedTraining, RunningTraining
 from pfh.kit.training.sharing import is_first
@@ -37,6 +39,8 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
         discard_incomplete(training.output_dir)
     with ExitStack() as stack:
         trainer = build_trainer(build, spent.batch_size, training.share // spent.batch_size)
+        on_failure = stack.enter_context(ExitStack())
+        on_failure.callback(end_vllm, trainer)  # before another attempt starts an engine of its own
         if getattr(trainer, "ref_model", None) is not None:
             count_passes(trainer.accelerator.unwrap_model(trainer.ref_model))
         spent.count(trainer)
@@ -49,12 +53,16 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
             or state.global_step >= state.max_steps
         )
         trainer.add_callback(watch(training, trainer.accelerator, stack, ended=ended))
+        if training.keep_every:
+            along = keep_along(trainer, spent, training.along, training.keep_every, training.before)
+            trainer.add_callback(along)
         if trainer.args.metric_for_best_model:
             trainer.add_callback(watch_for_best())
         if last is not None and not ended:
             progress.say(f"{name} goes on from update {state.global_step}")
         with suppress(AtItsEnd):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
+        on_failure.pop_all()
     kept = load_best(trainer) if trainer.state.best_global_step else {}
     if kept:
         progress.say(f"{name}: the checkpoint of update {kept['kept_update']} is kept, the best of all")

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pfh.kit.training.passes import weights_of
+from pfh.kit.training.precision import BYTES, computes_in_bfloat16
 from pfh.kit.training.targets import adapted_layers
 
 if TYPE_CHECKING:
@@ -28,14 +30,48 @@ _ACTIVATIONS = 34
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one thing takes of a device's memory, and how that comes about."""
+
+    name: str
+    formula: str
+    amount: float
+    """Bytes."""
+    is_shared: bool = False
+    """Several devices can share it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What a training would take."""
 
     updates: int
-    memory: float
-    """Bytes at most, on each device."""
+    update: int
+    """Sequences of an update."""
+    batch: int
+    """Sequences that a device holds at once."""
+    weights: int
+    trained: int
+    """Weights of the adapter, or all."""
+    bytes_read: float
+    """Bytes of a weight that is not trained, or of any."""
+    met: int
+    """Weights that a token meets on its way through the model."""
+    generated: float
+    """Sequences that the model writes, of a sequence trained on."""
+    taught_flops: float
+    """Operations a token of a sequence, all but those of writing it."""
+    taught_formula: str
+    """How these come about."""
+    parts: tuple[Part, ...]
+    """What the memory of a device is taken by, at most."""
     flops: float
     """Operations at most."""
+
+    @property
+    def memory(self) -> float:
+        """Bytes at most, on each device."""
+        return sum(part.amount for part in self.parts)
 
     def sentence(self, speed: float) -> str:
         """Say it; `speed` is in operations a second."""
@@ -47,10 +83,13 @@ class Estimate:
         )
 
 
-def estimate(model: PreTrainedModel, options: TrainingOptions, problems: int) -> Estimate:
-    """Return what training `model`, whose weights need not be loaded, on so many problems takes at most."""
+def estimate(model: PreTrainedModel, options: TrainingOptions, problems: int, devices: int = 1) -> Estimate:
+    """Return what training `model`, whose weights need not be loaded, on so many problems takes at most.
+
+    Of several `devices` each holds its share of an update, and no more at once than `batch_size`.
+    """
     work = options.work
-    shape, met = model.config.get_text_config(), weights_of(model)
+    met = weights_of(model)
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = total if options.adapter == "full" else _adapter(model, options)
     update = options.batch_size * options.gradient_accumulation
@@ -60,20 +99,57 @@ def estimate(model: PreTrainedModel, options: TrainingOptions, problems: int) ->
         updates = min(updates, options.max_steps)
     updates *= work.rounds
     tokens = updates * update * options.max_length
-    per_token = 2 * met * (work.trained + (work.read + work.generated) / inner)
-    back = (2 * met * (2 if options.gradient_checkpointing else 1) + 2 * trained) * work.trained
-    held = options.batch_size * work.at_once * options.max_length
-    wide = 1 if _in_16_bits(options) else 2
-    layers = (
-        (2 * shape.num_hidden_layers + _ACTIVATIONS)
-        if options.gradient_checkpointing
-        else (_ACTIVATIONS * shape.num_hidden_layers)
-    )
-    activations = held * shape.hidden_size * layers * wide
-    logits = 2 * 4 * held * shape.vocab_size
-    states = (4 + _STATES[options.optimizer]) * trained
+    generated, read = work.generated / inner, work.read / inner
+    passes = (3 if options.gradient_checkpointing else 2) * work.trained + read
+    taught = 2 * met * passes + 2 * trained * work.trained
+    recomputed = f" + {work.trained:g} computed again" if options.gradient_checkpointing else ""
+    batch = min(options.batch_size, max(1, update // devices))
     return Estimate(
-        updates=updates, memory=4.0 * total + states + activations + logits, flops=float(tokens * (per_token + back))
+        updates=updates,
+        update=update,
+        batch=batch,
+        weights=total,
+        trained=trained,
+        bytes_read=BYTES[options.base_precision],
+        met=met,
+        generated=generated,
+        taught_flops=taught,
+        taught_formula=f"2 x {met:.3g} x ({work.trained:g} trained + {work.trained:g} back{recomputed} + {read:g} read "
+        f"by others) + 2 x {trained:.3g} x {work.trained:g}",
+        parts=tuple(_parts(model, options, total, trained, batch)),
+        flops=float(tokens * (taught + 2 * met * generated)),
+    )
+
+
+def _parts(model: PreTrainedModel, options: TrainingOptions, total: int, trained: int, batch: int) -> Iterator[Part]:
+    shape, states = model.config.get_text_config(), _STATES[options.optimizer]
+    kept = BYTES[options.base_precision]
+    if options.adapter == "lora":
+        formula = f"{total:.3g} x {kept:g} bytes ({options.base_precision})"
+        yield Part(name="frozen weights", formula=formula, amount=kept * total, is_shared=True)
+    yield Part(
+        name="trained weights, gradients and the optimiser's states",
+        formula=f"{trained:.3g} x (4 + 4 + {states}) bytes",
+        amount=float((4 + 4 + states) * trained),
+        is_shared=True,
+    )
+    if options.adapter == "full" and float(getattr(options, "beta", 0)) and options.work.read:
+        yield Part(name="reference", formula=f"{total:.3g} x 4 bytes", amount=4.0 * total, is_shared=True)
+    sequences, layers = batch * options.work.at_once, shape.num_hidden_layers
+    held, wide = sequences * options.max_length, 1 if computes_in_bfloat16(options) else 2
+    each = 2 * layers + _ACTIVATIONS if options.gradient_checkpointing else _ACTIVATIONS * layers
+    recomputed = options.gradient_checkpointing
+    told = f"2 x {layers} + {_ACTIVATIONS}, recomputed" if recomputed else f"{_ACTIVATIONS} x {layers}"
+    width = f"{shape.hidden_size:,} x ({told}){' x 2' * (wide - 1)}"
+    yield Part(
+        name="activations",
+        formula=f"{sequences:g} x {options.max_length:,} tokens x {width}",
+        amount=float(held * shape.hidden_size * each * wide),
+    )
+    yield Part(
+        name="logits and their gradient",
+        formula=f"2 x 4 bytes x {sequences:g} x {options.max_length:,} tokens x {shape.vocab_size:,}",
+        amount=float(2 * 4 * held * shape.vocab_size),
     )
 
 
@@ -98,9 +174,3 @@ def _adapter(model: PreTrainedModel, options: TrainingOptions) -> int:
     return sum(
         options.lora_rank * sum(module.weight.shape) for module in adapted_layers(model, options.lora_targets).values()
     )
-
-
-def _in_16_bits(options: TrainingOptions) -> bool:
-    import torch
-
-    return options.precision == "bfloat16" or (options.precision == "auto" and bool(torch.cuda.is_available()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StartAgainError, StepFailedError
+from pfh.kit.training.along import FOLDER
 from pfh.kit.training.attempt import attempt
 from pfh.kit.training.models import free_memory
 from pfh.kit.training.options import TrainingOptions, trainer_arguments
@@ -120,6 +121,9 @@ def _begun(spec: Stage, output_dir: Path, name: str, rounds: int) -> RunningTrai
         allowance=Allowance.of(spec.account, rounds, effective, name),
         spent=spent,
         progress=spec.progress,
+        keep_every=spec.keep_every,
+        along=spec.output_dir / FOLDER,
+        before=tuple(spec.account.phases),
     )
 
 

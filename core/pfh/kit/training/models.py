@@ -7,39 +7,48 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.adapters import attach_adapter
 from pfh.kit.tokens.chat_templates import bare_template, chat_template
 from pfh.kit.tokens.loading import load_tokenizer
 from pfh.kit.tokens.taught import end_tokens
 from pfh.kit.training.passes import count_passes
+from pfh.kit.training.precision import choose_attention, is_exact, loading_settings
 from pfh.kit.weights import load_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+    from pfh.kit.training.options import TrainingOptions
+
 
 def load_for_training(
-    checkpoint: Checkpoint, dtype: str = "float32"
+    checkpoint: Checkpoint, options: TrainingOptions | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return `checkpoint` as a transformers model and its tokenizer as they are measured, an adapter merged.
 
-    Train in float32: in bfloat16 updates smaller than half a unit in the last place are lost.
+    Weights are float32 (in bfloat16 updates smaller than half a unit in the last place are lost), unless they stay as
+    they are below an adapter and `options` say otherwise.
     A tokenizer without a chat template gets pfh's plain one, and one without a token for padding that the model knows
     its end-of-sequence token. The model stops where it is taught to.
 
     Raises:
         UserError: a file is missing or broken, weights are, or the adapter cannot be merged.
     """
-    import torch
-
-    model, tokenizer = load_weights(checkpoint, getattr(torch, dtype)), load_tokenizer(checkpoint)
+    settings = loading_settings(options)
+    if checkpoint.gguf_file and "quantization_config" in settings:
+        raise UserError(
+            "Weights of a GGUF file are not quantized anew: leave base_precision=4bit, or take safetensors."
+        )
+    model, tokenizer = load_weights(checkpoint, **settings), load_tokenizer(checkpoint)
     if checkpoint.adapter:
         model = attach_adapter(model, checkpoint).merge_and_unload()
     tokenizer.chat_template = chat_template(tokenizer)
     _pad(model, tokenizer)
     if model.generation_config is not None:
         model.generation_config.eos_token_id = sorted(end_tokens(model, tokenizer)) or None
+    choose_attention(model, options)
     count_passes(model)
     return model, tokenizer
 
@@ -93,7 +102,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 def _merged(model: Any, weights: dict[str, Any] | None, base: Checkpoint, folder: Path) -> Any:  # noqa: ANN401 - peft's
     """Return the base with the adapter of `model` in it; `weights` are the model's where it does not hold them all."""
-    if weights is None:
+    if weights is None and is_exact(model):
         return model.merge_and_unload()
     adapter = folder.with_name(f"{folder.name}-adapter")
     model.save_pretrained(adapter, save_embedding_layers=False, state_dict=weights)

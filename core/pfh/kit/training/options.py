@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pfh.kit.training.precision import computes_in_bfloat16
 from pfh.kit.training.targets import ALL_LINEAR, target_modules
 from pfh.kit.training.trackers import NONE, check_tracker
 from pfh.kit.training.work import Work
@@ -73,6 +74,17 @@ class TrainingOptions(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="what training computes in; weights stay float32; auto: bfloat16 on CUDA, float32 elsewhere"
     )
+    base_precision: Literal["float32", "bfloat16", "4bit"] = Field(
+        "float32",
+        description="what the frozen weights below a LoRA adapter are kept in; 4bit is QLoRA (Dettmers et al. 2023), "
+        "which needs a GPU and the package bitsandbytes",
+    )
+    attention: Literal["auto", "model", "sdpa", "flash_attention_2", "eager"] = Field(
+        "auto", description="auto: flash attention where flash-attn is installed on a GPU, else as the model has it"
+    )
+    liger_kernel: bool = Field(
+        False, description="fused kernels of the package liger-kernel, which must be installed; needs a GPU"
+    )
     save_steps: int = Field(10, ge=1, description="updates between checkpoints: the most that a killed run repeats")
     report_to: str = Field(
         NONE, description="tracker that training logs to: trackio, wandb, mlflow, tensorboard, or none"
@@ -98,6 +110,21 @@ class TrainingOptions(BaseModel):
         if optimizer == "adamw_bnb_8bit" and find_spec("bitsandbytes") is None:
             raise ValueError("the optimiser of 8 bits needs the package bitsandbytes: pip install bitsandbytes")
         return optimizer
+
+    @model_validator(mode="after")
+    def _can_be_computed(self) -> TrainingOptions:
+        """Refuse what the training cannot keep its weights in, and kernels that are not installed."""
+        if self.base_precision != "float32" and self.adapter == "full":
+            raise ValueError(
+                f"base_precision={self.base_precision} is for weights that stay as they are: take adapter=lora"
+            )
+        needed = {"bitsandbytes": self.base_precision == "4bit", "liger_kernel": self.liger_kernel}
+        needed["flash_attn"] = self.attention == "flash_attention_2"
+        for module, asked in needed.items():
+            if asked and find_spec(module) is None:
+                package = module.replace("_", "-")
+                raise ValueError(f"the package {package} is needed for it and not installed: pip install {package}")
+        return self
 
     @field_validator("report_to")
     @classmethod
@@ -140,6 +167,8 @@ def trainer_arguments(
     if "activation_checkpointing" in TrainingArguments.__dataclass_fields__:
         # TRL turns the old name on; None hands the decision to the new name of transformers 5.23.
         checkpointing = {"gradient_checkpointing": None, "activation_checkpointing": options.gradient_checkpointing}
+    if options.liger_kernel:
+        checkpointing["use_liger_kernel"] = True
     return {
         "output_dir": str(output_dir),
         "seed": seed,
@@ -156,7 +185,7 @@ def trainer_arguments(
         "weight_decay": 0.0,
         "max_grad_norm": options.max_grad_norm,
         "use_cpu": not on_gpu,
-        "bf16": options.precision == "bfloat16" or (options.precision == "auto" and on_gpu),
+        "bf16": computes_in_bfloat16(options),
         "fp16": False,
         "dataloader_pin_memory": on_gpu,
         "save_strategy": "steps",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pfh.errors import PfhError, StepFailedError, UserError, out_of_resources
 from pfh.kit.tokens.loading import reason
+from pfh.kit.training.colocated import end_vllm
 from pfh.kit.training.models import save_trained
 from pfh.kit.training.running import FinishedTraining
 
@@ -39,6 +40,7 @@ def rehearse(train: Callable[[], FinishedTraining], output_dir: Path) -> Finishe
         finished = train()
     with part("save what was trained"):
         path = save_trained(finished.trainer, output_dir / FOLDER)
+    end_vllm(finished.trainer)
     took = [row["train_runtime"] for row in finished.trainer.state.log_history if "train_runtime" in row]
     raise Rehearsed(path, took[-1] if took else finished.phase.seconds)
 

@@ -39,6 +39,11 @@ class Stage(Protocol):
         ...
 
     @property
+    def keep_every(self) -> int | None:
+        """Updates between the checkpoints that are kept along the way; None keeps none."""
+        ...
+
+    @property
     def progress(self) -> Progress:
         """Gets the bar."""
         ...
@@ -62,6 +67,12 @@ class RunningTraining:
     allowance: Allowance
     spent: Spent
     progress: Progress
+    keep_every: int | None = None
+    """Updates between the checkpoints along the way; None keeps none."""
+    along: Path = Path()
+    """Where these are."""
+    before: tuple[Phase, ...] = ()
+    """What the stage had finished before this training."""
 
     def is_over_budget(self, tokens: int, update: int) -> bool:
         """Say whether the training must end after `update`, having seen `tokens`.

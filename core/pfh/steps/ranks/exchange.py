@@ -41,6 +41,7 @@ class RankTask:
     seed: int
     output_dir: Path
     budget: Budget | None
+    keep_every: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

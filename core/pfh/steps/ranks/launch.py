@@ -58,6 +58,7 @@ def train_in_ranks(
         seed=spec.seed,
         output_dir=spec.output_dir,
         budget=spec.account.budget,
+        keep_every=spec.keep_every,
     )
     log = spec.output_dir / "ranks.log"
     spec.progress.say(f"{method} trains in {wanted}")

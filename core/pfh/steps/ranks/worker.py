@@ -80,6 +80,7 @@ def _train(job: RankTask, exchange: Exchange, *, first: bool) -> TrainingResult:
         account=account,
         progress=_Told(exchange) if first else Silent(),
         teacher=job.teacher,
+        keep_every=job.keep_every,
     )
     return plugins.train(job.method, spec)
 

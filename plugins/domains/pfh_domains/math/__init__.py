@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pfh_domains import python_tool
 from pfh_domains.math.equality import quick_verdict
 from pfh_domains.math.extraction import extract_answer, other_answers
-from pfh_domains.math.problems import HOLDOUTS, load_holdout, references, training_problems
+from pfh_domains.math.problems import HOLDOUTS, load_holdout, references, training_problems, worked_solutions
 from pfh_domains.math.readings import readings
 from pfh_domains.math.settings import Options
 from pfh_domains.sources import Source, digest, draw, from_answer, load_first, to_answer, version_of
@@ -77,7 +77,8 @@ class Math:
         _, dataset = self._training
         options = self.options.model_dump(mode="json")
         tool = python_tool.VERSION if self.options.tool else ""
-        return version_of(VERSION, version("math-verify"), dataset.fingerprint, options, tool)
+        prints = [dataset.fingerprint, *self._solutions[1]]
+        return version_of(VERSION, version("math-verify"), " ".join(prints), options, tool)
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
         """Return `count` problems in an order that `seed` shuffles; a problem's text decides its split.
@@ -184,7 +185,12 @@ class Math:
 
     @cached_property
     def _splits(self) -> dict[Split, list[Problem]]:
-        return training_problems(self.options, *self._training)
+        return training_problems(self.options, *self._training, self._solutions[0])
+
+    @cached_property
+    def _solutions(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        # An answer in one line has no room for working.
+        return worked_solutions(self.options.dataset, self._data) if self.asks_to_reason else ({}, ())
 
 
 class MathWithPython(Math):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pfh.errors import DataUnavailableError
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import Problem, Split
 
@@ -20,18 +21,56 @@ MOST_PROBLEM_CHARS = 20_000
 """Held-out problems are never left out for their length; one longer than this is a damaged row."""
 
 
-def training_problems(options: Options, source: Source, dataset: Dataset) -> dict[Split, list[Problem]]:
-    """Return the problems that the options admit, by split."""
-    return by_split(_admitted(options, source, dataset))
+SOLUTIONS = {
+    "Math12K": tuple(
+        Source("EleutherAI/hendrycks_math", subject, split)
+        for subject in (
+            *("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory"),
+            *("prealgebra", "precalculus"),
+        )
+        for split in ("train", "test")
+    )
+}
+"""Where the worked solutions of a set are that comes with bare answers. MATH-12k is Hendrycks' MATH (arXiv 2103.03874),
+its train split and those of its test split that are not among the 500 held out."""
 
 
-def _admitted(options: Options, source: Source, dataset: Dataset) -> Iterator[tuple[str, Problem]]:
+def worked_solutions(dataset: str, data: DataSource) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the worked solutions of a training set by the digest of their problem, and the fingerprints of their rows.
+
+    Sources that cannot be had are left out: their problems keep a bare answer.
+    """
+    found: dict[str, str] = {}
+    prints: list[str] = []
+    for source in SOLUTIONS.get(dataset, ()):
+        try:
+            loaded = data.load(source.hub_id, source.config, source.split)
+        except DataUnavailableError:
+            continue
+        prints.append(loaded.fingerprint)
+        for row in loaded.rows:
+            if worked := _reasoning(row):
+                found[digest(str(row[source.question]))] = worked
+    return found, tuple(prints)
+
+
+def training_problems(
+    options: Options, source: Source, dataset: Dataset, solutions: Mapping[str, str]
+) -> dict[Split, list[Problem]]:
+    """Return the problems that the options admit, by split; `solutions` are those of rows that bring none."""
+    return by_split(_admitted(options, source, dataset, solutions))
+
+
+def _admitted(
+    options: Options, source: Source, dataset: Dataset, solutions: Mapping[str, str]
+) -> Iterator[tuple[str, Problem]]:
     for row in dataset.rows:
         statement, answers = str(row[source.question]), references(row[source.answer])
         if answers and len(statement) <= options.max_prompt_chars:
             hashed = digest(statement)
             name = f"math-{options.dataset}-{hashed[:12]}"
-            yield hashed, _problem(name, f"math:{options.dataset}", statement, answers, _reasoning(row), options)
+            reasoning = _reasoning(row) or solutions.get(hashed)
+            yield hashed, _problem(name, f"math:{options.dataset}", statement, answers, reasoning, options)
 
 
 def load_holdout(name: str, options: Options, data: DataSource) -> tuple[Problem, ...]:

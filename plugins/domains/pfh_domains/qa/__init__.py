@@ -8,10 +8,11 @@ from functools import cached_property
 from pfh import hookimpl
 from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.datasets import Dataset, DataSource
-from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
+from pfh.hooks.domains import DomainSpec, Problem, Reply, Split, Verdict
 from pfh.kit.thoughts import behind_thought
 from pydantic import BaseModel
 
+from pfh_domains import search
 from pfh_domains.qa.choices import chosen_letter, letter_of, options_in
 from pfh_domains.qa.extraction import extract_answer, other_answers
 from pfh_domains.qa.generated import GeneratedTask
@@ -19,6 +20,7 @@ from pfh_domains.qa.matching import exact_match, token_f1
 from pfh_domains.qa.problems import HOLDOUTS, load_holdout, training_problems
 from pfh_domains.qa.problems import references as stripped
 from pfh_domains.qa.readings import same_answer
+from pfh_domains.qa.searching import open_retriever
 from pfh_domains.qa.settings import GENERATED, TRAINING_SETS, Options
 from pfh_domains.reasoning.extraction import same_text
 from pfh_domains.sources import Source, digest, draw, from_answer, load_first, to_answer, version_of
@@ -36,8 +38,14 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def open_domain(spec: DomainSpec) -> Qa:
-    """Return the domain."""
-    return Qa(spec.options, spec.data)
+    """Return the domain.
+
+    Raises:
+        UserError: there is to be a tool, and its corpus cannot be read or its endpoint does not answer.
+    """
+    if not spec.options.tool:
+        return Qa(spec.options, spec.data)
+    return QaWithSearch(spec.options, spec.data, open_retriever(spec.options))
 
 
 class Qa:
@@ -54,7 +62,7 @@ class Qa:
         self.sampling = Sampling(
             max_new_tokens=options.max_new_tokens or _default_length(options),
             temperature=options.temperature,
-            stop=("\n",) if line else (),
+            stop=("\n",) if line else search.STOPS if options.tool else (),
         )
 
     @cached_property
@@ -65,7 +73,12 @@ class Qa:
             DataUnavailableError: the training questions cannot be had here.
         """
         given_by = self._generated.version if self._generated else self._training[1].fingerprint
-        return version_of(VERSION, given_by, self.options.model_dump(mode="json"))
+        return version_of(VERSION, given_by, self.options.model_dump(mode="json"), self._tool)
+
+    @property
+    def _tool(self) -> str:
+        """What decides the replies, if there are any."""
+        return ""
 
     def problems(self, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
         """Return `count` questions in an order that `seed` shuffles; a question's text decides its split.
@@ -140,6 +153,32 @@ class Qa:
     @cached_property
     def _splits(self) -> dict[Split, list[Problem]]:
         return training_problems(self.options, *self._training)
+
+
+class QaWithSearch(Qa):
+    """The same questions, as conversations: the model may search, and is sent the passages that match."""
+
+    def __init__(self, options: Options, data: DataSource, retriever: search.Retriever) -> None:
+        super().__init__(options, data)
+        self._retriever = retriever
+
+    @property
+    def turns(self) -> int:
+        """Most searches in one conversation."""
+        return self.options.turns
+
+    @property
+    def _tool(self) -> str:
+        return f"{search.VERSION}, {self._retriever.identity}"
+
+    def replies(self, problems: Sequence[Problem], completions: Sequence[str], left: int) -> list[Reply | None]:
+        """Search for the query of each completion; a completion without one is final.
+
+        Raises:
+            StepFailedError: the endpoint failed however often it was asked.
+        """
+        results, longest = self.options.results, self.options.passage_chars
+        return search.answer(completions, left, self._retriever, results=results, longest=longest)
 
 
 def _accepted(completion: str, answer: str | None, references: Sequence[str], problem: Problem) -> str | None:

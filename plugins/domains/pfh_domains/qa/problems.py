@@ -78,7 +78,7 @@ def make_problem(
     return Problem(
         id=identity,
         environment=environment,
-        messages=chat(question, options.answer_format, examples[: options.shots], what),
+        messages=chat(question, options.answer_format, examples[: options.shots], what, tool=bool(options.tool)),
         answer=to_answer(answers),
         solution=written(answers[0], options.answer_format),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from lm_eval.api.model import LM  # noqa: TID253 - a base class; nothing imports
 from lm_eval.models.utils import normalize_gen_kwargs  # noqa: TID253
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, Engine, GenerationRequest, Message, Sampling, ScoringRequest
+from pfh.kit.thoughts import behind_thought, opened_by, thinks_on
 
 from pfh_evals.forgetting.tasks import CannotRunError
 
@@ -29,6 +31,7 @@ class EngineLM(LM):  # type: ignore[misc]
         """(Task, document number) to the first completion of the document."""
         self._engine = engine
         self._seed = seed
+        self._chats = False
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Return the log-likelihood of every continuation, and whether greedy decoding would write it."""
@@ -47,7 +50,10 @@ class EngineLM(LM):  # type: ignore[misc]
         raise CannotRunError("it measures the perplexity of whole documents, which pfh does not run")
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Return what the engine writes for every prompt, up to the first of the task's stop strings."""
+        """Return what the engine writes for every prompt, up to the first of the task's stop strings.
+
+        Of a chat's answer what stands behind the thought, as lm-eval's own models do with `think_end_token`.
+        """
         names = _ids(requests)
         groups: dict[Sampling, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
@@ -55,8 +61,9 @@ class EngineLM(LM):  # type: ignore[misc]
         texts: dict[int, str] = {}
         for sampling, indices in groups.items():
             asked = [GenerationRequest(id=names[index], prompt=requests[index].args[0]) for index in indices]
-            for index, completion in zip(indices, self._engine.generate(asked, sampling), strict=True):
-                texts[index] = completion.text
+            for index, written in zip(indices, self._engine.generate(asked, sampling), strict=True):
+                completion = _with_opened_thought(requests[index].args[0], written) if self._chats else written
+                texts[index] = behind_thought(completion.text).lstrip("\n") if self._chats else completion.text
                 self.completions.setdefault((requests[index].task_name, requests[index].doc_id), completion)
         return [texts[index] for index in range(len(requests))]
 
@@ -65,6 +72,7 @@ class EngineLM(LM):  # type: ignore[misc]
 
         Without a generation prompt the last turn is the beginning of the answer.
         """
+        self._chats = True
         turns = [Message(role=turn["role"], content=turn["content"]) for turn in chat_history]  # type: ignore[typeddict-item]
         begun = "" if add_generation_prompt else turns.pop()["content"]
         try:
@@ -78,6 +86,13 @@ class EngineLM(LM):  # type: ignore[misc]
     def tokenizer_name(self) -> str:
         """Name of the model whose template renders chats."""
         return self._engine.checkpoint.fingerprint
+
+
+def _with_opened_thought(prompt: str, written: Completion) -> Completion:
+    """Return a completion with the thought that its prompt opens, as the engine shows the answer to a chat."""
+    opened = opened_by(prompt)
+    text = opened.text + written.text if opened else written.text
+    return dataclasses.replace(written, text=text, truncated=written.truncated or thinks_on(text))
 
 
 def _ids(requests: list[Instance]) -> list[str]:

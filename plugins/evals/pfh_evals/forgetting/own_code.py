@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pfh.errors import UserError, content_of, reading
 
 LARGEST = 1 << 24
 """Bytes of a definition."""
+DEEPEST = 100
 
 
 def refuse_code(file: Path, root: Path) -> None:
@@ -34,27 +36,48 @@ def refuse_code(file: Path, root: Path) -> None:
                 raise _refusal(path, f"asks for a metric that lm-eval has not got ({name!r})")
 
 
+def tags_in(file: Path) -> set[str]:
+    """Return the tags of a YAML file, nothing of which is built.
+
+    Raises:
+        UserError: it cannot be read, or is nested so deeply that lm-eval's parser would take the process with it.
+    """
+    import yaml
+
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    tags, depth = set(), 0
+    with reading(f"The task definition {file}", "give a YAML file as lm-eval's documentation shows"):
+        for event in yaml.parse(content_of(file, LARGEST), Loader=fast):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(f"it is nested more than {DEEPEST} deep")
+            tags.add(str(getattr(event, "tag", "")))
+    return tags
+
+
 def sandbox_templates() -> None:
     """Let lm-eval's templates do what templates do, and no more: they too come with definitions."""
     from jinja2.sandbox import SandboxedEnvironment
     from lm_eval import utils
 
-    if not isinstance(utils.env, SandboxedEnvironment):
-        confined = SandboxedEnvironment(undefined=utils.env.undefined, keep_trailing_newline=True)
-        confined.filters.update(utils.env.filters)
-        utils.env = confined
+    if isinstance(utils.env, SandboxedEnvironment):
+        return
+    confined = SandboxedEnvironment(undefined=utils.env.undefined, keep_trailing_newline=True)
+    confined.filters.update(utils.env.filters)
+    compiled = functools.lru_cache(1024)(confined.from_string)  # lm-eval compiles a template for every document
+    confined.from_string = compiled  # type: ignore[assignment, method-assign]
+    utils.env = confined
 
 
 def _definitions(file: Path, root: Path, seen: set[Path]) -> Iterator[tuple[Path, dict[str, Any], set[str]]]:
     """Yield each file that makes up a definition with what it holds and the tags in it, lm-eval's own left out."""
-    import yaml
     from lm_eval.tasks._yaml_loader import load_yaml
 
     if file in seen or file.is_relative_to(root):
         return
     seen.add(file)
+    tags = tags_in(file)
     with reading(f"The task definition {file}", "give a YAML file as lm-eval's documentation shows"):
-        tags = {tag for event in yaml.parse(content_of(file, LARGEST)) if (tag := getattr(event, "tag", None))}
         content = load_yaml(file, resolve_func=False, recursive=False)
         included = content.get("include") or []
         included = [(file.parent / each).resolve() for each in (included if isinstance(included, list) else [included])]

@@ -19,7 +19,7 @@ from pfh.sandbox import available as sandbox_refusal
 
 from pfh_evals.forgetting.battery import BY_NAME
 from pfh_evals.forgetting.code_eval import code_eval_from_sandbox
-from pfh_evals.forgetting.own_code import refuse_code, sandbox_templates
+from pfh_evals.forgetting.own_code import refuse_code, sandbox_templates, tags_in
 from pfh_evals.forgetting.rows import Rows, reads_files
 
 RANDOM_SEED, NUMPY_SEED, FEWSHOT_SEED = 0, 1234, 1234
@@ -76,7 +76,12 @@ class TaskFinder:
             UserError: there is no such name.
             CannotRunError: a definition needs what is not installed here, or is no configuration.
         """
-        return self._expand(name, {})
+        try:
+            return self._expand(name, {})
+        except PfhError:
+            raise
+        except Exception as error:  # a definition of the user's may hold anything
+            raise CannotRunError(f"lm-eval cannot read the definition of {name}: {_cause(error)}") from error
 
     def _expand(self, name: str, overrides: Mapping[str, Any], *, member: bool = False) -> list[dict[str, Any]]:
         from lm_eval.tasks._index import Kind
@@ -145,6 +150,7 @@ class TaskFinder:
 
         found: dict[str, Any] = {}
         try:
+            tags_in(file)
             configuration = load_yaml(file, resolve_func=False)
             TaskIndex.process_cfg(configuration, file.resolve(), found)
             name = str(configuration.get("group") or configuration["task"])
@@ -195,22 +201,21 @@ def load_tasks(configurations: Sequence[dict[str, Any]], data: DataSource, shots
     tasks = {}
     origins: list[str] = []
     for configuration in configurations:
-        chosen = _shots(configuration, shots)
-        prepared = {**configuration, "num_fewshot": chosen}
-        if callable(prepared.get("process_docs")):  # some shuffle: every look at the documents must see the same ones
-            prepared["process_docs"] = functools.cache(prepared["process_docs"])
         rows = None
-        if not callable(prepared.get("custom_dataset")) and not reads_files(prepared):
-            rows = Rows(prepared, data)
-            prepared = rows.configuration
         try:
+            prepared = {**configuration, "num_fewshot": _shots(configuration, shots)}
+            if callable(prepared.get("process_docs")):  # some shuffle: every look must see the same
+                prepared["process_docs"] = functools.cache(prepared["process_docs"])
+            if not callable(prepared.get("custom_dataset")) and not reads_files(prepared):
+                rows = Rows(prepared, data)
+                prepared = rows.configuration
             with lm_eval_seeds():
                 task = ConfigurableTask(config=prepared)
+            task.set_fewshot_seed(seed=FEWSHOT_SEED)
         except PfhError:
             raise
         except Exception as error:  # a definition is somebody else's code over somebody else's data
             raise CannotRunError(f"lm-eval cannot build the task {configuration['task']}: {_cause(error)}") from error
-        task.set_fewshot_seed(seed=FEWSHOT_SEED)
         tasks[task.config.task] = task
         origins += rows.origins if rows else [_own_source(configuration)]
     return Loaded(tasks=tasks, source=_joined(origins))

@@ -1,4 +1,7 @@
-"""Does the model do better at the task it was trained on? The domain's held-out sets, by accuracy or pass@k."""
+"""Does the model do better at the task it was trained on? The domain's held-out sets, by accuracy or pass@k.
+
+Where nothing judges completions: by the loss on those of the data, and by which of a pair is likelier.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import Any
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError, UserError
 from pfh.hooks.backends import Engine
-from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout
+from pfh.hooks.domains import Domain, GenerationSpec, HasGold, Problem, Rollout, why_unverified
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
-from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pfh.hooks.tables import Table
 from pfh.kit.conversations import roll_out
@@ -21,7 +24,8 @@ from pydantic import BaseModel
 
 from pfh_evals.plans import Planned, plan_table
 from pfh_evals.target.analysis import analyze_task
-from pfh_evals.target.settings import Figure, Options, chosen_figures
+from pfh_evals.target.settings import LOSS, PREFERENCE, Figure, Options, chosen_figures
+from pfh_evals.target.unjudged import likelihood, not_measured, source
 
 VERSION = "2"
 
@@ -43,22 +47,17 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     if domain is None:
         raise UserError("The family target measures a domain's held-out sets: name the domain with --domain.")
     benchmarks: list[Benchmark] = []
+    unverified = why_unverified(domain)
     for holdout, chosen in chosen_figures(domain, spec.options, spec.benchmarks).items():
         try:
-            benchmarks += _measured(domain.holdout(holdout), chosen, domain, spec)
+            problems = domain.holdout(holdout)
+            if unverified:
+                benchmarks += likelihood(problems, chosen, unverified, domain, spec, _version(domain))
+            else:
+                benchmarks += _measured(problems, chosen, domain, spec)
         except (DataUnavailableError, NotNumbersError) as error:
-            benchmarks += [
-                Benchmark(
-                    name=figure.name,
-                    version=_version(domain),
-                    metric=figure.metric,
-                    higher_is_better=True,
-                    status="ERROR" if isinstance(error, NotNumbersError) else "NOT_RUN",
-                    reason=str(error),
-                    source=_source(domain, figure),
-                )
-                for figure in chosen
-            ]
+            status: BenchmarkStatus = "ERROR" if isinstance(error, NotNumbersError) else "NOT_RUN"
+            benchmarks += [not_measured(figure, str(error), domain, _version(domain), status) for figure in chosen]
     return Evaluation(family="target", benchmarks=tuple(benchmarks))
 
 
@@ -72,23 +71,30 @@ def plan(spec: PlanSpec) -> Table:
     if spec.domain is None:
         raise UserError("The family target measures a domain's held-out sets: name the domain with --domain.")
     rows = []
+    unverified = why_unverified(spec.domain)
     for holdout, chosen in chosen_figures(spec.domain, spec.options, spec.benchmarks).items():
-        count, source = None, f"domain {spec.domain.name}, held-out set {holdout}"
+        count, why = None, ""
         try:
-            problems = len(spec.domain.holdout(holdout))
-            count = problems if spec.limit is None else min(spec.limit, problems)
+            problems = spec.domain.holdout(holdout)
+            count = len(problems) if spec.limit is None else min(spec.limit, len(problems))
+            paired = any(problem.rejected is not None for problem in problems)
+            chosen = [figure for figure in chosen if figure.metric != PREFERENCE or paired]
         except DataUnavailableError as error:
-            source = f"cannot be run: {error}"
-        rows += [
-            Planned(
-                benchmark=figure.name,
-                documents=count,
-                requests=None if count is None else count * spec.options.samples if figure is chosen[0] else 0,
-                scores="0 or 1" if spec.options.samples == 1 else "other",
-                source=source,
+            why = f"cannot be run: {error}"
+        for figure in chosen:
+            judged = figure.metric not in (LOSS, PREFERENCE)
+            told = why or (f"cannot be run: {unverified}" if judged and unverified else source(spec.domain, figure))
+            asked = None if told.startswith("cannot") else count
+            tries = spec.options.samples if figure is chosen[0] else 0 if judged else 1
+            rows.append(
+                Planned(
+                    benchmark=figure.name,
+                    documents=asked,
+                    requests=None if asked is None else asked * tries,
+                    scores="other" if figure.metric == LOSS or spec.options.samples > 1 else "0 or 1",
+                    source=told,
+                )
             )
-            for figure in chosen
-        ]
     return plan_table("target", rows)
 
 
@@ -137,12 +143,13 @@ def _measured(
             version=_version(domain),
             metric=figure.metric,
             higher_is_better=True,
-            source=_source(domain, figure),
+            source=source(domain, figure),
             samples=tuple(
                 Sample(
                     id=sample_id(figure.name, VERSION, {"problem": group[0].problem.id}),
                     benchmark=figure.name,
                     category=group[0].problem.environment if several else "",
+                    cluster=group[0].problem.cluster,
                     prompt=spec.engine.render(group[0].problem.messages),
                     score=pass_at_k(samples, sum(_correct(rollout) for rollout in group), figure.k),
                     extra={
@@ -207,7 +214,3 @@ def _correct(rollout: Rollout) -> bool:
 
 def _version(domain: Domain) -> str:
     return f"{VERSION}-{domain.version}"
-
-
-def _source(domain: Domain, figure: Figure) -> str:
-    return f"domain {domain.name}, held-out set {figure.holdout}"

@@ -30,8 +30,9 @@ def analyze_task(spec: AnalysisSpec) -> Analysis:
     }
     if not pairs:
         return Analysis()
-    sets = _held_out_sets([benchmark for benchmark in spec.before.benchmarks if benchmark.name in pairs])
-    tables = [_answers_table({holdout: pairs[name] for holdout, name in sets.items()})]
+    written = [name for name, both in pairs.items() if any("tries" in sample.extra for pair in both for sample in pair)]
+    sets = _held_out_sets([benchmark for benchmark in spec.before.benchmarks if benchmark.name in written])
+    tables = [_answers_table({holdout: pairs[name] for holdout, name in sets.items()})] if sets else []
     if any("f1" in sample.extra for name in sets.values() for pair in pairs[name] for sample in pair):
         tables.append(_f1_table({holdout: pairs[name] for holdout, name in sets.items()}))
     findings = [_finding(measured[name], pairs[name]) for name in pairs]
@@ -148,6 +149,6 @@ def _finding(row: Comparison, pairs: SamplePairs) -> str:
     )
     if row.n10 is None:
         return f"{told}."
-    unanswered = sum(x.score == 1 and y.score == 0 and y.extra["without_answer"] > 0 for x, y in pairs)
+    unanswered = sum(x.score == 1 and y.score == 0 and y.extra.get("without_answer", 0) > 0 for x, y in pairs)
     formed = f", {unanswered} of them for want of an answer" if unanswered else ""
     return f"{told}: {row.n10} were lost{formed}, and {row.n01} gained."

@@ -8,12 +8,14 @@ from typing import Annotated, ClassVar
 
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.backends import Sampling
-from pfh.hooks.domains import Domain, LimitsHoldouts
+from pfh.hooks.domains import Domain, LimitsHoldouts, why_unverified
 from pfh.hooks.meanings import Draws, Wants
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 USUAL_K = (1, 10)
 """As published for code: pass@1 and pass@10."""
+LOSS, PREFERENCE = "loss", "preference accuracy"
+"""Metrics of a held-out set whose completions nothing judges."""
 
 
 class Options(BaseModel):
@@ -79,11 +81,12 @@ def chosen_figures(domain: Domain, options: Options, names: Sequence[str]) -> di
         raise UserError(f"The domain {domain.name} has no held-out set, so the family target cannot measure it.")
     for holdout in options.holdouts:
         _known(holdout, domain.holdouts, domain)
-    every = [
-        _figure(holdout, k, options)
-        for holdout in options.holdouts or domain.holdouts
-        for k in options.k or [k for k in USUAL_K if k <= options.samples]
-    ]
+    every: list[Figure] = []
+    for holdout in options.holdouts or domain.holdouts:
+        every += [_figure(holdout, k, options) for k in options.k or [k for k in USUAL_K if k <= options.samples]]
+        if why_unverified(domain):
+            every.append(Figure(holdout=holdout, k=1, name=f"{holdout}-loss", metric=LOSS))
+            every.append(Figure(holdout=holdout, k=1, name=f"{holdout}-preference", metric=PREFERENCE))
     asked = {name for each in every for name in (each.holdout, each.name)}
     for name in names:
         _known(name, asked, domain)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pfh import hookimpl
 from pfh.errors import StepFailedError
 from pfh.hooks.meanings import Learns, Names
-from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.refusal_prompts import Prompt, load_prompts
 from pfh.kit.training import (
     ALL_LINEAR,
@@ -28,7 +28,7 @@ from pfh.kit.training import (
 from pfh.kit.training.targets import adapted_layers
 from pydantic import BaseModel, Field, model_validator
 
-from pfh_methods.refusal_tuning.examples import Example, imitated, tokenized
+from pfh_methods.refusal_tuning.examples import Example, imitated, own_answers, tokenized
 from pfh_methods.refusal_tuning.shipped import require_base, take_shipped
 
 if TYPE_CHECKING:
@@ -94,6 +94,13 @@ def check(spec: StageSpec) -> None:
 
 
 @hookimpl
+def draws(spec: StageSpec) -> tuple[Draw, ...]:
+    """Name the answers to harmless prompts; none for the shipped adapter."""
+    options: Options = spec.options
+    return () if options.shipped else (own_answers(_prompts(options), options.answer_tokens),)
+
+
+@hookimpl
 def train(spec: TrainingSpec) -> TrainingResult:
     """Let the model answer the harmless prompts, then imitate these answers and the refusals with TRL.
 
@@ -139,7 +146,7 @@ def _trainer(spec: TrainingSpec, examples: tuple[Example, ...], arguments: Mappi
     from trl import SFTConfig, SFTTrainer
 
     options: Options = spec.options
-    model, tokenizer = load_for_training(spec.checkpoint)
+    model, tokenizer = load_for_training(spec.checkpoint, options)
     return SFTTrainer(
         model=model,
         args=SFTConfig(**arguments, max_length=options.max_length, completion_only_loss=True),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.domains import Problem
-from pfh.hooks.methods import RolloutSource
+from pfh.hooks.methods import Draw, RolloutSource
 from pfh.kit.refusal_prompts import Prompt
 from pfh.kit.tokens.taught import all_ends, encode_completion, encode_prompt, end_of_turn
 
@@ -44,8 +44,8 @@ def imitated(prompts: Sequence[Prompt], rollouts: RolloutSource, answer_tokens: 
         rollouts: where the model's own answers come from.
         answer_tokens: how long they may be.
     """
-    asked = [_problem(prompt) for prompt in prompts if prompt.kind != "harmful"]
-    drawn = rollouts(samples=1, sampling=Sampling(max_new_tokens=answer_tokens), problems=asked, judged=False)
+    asked = own_answers(prompts, answer_tokens)
+    drawn = rollouts(samples=1, sampling=asked.sampling, problems=asked.problems, judged=False)
     own = {rollout.problem.id: rollout for rollout in drawn}
     examples = []
     for prompt in prompts:
@@ -65,6 +65,12 @@ def imitated(prompts: Sequence[Prompt], rollouts: RolloutSource, answer_tokens: 
                 )
             )
     return tuple(examples)
+
+
+def own_answers(prompts: Sequence[Prompt], answer_tokens: int) -> Draw:
+    """Return what the model is asked before it is trained: every harmless prompt."""
+    asked = [_problem(prompt) for prompt in prompts if prompt.kind != "harmful"]
+    return Draw(samples=1, sampling=Sampling(max_new_tokens=answer_tokens), problems=asked, judged=False)
 
 
 def refuses(answer: str) -> bool:

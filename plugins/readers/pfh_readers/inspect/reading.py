@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def _newest(logs: Sequence[InspectFile], skipped: Skipped) -> list[InspectFile]:
     chosen = []
     for several in by_task.values():
         several.sort(key=lambda log: (str(log.header["eval"].get("created") or ""), log.file.name))
-        *older, last = several
+        *older, last = _without_empty(several, skipped)
         for log in older:
             skipped.say(
                 f"{log.file.name} ({sum(1 for _ in log.samples)} samples): there is a newer log of "
@@ -117,6 +118,18 @@ def _newest(logs: Sequence[InspectFile], skipped: Skipped) -> list[InspectFile]:
             )
         chosen.append(last)
     return chosen
+
+
+def _without_empty(logs: Sequence[InspectFile], skipped: Skipped) -> list[InspectFile]:
+    """Return the logs, oldest first, without the newest as long as those hold no sample, as after an early crash."""
+    left = list(logs)
+    while len(left) > 1:
+        newest = left.pop()
+        first = next(newest.samples, None)
+        if first is not None:
+            return [*left, replace(newest, samples=chain([first], newest.samples))]
+        skipped.say(f"{newest.file.name} holds no sample, so an older log of {_task(newest.header)} is read")
+    return left
 
 
 def _log_benchmarks(log: InspectFile, skipped: Skipped) -> list[Benchmark]:
@@ -135,7 +148,7 @@ def _log_benchmarks(log: InspectFile, skipped: Skipped) -> list[Benchmark]:
     reducers = {row.reducer for row in rows}
     first, benchmarks = "", []
     for row in rows:
-        parts = [row.scorer, *([row.key] if row.key else []), *([row.reducer] if len(reducers) > 1 else [])]
+        parts = [row.name, *([row.key] if row.key else []), *([row.reducer] if len(reducers) > 1 else [])]
         label = clean(f"{task} [{', '.join(parts)}]") if first else task
         missing = sum(sample.score is None for sample in row.samples)
         if missing:
@@ -156,13 +169,13 @@ def _benchmark(label: str, first: str, row: Measured, header: Json) -> Benchmark
         reason = "no sample has a finite score"
     return Benchmark(
         name=label,
-        identity=clean(f"{_task(header)} [{row.scorer}, {row.key}, {row.reducer}]"),
+        identity=clean(f"{_task(header)} [{', '.join(filter(None, (row.name, row.key, row.reducer)))}]"),
         version=_version(header),
         metric=clean(metric),
         higher_is_better=True if metric == "accuracy" else None,
         status="NOT_RUN" if reason else "MEASURED",
         reason=f"{reason}: it cannot be compared sample by sample" if differs else reason,
-        judge="" if metric in MEANS else clean(f"Inspect scorer {row.scorer}"),
+        judge="" if metric in MEANS else clean(f"Inspect scorer {row.name}"),
         source=clean(f"Inspect log, scorer {row.scorer}"),
         same_documents_as=first,
         samples=tuple(replace(sample, benchmark=label) for sample in row.samples),
@@ -173,7 +186,7 @@ def _metric(row: Measured, header: Json) -> str:
     """Return the metric that is the mean over samples; without results, the one that the scorer was declared with."""
     found = next((mean for mean in MEANS if mean in row.metrics), "")
     if found or row.metrics:
-        return found or row.scorer
+        return found or row.name
     declared = json.dumps(header["eval"].get("scorers") or "")
     found = next((mean for mean in MEANS if f'/{mean}"' in declared or f'"{mean}"' in declared), "")
     grades = {sample.score for sample in row.samples} <= {0.0, 0.5, 1.0, None}

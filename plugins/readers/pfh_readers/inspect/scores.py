@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,8 @@ class Measured:
     """What a log measures by one scorer."""
 
     scorer: str
+    name: str
+    """Of the scorer, without its package where no other scorer is called so."""
     key: str
     """Of the scorer's value; empty where that is one score."""
     reducer: str
@@ -58,14 +61,17 @@ def measured(log: InspectFile, epochs: Epochs) -> list[Measured]:
     """Return what the log measures, in the order of its results."""
     figures = _figures(log.header)
     several = max((len(samples) for by_id in epochs.values() for samples in by_id.values()), default=1) > 1
+    short = Counter(scorer.rpartition("/")[2] for scorer in {scorer for scorer, _ in epochs})
     rows = []
     for (scorer, key), by_id in epochs.items():
+        alone = short[scorer.rpartition("/")[2]] == 1
         for reduction in _reductions(log, scorer) if several else [{}]:
             reducer = str(reduction.get("reducer") or MEAN)
             values = _reduced_values(reduction, key)
             samples = tuple(_reduced(each, values, reducer) for each in by_id.values())
             metrics = _metrics(figures, scorer, key, reducer if several else "", only=len(epochs) == 1)
-            rows.append(Measured(scorer=scorer, key=key, reducer=reducer, samples=samples, metrics=metrics))
+            name = scorer.rpartition("/")[2] if alone else scorer
+            rows.append(Measured(scorer=scorer, name=name, key=key, reducer=reducer, samples=samples, metrics=metrics))
     order = [(name, key) for name, key, _, _ in figures]
     return sorted(rows, key=lambda row: _place(row, order))
 

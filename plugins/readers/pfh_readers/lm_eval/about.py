@@ -124,6 +124,8 @@ def normalised_generation(given: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = number if number is not None else value
     if isinstance(found.get("until"), str):
         found["until"] = [found["until"]]
+    if isinstance(found.get("until"), list):  # whichever comes first in the text ends it
+        found["until"] = sorted(set(map(str, found["until"])))
     if not found.get("until", True):
         del found["until"]
     sampled = found.get("do_sample", bool(found.get("temperature"))) and found.get("temperature", 1.0) != 0

@@ -14,13 +14,17 @@ from typing import Any
 
 from pfh.errors import UserError
 
-from pfh_readers.lines import Skipped, read_json, read_lines
+from pfh_readers.lines import Skipped, opened, plain_name, read_json, read_lines
 
 _DATE = r"\d{4}-\d\d-\d\dT[\d.-]+?"
 _SAMPLES = re.compile(rf"samples_(?P<task>.+?)(_(?P<date>{_DATE}))?\.jsonl?")
 _LMMS_SAMPLES = re.compile(r"(?P<date>\d{8}_\d{4,6})_samples_(?P<task>.+)\.jsonl?")
 _RESULTS = re.compile(rf"(.*_)?results_(?P<date>{_DATE})\.json|(?P<lmms>\d{{8}}_\d{{4,6}})_results\.json|results\.json")
 SHOWN = 6
+
+
+Run = tuple[Path, str]
+"""(Folder, date)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,11 @@ class TaskFile:
     file: Path
     rows: Sequence[Any] | None = None
     """The samples themselves, where they are part of a larger file."""
+
+    @property
+    def run(self) -> Run:
+        """The run that it is of."""
+        return self.file.parent, self.date
 
     def lines(self, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (line, what it holds)."""
@@ -52,8 +61,8 @@ class ModelFiles:
     folder: Path
     tasks: tuple[TaskFile, ...]
     """The newest of each task."""
-    results: Mapping[str, Mapping[str, Any]]
-    """Date to what the results file of that run holds."""
+    results: Mapping[Run, Mapping[str, Any]]
+    """Run to what its results file holds."""
 
 
 def find_files(path: Path, files: Iterable[Path], skipped: Skipped) -> ModelFiles | None:
@@ -62,7 +71,7 @@ def find_files(path: Path, files: Iterable[Path], skipped: Skipped) -> ModelFile
     Raises:
         UserError: there are logs of several models, or results without samples.
     """
-    beside = _beside(path) if path.is_file() and _RESULTS.fullmatch(path.name) else tuple(files)
+    beside = _beside(path) if path.is_file() and _RESULTS.fullmatch(plain_name(path)) else tuple(files)
     results = {file: found[1] for file in beside if (found := _results_date(file))}
     samples = [each for file in beside if (each := _samples_file(file))]
     if path.is_file() and path in results:
@@ -70,21 +79,30 @@ def find_files(path: Path, files: Iterable[Path], skipped: Skipped) -> ModelFile
     if not samples:
         return _older(path, results) or _dumped(path)
     folders = sorted({each.file.parent for each in samples})
-    if len(folders) > 1:
+    if len(folders) > 1 and not _parts_of_one(samples):
         shown = ", ".join(map(str, folders[:SHOWN]))
-        raise UserError(f"{path} holds logs of {len(folders)} models: name one of {shown}.")
+        raise UserError(f"{path} holds logs of {len(folders)} models or runs: name one of {shown}.")
     if path.is_file() and path not in results:
         results |= {file: found[1] for file in _beside(path) if (found := _results_date(file))}
     read = {}
-    for date in dict.fromkeys(each.date for each in samples):
-        of_date = [file for file, other in results.items() if other == date]
-        read[date] = _readable(of_date[0], skipped) if of_date else {}
-        if not of_date:
+    for run in dict.fromkeys(each.run for each in samples):
+        date = run[1]
+        of_run = [file for file, other in results.items() if (file.parent, other) == run]
+        read[run] = _readable(of_run[0], skipped) if of_run else {}
+        if not of_run:
+            beside_it = next(each.file.name for each in samples if each.run == run)
             skipped.say(
-                f"there is no results_{date or '*'}.json beside {samples[0].file.name}, so task versions and "
-                "settings are not known"
+                f"there is no results_{date or '*'}.json beside {beside_it}, so task versions and settings "
+                "are not known"
             )
     return ModelFiles(folder=folders[0], tasks=_newest(samples, skipped), results=read)
+
+
+def _parts_of_one(samples: Sequence[TaskFile]) -> bool:
+    """Say whether several folders hold one model's tasks, as a loop over tasks leaves them: none of them twice."""
+    tasks: dict[str, Path] = {}
+    one_name = len({each.file.parent.name for each in samples}) == 1
+    return one_name and all(tasks.setdefault(each.task, each.file.parent) == each.file.parent for each in samples)
 
 
 def _beside(path: Path) -> tuple[Path, ...]:
@@ -92,12 +110,12 @@ def _beside(path: Path) -> tuple[Path, ...]:
 
 
 def _samples_file(file: Path) -> TaskFile | None:
-    found = _SAMPLES.fullmatch(file.name) or _LMMS_SAMPLES.fullmatch(file.name)
+    found = _SAMPLES.fullmatch(plain_name(file)) or _LMMS_SAMPLES.fullmatch(plain_name(file))
     return TaskFile(task=found["task"], date=found["date"] or "", file=file) if found else None
 
 
 def _results_date(file: Path) -> tuple[Path, str] | None:
-    found = _RESULTS.fullmatch(file.name)
+    found = _RESULTS.fullmatch(plain_name(file))
     return (file, found["date"] or found["lmms"] or "") if found else None
 
 
@@ -127,7 +145,7 @@ def _newest(samples: Sequence[TaskFile], skipped: Skipped) -> tuple[TaskFile, ..
 
 
 def _count(file: Path) -> int:
-    with file.open("rb") as stream:
+    with opened(file) as stream:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
 
 
@@ -148,7 +166,7 @@ def _older(path: Path, results: Mapping[Path, str]) -> ModelFiles | None:
             if each.stem == task or each.stem.endswith(f"_{task}")
         ]
         if chosen:
-            return ModelFiles(folder=file.parent, tasks=_newest(chosen, Skipped()), results={"": found})
+            return ModelFiles(folder=file.parent, tasks=_newest(chosen, Skipped()), results={(file.parent, ""): found})
     if results:
         raise UserError(f"{path} holds results of lm-eval without samples: run it with --log_samples.")
     return None
@@ -177,4 +195,4 @@ def _dump(path: Path, found: Mapping[str, Any]) -> ModelFiles | None:
         for task, rows in samples.items()
         if isinstance(rows, list)
     )
-    return ModelFiles(folder=path.parent, tasks=tasks, results={"": found}) if tasks else None
+    return ModelFiles(folder=path.parent, tasks=tasks, results={(path.parent, ""): found}) if tasks else None

@@ -44,7 +44,7 @@ def read_lm_eval(path: Path, files: Sequence[Path], cluster: str = "") -> Log | 
     families: dict[str, list[Benchmark]] = {}
     settings: dict[str, Mapping[str, str]] = {}
     for task in found.tasks:
-        about = About(task=task.task, run=found.results.get(task.date, {}))
+        about = About(task=task.task, run=found.results.get(task.run, {}))
         family = about.mapping("pfh").get("family")
         for benchmark in _task_benchmarks(task, about, cluster, skipped):
             families.setdefault(family if isinstance(family, str) else FAMILY, []).append(benchmark)

@@ -1,0 +1,219 @@
+"""What steps take: by the ledgers of earlier ones on this kind of device, else by operations and bytes.
+
+A forward pass takes 2 operations a weight and token, training 6 (Kaplan et al. 2020, arXiv 2001.08361, section 2.1);
+decoding reads all weights for each token of a batch. What is assumed of lengths is in `Assumed`, and plans print it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pfh.commands.study.schema import Device, Study
+from pfh.hooks.budget import Budget
+from pfh.hooks.ledger import Phase, read_ledger
+from pfh.steps.graph import Step
+from pfh.store.store import MANIFEST, Store
+
+_BILLIONS = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
+_UNIT = {"b": 1e9, "m": 1e6}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumed:
+    """What a plan assumes where nothing tells."""
+
+    prompt: int = 256
+    """Tokens of a problem's prompt."""
+    documents: int = 500
+    """Documents of a benchmark where the study sets no limit."""
+    benchmarks: int = 8
+    """Benchmarks of a family that are not named."""
+    asked: int = 512
+    """Tokens that a model reads of a document."""
+    written: int = 64
+    """Tokens that it writes."""
+    length: int = 512
+    """Tokens of a sequence that is trained on, if max_length allows."""
+    batch: int = 32
+    """Sequences decoded at once."""
+    weights: float = 1e9
+    """Weights of a model whose size neither the study nor its name tells."""
+
+    def sentence(self) -> str:
+        """Say it."""
+        return (
+            f"Assumed: prompts of {self.prompt} tokens, {self.documents} documents a benchmark where no limit is set, "
+            f"{self.benchmarks} benchmarks a family where none is named, {self.asked} tokens read and {self.written} "
+            f"written a document, sequences of {self.length} tokens trained on, {self.batch} decoded at once."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a step does."""
+
+    read: float = 0.0
+    """Tokens through the model."""
+    written: float = 0.0
+    """Tokens decoded."""
+    trained: float = 0.0
+    """Tokens through the model and back."""
+    weights: float = 0.0
+    """Of the model."""
+
+    @property
+    def tokens(self) -> float:
+        """All tokens."""
+        return self.read + self.written + self.trained
+
+    @property
+    def flops(self) -> float:
+        """Operations of all."""
+        return 2 * self.weights * (self.read + self.written) + 6 * self.weights * self.trained
+
+    def seconds(self, device: Device, batch: int) -> float:
+        """Return how long it takes on a device: decoding as long as its operations or the weights that it reads."""
+        flops, bandwidth = device.flops * device.share, device.bandwidth * device.share
+        decode = self.written * max(2 * self.weights / flops, 2 * self.weights / batch / bandwidth)
+        return (2 * self.weights * self.read + 6 * self.weights * self.trained) / flops + decode
+
+
+CPU = Device(name="a CPU core complex", flops=1e11, bandwidth=2e10, share=0.5)
+"""Where neither the study nor a ledger tells of a device, and there is no accelerator."""
+KNOWN = (
+    Device(name="H200", flops=989e12, bandwidth=4.8e12),
+    Device(name="H100", flops=989e12, bandwidth=3.35e12),
+    Device(name="A100", flops=312e12, bandwidth=2.0e12),
+    Device(name="L40", flops=181e12, bandwidth=0.86e12),
+)
+"""Peaks in bfloat16 and memory bandwidths as NVIDIA's data sheets have them."""
+
+
+@dataclass
+class CostModel:
+    """Seconds of a step on one device."""
+
+    device: Device
+    sizes: Mapping[str, float]
+    assumed: Assumed = Assumed()
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """Part of a run to modelled seconds a measured second, from ledgers."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Id of a stored step to the seconds that its ledger tells."""
+
+    def seconds(self, step: Step) -> float:
+        """Return how long a step takes."""
+        if step.id in self.measured:
+            return self.measured[step.id]
+        modelled = self.work(step).seconds(self.device, self.assumed.batch)
+        return modelled * self.speeds.get(_learned_as(step), 1.0)
+
+    def source(self, step: Step) -> str:
+        """Say what tells how long a step takes."""
+        if step.id in self.measured:
+            return "its own ledger"
+        return "ledgers of such steps" if _learned_as(step) in self.speeds else "operations and bytes"
+
+    def size(self, name: str) -> float:
+        """Return the number of weights of a model, by the study or by its name."""
+        if name in self.sizes:
+            return self.sizes[name]
+        found = _BILLIONS.findall(name.rpartition("/")[2])
+        return float(found[-1][0]) * _UNIT[found[-1][1].lower()] if found else self.assumed.weights
+
+    def work(self, step: Step) -> Work:
+        """Return what a step does, as far as its plan tells."""
+        about, assumed = step.about, self.assumed
+        weights = self.size(str(about.get("weights", "")))
+        if step.kind == "evaluation":
+            count = len(about.get("benchmarks", ())) or assumed.benchmarks
+            documents = count * (about.get("limit") or assumed.documents)
+            return Work(read=documents * assumed.asked, written=documents * assumed.written, weights=weights)
+        if step.kind == "rollouts":
+            drawn = about["prompts"] * about["samples"]
+            return Work(read=drawn * assumed.prompt, written=drawn * about["new_tokens"], weights=weights)
+        if step.kind == "training" and "method" in about:
+            return self._training(about, weights)
+        return Work(weights=weights)
+
+    def _training(self, about: Mapping[str, Any], weights: float) -> Work:
+        options, assumed = about.get("options"), self.assumed
+        work = getattr(options, "work", None)
+        if options is None or work is None:
+            return Work(trained=about["problems"] * assumed.length, weights=weights)
+        update = options.batch_size * options.gradient_accumulation
+        inner = getattr(options, "inner_epochs", 1)
+        updates = max(1, math.ceil(about["problems"] * work.examples * options.epochs / update)) * inner
+        updates = min(updates, options.max_steps or updates) * work.rounds
+        if about.get("budget"):
+            budget = Budget.parse(str(about["budget"]).replace(",", "").replace("device ", ""))
+            most = {"updates": budget.amount, "samples": budget.amount / update}.get(budget.unit, updates)
+            most = min(most, budget.amount / (update * assumed.length)) if budget.unit == "tokens" else most
+            updates = min(updates, most)
+        length = min(options.max_length, assumed.length)
+        sequences = updates * update
+        drawn_before = 0 if about.get("drawn") else work.generated
+        return Work(
+            read=sequences * length * work.read / inner,
+            written=sequences * length * drawn_before / inner / 2 if not about.get("drawn") else 0.0,
+            trained=sequences * length * work.trained,
+            weights=weights,
+        )
+
+
+def cost_model(study: Study, steps: Iterable[Step], store: Store) -> CostModel:
+    """Return the model for a study: it learns from the ledgers in the store, of this kind of device."""
+    sizes = {**study.sizes, **{start.model: start.scale for start in study.starts if start.model and start.scale}}
+    from pfh.starts.embedded import EMBEDDED_NAME
+
+    sizes.setdefault(EMBEDDED_NAME, next((s.scale for s in study.starts if s.model is None and s.scale), 134.5e6))
+    here = device_here()
+    device = study.device or here
+    model = CostModel(device=device, sizes=sizes)
+    wanted = list(steps)
+    measured = {step.id: told for step in wanted if (told := _measured(store, step)) is not None}
+    if study.device is not None and study.device.name != here.name:
+        return CostModel(device=device, sizes=sizes, measured=measured)
+    modelled: dict[str, float] = defaultdict(float)
+    took: dict[str, float] = defaultdict(float)
+    for step in wanted:
+        if step.id in measured:
+            modelled[_learned_as(step)] += model.work(step).seconds(device, model.assumed.batch)
+            took[_learned_as(step)] += measured[step.id]
+    speeds = {name: took[name] / modelled[name] for name in took if modelled[name] > 0 and took[name] > 0}
+    return CostModel(device=device, sizes=sizes, speeds=speeds, measured=measured)
+
+
+def device_here() -> Device:
+    """Return the device of this machine."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return CPU
+    name = str(torch.cuda.get_device_name())
+    return next((device for device in KNOWN if device.name in name), KNOWN[2].model_copy(update={"name": name}))
+
+
+def _learned_as(step: Step) -> str:
+    """Return the name under which steps that take alike are learned from together."""
+    told = step.about.get("method") or step.about.get("family") or ""
+    return f"{step.kind} {told}".strip()
+
+
+def _measured(store: Store, step: Step) -> float | None:
+    """Return the device seconds of a stored step, as its ledger has them; None without one."""
+    folder = store.root / "artifacts" / step.kind / step.key
+    ledger = folder / "ledger.json"
+    if not ledger.is_file() or not (folder / MANIFEST).is_file():
+        return None
+    try:
+        phases: tuple[Phase, ...] = read_ledger(ledger)
+    except (ValueError, TypeError):
+        return None
+    own = [phase for phase in phases if step.kind != "training" or phase.updates or len(phases) == 1]
+    return sum(phase.seconds * phase.devices for phase in own)

@@ -1,0 +1,106 @@
+"""The report over all runs of a study: index.html, study.json and Parquet long tables; and `pfh.study.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pfh.commands.study.plan import PlannedStudy
+from pfh.errors import UserError, reading
+from pfh.hooks.evaluation import Evaluation
+from pfh.report.study_page import write_study_page
+from pfh.results.records import RunResults
+from pfh.results.study.analysis import analyze_study
+from pfh.results.study.changes import FinishedRun, long_table
+from pfh.results.study.records import EffectRecord, StudyResults
+from pfh.store.evaluations import read_evaluation
+from pfh.text import json_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FOLDER, PAGE, RESULTS = "study-report", "index.html", "study.json"
+SAMPLES, EFFECTS = "samples.parquet", "effects.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReport:
+    """What a study's report holds, for a notebook."""
+
+    results: StudyResults
+    samples: DataFrame
+    """A row a run, benchmark and document: scores before and after, and the change towards the good."""
+    effects: DataFrame
+    """A row an effect: start, domain, method, family, category, change and its interval."""
+
+
+def write_study_report(planned: PlannedStudy, results: Mapping[str, RunResults], folder: Path) -> Path:
+    """Write the report of the finished runs into `folder`; return its page.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    runs = [
+        FinishedRun(
+            name=run.name,
+            start=run.start.name,
+            kind=run.start.start or "",
+            scale=run.start.scale,
+            method=run.variant.method,
+            label=run.variant.label,
+            axes=run.variant.axes,
+            domain=run.domain,
+            seed=run.seed,
+            phase=run.phase,
+            results=results[run.name],
+        )
+        for run in planned.runs
+        if run.name in results
+    ]
+
+    @cache
+    def read(key: str) -> Evaluation | None:
+        artifact = planned.store.get("evaluation", key)
+        return None if artifact is None else read_evaluation(artifact.path)
+
+    table = long_table(runs, read)
+    missing = len(planned.runs) + len(planned.refused) - len(runs)
+    found = analyze_study(planned.study.name, runs, missing, table)
+    place = folder / FOLDER
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / RESULTS).write_text(json_text(found.model_dump(mode="json")), encoding="utf-8")
+        table.to_parquet(place / SAMPLES, index=False)
+        _effects(found).to_parquet(place / EFFECTS, index=False)
+        write_study_page(place / PAGE, found, {run.name: f"../runs/{quote(run.name)}/report.html" for run in runs})
+    except OSError as error:
+        raise UserError(f"{place} cannot be written ({error.strerror}); name another folder with --output.") from error
+    return place / PAGE
+
+
+def load(folder: str | Path) -> StudyReport:
+    """Read the report of a study: its folder, the study-report in it, or the study.json itself.
+
+    Raises:
+        UserError: there is none, or it is none that this pfh can read.
+    """
+    import pandas as pd
+
+    path = Path(folder).expanduser()
+    path = path.parent if path.name == RESULTS else path
+    place = path / FOLDER if (path / FOLDER).is_dir() else path
+    with reading(f"The study's report {place}", "give the folder that pfh matrix wrote"):
+        results = StudyResults.model_validate_json((place / RESULTS).read_text(encoding="utf-8"))
+        samples, effects = pd.read_parquet(place / SAMPLES), pd.read_parquet(place / EFFECTS)
+    return StudyReport(results=results, samples=samples, effects=effects)
+
+
+def _effects(found: StudyResults) -> DataFrame:
+    import pandas as pd
+
+    rows = [row.model_dump(mode="json") for row in found.effects]
+    return pd.DataFrame(rows, columns=list(EffectRecord.model_fields))

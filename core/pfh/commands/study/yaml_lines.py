@@ -1,0 +1,79 @@
+"""YAML with the line of everything in it, and no key twice: what a reader's mistakes are found by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pfh.errors import UserError, reading
+
+Place = tuple[str | int, ...]
+"""Where a value stands: keys and numbers from the top."""
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
+    """Reads numbers such as 3e9 as YAML 1.2 has them."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a YAML file says, and where."""
+
+    file: Path
+    content: Any
+    lines: dict[Place, int]
+
+    def error(self, place: Sequence[str | int], message: str) -> UserError:
+        """Return the error of what stands at `place`, or at the nearest place above it that the file has."""
+        found = tuple(place)
+        while found and found not in self.lines:
+            found = found[:-1]
+        named = ".".join(map(str, place))
+        return UserError(f"{self.file}:{self.lines.get(found, 1)}: {f'{named}: ' if named else ''}{message}")
+
+
+def read_yaml(file: Path, what: str) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        UserError: it cannot be read, is no YAML, or has a key twice.
+    """
+    with reading(f"{what} {file}", "give a YAML file"):
+        text = file.read_text(encoding="utf-8")
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            lines: dict[Place, int] = {}
+            if node is not None:
+                _walk(node, (), lines, file)
+            content = None if node is None else loader.construct_document(node)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise UserError(f"{file}:{line}: this is no YAML: {error.problem or error.context}.") from error
+        finally:
+            loader.dispose()
+    return Document(file=file, content=content, lines=lines)
+
+
+def _walk(node: Any, place: Place, lines: dict[Place, int], file: Path) -> None:  # noqa: ANN401 - PyYAML's nodes
+    lines[place] = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _walk(item, (*place, index), lines, file)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inside = (*place, str(key.value))
+            if inside in lines:
+                raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value} is given twice here.")
+            _walk(value, inside, lines, file)
+            lines[inside] = key.start_mark.line + 1

@@ -1,0 +1,128 @@
+"""What a training would take on devices that are not here, line by line, so that the arithmetic can be followed.
+
+The terms are those of `pfh.kit.training.estimate`: every sequence as long as max_length allows. GB are 10^9 bytes. Time
+is operations at a stated speed; what is generated takes as long as its operations, or as every step's reading of all
+weights at a stated bandwidth, whichever is longer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pfh.errors import UserError
+from pfh.kit.training.estimate import Estimate
+
+if TYPE_CHECKING:
+    from pfh.kit.training.options import TrainingOptions
+
+SPEED, BANDWIDTH = 125e12, 2.0e12
+"""Operations and bytes a second of a device where the user says nothing: 40% of the 312e12 of an A100 in bfloat16, and
+its memory's bandwidth (NVIDIA's data sheet of the A100 of 80 GB)."""
+_WRITTEN = re.compile(r"(?:(\d+)\s*x\s*)?(\d+(?:\.\d+)?)\s*GB(?:\s*@\s*(\d+(?:\.\d+)?)\s*TFLOPS)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """So many devices of one kind."""
+
+    count: int
+    memory: float
+    """Bytes of each."""
+    speed: float = SPEED
+    """Operations a second of each that a training reaches."""
+
+    @classmethod
+    def parse(cls, text: str) -> Devices:
+        """Read "80GB", "4x80GB" or "8x80GB@400TFLOPS".
+
+        Raises:
+            UserError: it is none of these.
+        """
+        found = _WRITTEN.fullmatch(text.strip())
+        count = int(found[1] or 1) if found else 0
+        if found is None or count < 1 or not float(found[2]):
+            raise UserError(f"--devices got {text!r}: write a number and the memory of each, such as 4x80GB.")
+        speed = 1e12 * float(found[3]) if found[3] else SPEED
+        if not speed:
+            raise UserError(f"--devices got {text!r}: a device without operations trains nothing.")
+        return cls(count=count, memory=1e9 * float(found[2]), speed=speed)
+
+
+def plan_lines(estimate: Estimate, options: TrainingOptions, devices: Devices, completion: int | None) -> Iterator[str]:
+    """Yield the plan of a training; `completion` is the length limit of what is generated, where that is known.
+
+    `estimate` is of the batch that each device holds.
+    """
+    parts, count = estimate.parts, devices.count
+    yield (
+        f"{estimate.weights:.3g} weights, {estimate.trained:.3g} of them trained"
+        + (f" (LoRA of rank {options.lora_rank}, beside them)" if options.adapter == "lora" else "")
+        + f"; {estimate.updates:,} updates of {estimate.update} sequences of at most {options.max_length:,} tokens"
+    )
+    yield f"memory of each device of {devices.memory / 1e9:g} GB, {estimate.batch} sequences at once, in GB:"
+    yield from (f"  {part.name}: {part.formula} = {part.amount / 1e9:.1f}" for part in parts)
+    alone = sum(part.amount for part in parts)
+    vllm = _vllm(options) * devices.memory
+    if vllm:
+        yield f"  vLLM: vllm_memory {_vllm(options):g} of the device = {vllm / 1e9:.1f}"
+    yield f"  together {(alone + vllm) / 1e9:.1f}: {_fits(alone + vllm, devices)}"
+    if count > 1:
+        shared = sum(part.amount / count if part.is_shared else part.amount for part in parts) + vllm
+        yield (
+            f"  with weights, gradients and states shared out over {count} devices (FSDP): {shared / 1e9:.1f}: "
+            f"{_fits(shared, devices)}"
+        )
+    yield from _time_lines(estimate, options, devices, completion)
+
+
+def _time_lines(
+    estimate: Estimate, options: TrainingOptions, devices: Devices, completion: int | None
+) -> Iterator[str]:
+    tokens, reach = estimate.update * options.max_length, devices.count * devices.speed
+    taught = estimate.taught_flops * tokens / reach
+    yield (
+        f"time of an update of {tokens:,} tokens on {devices.count} x {devices.speed / 1e12:g} TFLOP/s; a token "
+        f"meets {estimate.met:.3g} weights:"
+    )
+    yield (
+        f"  read and trained on: {estimate.taught_formula} = {estimate.taught_flops:.3g} operations a token: "
+        f"{taught:.1f} s"
+    )
+    writing = 0.0
+    if estimate.generated:
+        computed = 2 * estimate.met * estimate.generated * tokens / reach
+        steps, width = _steps(options, completion), 2.0 if _vllm(options) else estimate.bytes_read
+        read = steps * width * estimate.weights / BANDWIDTH
+        writing = max(computed, read)
+        yield (
+            f"  generation, the longer of 2 x {estimate.met:.3g} operations a token: {computed:.1f} s, and {steps:,} "
+            f"steps that read {estimate.weights:.3g} x {width:g} bytes at {BANDWIDTH / 1e12:g} TB/s: {read:.1f} s"
+        )
+    hours, minutes = divmod(round((taught + writing) * estimate.updates / 60), 60)
+    yield (
+        f"  {estimate.updates:,} updates x {taught + writing:.1f} s = {hours} h {minutes} min; rollouts and teachers "
+        "before the training, communication and the verifier are not counted"
+    )
+
+
+def _fits(needed: float, devices: Devices) -> str:
+    if needed <= devices.memory:
+        return "fits"
+    return (
+        "does not fit: lower batch_size (raise gradient_accumulation with it) or max_length, keep frozen weights in "
+        "base_precision=bfloat16 or 4bit, or share them out (--accelerate)"
+    )
+
+
+def _vllm(options: TrainingOptions) -> float:
+    """Return which share of a device vLLM takes beside the training."""
+    here = getattr(options, "use_vllm", False) and not getattr(options, "vllm_server", "")
+    return float(getattr(options, "vllm_memory", 0.0)) if here else 0.0
+
+
+def _steps(options: TrainingOptions, completion: int | None) -> int:
+    """Return how many tokens are generated one after the other in an update: all completions together."""
+    return int(getattr(options, "max_new_tokens", None) or completion or options.max_length)

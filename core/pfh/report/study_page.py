@@ -1,0 +1,69 @@
+"""The page of a study: its six sections in one HTML file that opens without network."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfh.report.page import content_policy, environment, source
+from pfh.results.study.records import EffectRecord, StudyResults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The forgetting profiles of one start and domain: methods by families and benchmarks."""
+
+    start: str
+    domain: str
+    columns: tuple[tuple[str, str], ...]
+    """(Family, benchmark); an empty benchmark is the family as a whole."""
+    rows: tuple[tuple[str, str, Mapping[tuple[str, str], EffectRecord]], ...]
+    """(Method, link to its first run, effects by column), the greatest mean change last."""
+
+
+def write_study_page(path: Path, results: StudyResults, runs: Mapping[str, str]) -> None:
+    """Write the page of a study.
+
+    Args:
+        path: the file to write.
+        results: what the study found out.
+        runs: name of a run to the address of its own report, beside the page.
+    """
+    from markupsafe import Markup
+
+    page = (
+        environment()
+        .get_template("study.html")
+        .render(
+            results=results,
+            panels=_panels(results, runs),
+            runs=runs,
+            policy=content_policy([]),
+            style=Markup(source("style.css")),  # noqa: S704 - our own file
+        )
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _panels(results: StudyResults, runs: Mapping[str, str]) -> tuple[Panel, ...]:
+    cells: dict[tuple[str, str], dict[str, dict[tuple[str, str], EffectRecord]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for row in results.effects:
+        if ": " not in row.category:  # categories of benchmarks are in the long tables
+            cells[row.start, row.domain][row.method][row.family, row.category] = row
+    links = {(run.start, run.domain, run.method): runs.get(run.name, "") for run in reversed(results.runs)}
+    panels = []
+    for (start, domain), methods in cells.items():
+        columns = tuple(dict.fromkeys(sorted(column for effects in methods.values() for column in effects)))
+        ordered = sorted(methods, key=lambda method: _mean(methods[method]))
+        rows = tuple((method, links.get((start, domain, method), ""), methods[method]) for method in ordered)
+        panels.append(Panel(start=start, domain=domain, columns=columns, rows=rows))
+    return tuple(panels)
+
+
+def _mean(effects: Mapping[tuple[str, str], EffectRecord]) -> float:
+    wholes = [row.change for (_, category), row in effects.items() if not category]
+    return sum(wholes) / len(wholes) if wholes else 0.0

@@ -1,0 +1,71 @@
+"""The graph of a run holds, before anything runs, the keys that the store holds after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pfh.commands.planning import Planner
+from pfh.commands.run import execute
+from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.progress import Silent
+from pfh.registry.plugins import Plugins
+from pfh.store.store import Store
+
+from tests.plugin_dists import install
+from tests.test_run import COIN, OPTIONS, PICKY
+
+FEW = {**OPTIONS, "max_steps": "1", "adapter": "lora", "lora_rank": "2"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plugins")
+    install(folder, "coin-dist", {"coin_domain": COIN}, {"pfh.domains": {"coin": "coin_domain"}})
+    return install(folder, "picky-dist", {"picky_eval": PICKY}, {"pfh.evals": {"picky": "picky_eval"}})
+
+
+def stored(store: Path) -> set[str]:
+    return {f"{path.parent.name}-{path.name}" for path in (store / "artifacts").glob("*/*")}
+
+
+@pytest.mark.parametrize(
+    ("methods", "options"),
+    [
+        (("dpo", "dpo"), {"methods:dpo": FEW}),
+        (("none",), {}),
+    ],
+)
+def test_what_is_planned_is_what_is_made(methods, options, site, tiny_llama_path, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(site))
+    spec = RunSpec(
+        methods=methods,
+        evals=(EvalChoice(family="picky", benchmarks=("here",)), EvalChoice(family="safety", benchmarks=("probes",))),
+        domain="coin",
+        model=str(tiny_llama_path),
+        options=options,
+        problems=6,
+        limit=4,
+    )
+    store = Store(tmp_path / "store")
+    plan = Planner(Plugins(), store).plan(spec)
+    assert not plan.unknown
+    assert not stored(store.root)
+    execute(spec, plugins=Plugins(), store=store, progress=Silent(), output=tmp_path / "out")
+    made = {name for name in stored(store.root) if not name.startswith("rehearsal-")}  # a check, which leads to nothing
+    assert made == set(plan.graph) - {plan.comparison}
+    assert Planner(Plugins(), store).plan(spec).graph.keys() == plan.graph.keys()
+    place = {name: index for index, name in enumerate(plan.graph)}
+    assert all(place[need] < place[name] for name, step in plan.graph.items() for need in step.needs)
+
+
+def test_the_embedded_starts_are_planned_with_their_own_keys(tmp_path):
+    from pfh.steps.starts import EMBEDDED_INPUTS
+    from pfh.store.store import artifact_key
+
+    store = Store(tmp_path)
+    spec = RunSpec(methods=("none",), evals=(EvalChoice(family="safety", benchmarks=("probes",)),), problems=2)
+    graph = Planner(Plugins(), store).plan(spec).graph
+    parts = [(step.kind, step.part) for step in graph.values()]
+    assert parts[:3] == [("start", "start"), ("training", "start"), ("merged", "start")]
+    assert next(iter(graph.values())).key == artifact_key("start", EMBEDDED_INPUTS)
