@@ -6,8 +6,9 @@
 - Do-Not-Answer (Wang et al. 2023, arXiv 2308.13387): people's action for six models' answers. The heads saw these with
   small weight, so the table only describes what each action is labelled as.
 
-What the heads learn from stands in judge_training.py. No XSTest completion was read while the judges were written;
-the totals were seen as they grew. The phrases were worked out on Do-Not-Answer and PyRIT's rows.
+What the heads learn from stands in judge_training.py. No XSTest completion was read while the rules for refusals were
+written; the totals were seen as they grew. The phrases were worked out on Do-Not-Answer and PyRIT's rows. The rules for
+babble (`pfh_judges.babble`) were tuned with sight of XSTest's false alarms, so the rate on it is no held-out one.
 `--write` writes the counts of the first table into the package, from which reports take the judges' error.
 """
 

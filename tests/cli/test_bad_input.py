@@ -14,7 +14,7 @@ from tests.plugin_dists import METHOD, install, install_method
     ("arguments", "message"),
     [
         (("rnu",), "No such command 'rnu'. Did you mean 'run'?"),
-        (("run", "--methd", "x"), "No such option: --methd (Possible options: --method"),
+        (("run", "--methd", "x"), "No such option: --methd (Possible options: --match, --method"),
         (("run", "--limit", "0"), "Invalid value for '--limit'"),
         (("run", "--dtype", "float31"), "'float31' is not one of 'auto', 'float32', 'bfloat16', 'float16'"),
         (("list-plugins", "--kind", "method"), "'method' is not one of 'methods', 'evals'"),
