@@ -22,6 +22,9 @@ LONGEST_LINE = 1 << 28
 LARGEST_FILE = 1 << 32
 """Bytes of a JSON file that is read whole."""
 
+PIECE = 1 << 24
+"""Bytes that are read at a time."""
+
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -55,7 +58,13 @@ class Skipped:
 
 
 def opened(file: Path) -> IO[bytes]:
-    """Open a file to read, unpacked where its name says that it is packed with gzip."""
+    """Open a file to read, unpacked where its name says that it is packed with gzip.
+
+    Raises:
+        UserError: something else stands there, such as a pipe or a device.
+    """
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file} is no file.")
     return gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
 
 
@@ -88,7 +97,7 @@ def read_json(file: Path) -> Any:  # noqa: ANN401
     """
     try:
         with opened(file) as stream:
-            content = stream.read(LARGEST_FILE + 1)
+            content = b"".join(_pieces(stream, LARGEST_FILE))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{file} cannot be unpacked, or is cut off.") from error
     if len(content) > LARGEST_FILE:
@@ -97,6 +106,13 @@ def read_json(file: Path) -> Any:  # noqa: ANN401
         return parsed(content.decode("utf-16").encode() if content.startswith(_UTF_16) else content)
     except ValueError as error:
         raise UserError(f"{file} {error}, or is cut off.") from error
+
+
+def _pieces(stream: IO[bytes], most: int) -> Iterator[bytes]:
+    """Yield what a file holds, up to little more than `most` bytes, without taking room for them at once."""
+    while most >= 0 and (piece := stream.read(PIECE)):
+        most -= len(piece)
+        yield piece
 
 
 def read_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
