@@ -88,14 +88,14 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def is_reused(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+def is_reused(copy: Path, tmp_path: Path, tiny_llama_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
     """Trains with a method that imports the kit, and says whether that was found in the store."""
     site = install(tmp_path / "site", "shared", {"sharing": METHOD}, {"pfh.methods": {"sharing": "sharing"}})
     install(site, "echoing", {"echoing": DOMAIN}, {"pfh.domains": {"echo": "echoing"}})
     monkeypatch.syspath_prepend(site)
     domain = EchoDomain()
     opened = OpenDomain(name="echo", domain=domain, problems=domain.problems("train", 2, seed=0))
-    start = Checkpoint(name="start", path=tmp_path, fingerprint="start")
+    start = Checkpoint(name="start", path=tiny_llama_path, fingerprint="start")
 
     def train() -> bool:
         progress = Lines()

@@ -15,7 +15,7 @@ from tests.test_compare import BACKEND, QUIZ
 from tests.tiny import tiny_llama
 
 COMMANDS = {"run": pfh.run, "eval": pfh.evaluate, "compare": pfh.compare}
-OF_A_TERMINAL = {"json", "dry_run", "quiet", "debug", "help"}
+OF_A_TERMINAL = {"json", "dry_run", "devices", "quiet", "debug", "help"}
 """What Python has other means for: the results themselves, `progress`, and tracebacks."""
 
 

@@ -181,7 +181,8 @@ def samples(store):
 
 def test_a_run_measures_trains_measures_again_and_reports(whole):
     stage = read_results(whole / "out" / "results.json").stages[0]
-    assert [row.status for family in stage.families for row in family.comparisons] == ["MEASURED"] * 2
+    rows = [row for family in stage.families for row in family.comparisons]
+    assert [row.status for row in rows] == ["MEASURED"] * 6  # two rates; margins, target and depth lie under them
     assert {phase.name for phase in stage.ledger} == {"rollouts", "training"}
     assert len(stage.curves) == 12
     assert stage.options["beta"] == 0.1
@@ -328,9 +329,7 @@ def held_by_stages(outcome, said, first, second, folder):
     by_kind = {clause.kind: clause for clause in gates[1].clauses}
     assert (by_kind["must_stay"].state, by_kind["floors"].state) == ("holds", "broken")
     afterwards = judge(read_contract(folder / "stage.yaml"), read_results(folder / "out" / "results.json"))
-    assert [clause.said for clause in afterwards.clauses if clause in gates[1].clauses] == [
-        clause.said for clause in gates[1].clauses
-    ]
+    assert set(gates[1].clauses) <= set(afterwards.clauses)
     assert said.count("contract stage.yaml, stage 2 (dpo): The gate stays shut") == 1
     assert "Contract stage.yaml, stage 1 (dpo): The gate stays shut" in (folder / "out" / "report.html").read_text()
 

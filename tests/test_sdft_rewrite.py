@@ -57,7 +57,7 @@ REWRITES = ("So 3", "Reword: 4", "So 6", "cut 6", "So 7", "So 8")
 def rewriter(rewrites=REWRITES):
     """Return a rollout source that answers the problems it is given with `rewrites`, and keeps the problems."""
 
-    def draw(*, samples, sampling=None, checkpoint=None, problems=None):
+    def draw(*, samples, sampling=None, checkpoint=None, problems=None, judged=True):
         draw.problems = problems
         return tuple(
             Rollout(

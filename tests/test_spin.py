@@ -51,7 +51,7 @@ PROBLEMS = tuple(
 def players(*answers: str):
     """Return a rollout source whose players, each a model it has not seen, give one answer after the other."""
 
-    def draw(*, samples, sampling=None, checkpoint=None, problems=None):
+    def draw(*, samples, sampling=None, checkpoint=None, problems=None, judged=True):
         if checkpoint.fingerprint not in draw.seen:
             draw.seen.append(checkpoint.fingerprint)
         text = answers[draw.seen.index(checkpoint.fingerprint)]

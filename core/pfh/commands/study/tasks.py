@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pfh.commands.planning import Planner, RunPlan
 from pfh.commands.run_steps import RunSteps
 from pfh.commands.study.plan import PlannedStudy
 from pfh.errors import StepFailedError, UserError, reading
-from pfh.hooks.budget import Budget
-from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.hooks.launchers import RunSpec
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.steps.graph import Step, is_stored
@@ -133,17 +134,7 @@ def run_as_json(spec: RunSpec) -> dict[str, Any]:
 
 def run_from_json(said: Mapping[str, Any]) -> RunSpec:
     """Return the run that `run_as_json` wrote."""
-    budget = said["budget"]
-    return RunSpec(
-        **{
-            **said,
-            "evals": tuple(
-                EvalChoice(family=each["family"], benchmarks=tuple(each["benchmarks"])) for each in said["evals"]
-            ),
-            "methods": tuple(said["methods"]),
-            "budget": None if budget is None else Budget(**budget),
-        }
-    )
+    return TypeAdapter(RunSpec).validate_python(said)
 
 
 def read_task(file: Path) -> dict[str, Any]:

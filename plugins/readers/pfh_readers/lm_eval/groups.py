@@ -83,7 +83,7 @@ def _pooled(
     return Benchmark(
         name=name,
         identity=identity,
-        version=about.version if about.version != "unknown" else parts[0].version,
+        version=about.version,
         metric=parts[0].metric,
         higher_is_better=parts[0].higher_is_better,
         source=clean(f"lm-eval log, {len(parts)} subtasks, filter {filter_name}"),
