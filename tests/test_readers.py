@@ -224,6 +224,20 @@ def test_a_group_is_a_row_over_all_its_documents(tmp_path):
     assert rows(outcome)["half"].n == 18
 
 
+def test_groups_of_older_logs_are_those_that_the_tasks_name(tmp_path):
+    for name, right in (("before", 4), ("after", 2)):
+        samples = {
+            task: [line(i, float(i < right), doc_hash=f"{task}-{i}", prompt_hash=f"{task}-{i}") for i in range(6)]
+            for task in ("a", "b", "c")
+        }
+        figures = {task: {"acc,none": right / 6} for task in ("a", "b", "c", "both")}
+        configs = {"a": {"group": "both"}, "b": {"group": ["both", "never_run"]}, "c": {"group": None}}
+        written(tmp_path / name, samples, results(figures, configs=configs))
+    found = rows(compared(tmp_path, tmp_path / "before", tmp_path / "after"))
+    assert found.keys() == {"a", "b", "c", "both"}
+    assert (found["both"].n, found["both"].n10, found["both"].n01) == (12, 4, 0)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "same"),
     [

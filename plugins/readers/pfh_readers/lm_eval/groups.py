@@ -23,9 +23,7 @@ def group_benchmarks(
 
     Samples of one document that several subtasks ask belong together; a subtask is a category. `settings` is filled up.
     """
-    groups = run.get("group_subtasks")
-    if not isinstance(groups, Mapping):
-        return
+    groups = _groups(run)
     by_task: dict[str, dict[str, Benchmark]] = {}
     for benchmark in tasks:
         task, _, measure = benchmark.identity.rpartition(" [")
@@ -48,6 +46,21 @@ def group_benchmarks(
             settings[name] = _common([settings.get(part.name, {}) for part in parts])
             yield _pooled(name, first, f"{group} [{measure}]", parts, About(task=group, run=run), skipped)
             first = first or name
+
+
+def _groups(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return group to its subtasks; before 0.4.3 only the settings of a task said to which groups it belongs."""
+    told = run.get("group_subtasks")
+    if isinstance(told, Mapping) and any(told.values()):
+        return told
+    groups: dict[str, list[str]] = {}
+    configs, results = run.get("configs"), run.get("results")
+    for task, config in configs.items() if isinstance(configs, Mapping) else ():
+        of = config.get("group") if isinstance(config, Mapping) else None
+        for group in of if isinstance(of, list) else [of]:
+            if isinstance(group, str) and isinstance(results, Mapping) and group in results:
+                groups.setdefault(group, []).append(str(task))
+    return groups
 
 
 def _leaves(group: str, groups: Mapping[str, Any], above: set[str]) -> Iterator[str]:
