@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import stat
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -89,10 +89,8 @@ def content_of(file: Path, most: int = LARGEST_FILE) -> bytes:
 
 
 @contextmanager
-def reading(what: str, remedy: str, *, done: str = "read") -> Iterator[None]:
-    """Turn whatever goes wrong while somebody's file or folder is read into one line of the user's.
-
-    The one boundary around a kind of input: parsers raise what they like, and no list of their exceptions is whole.
+def boundary(sentence: Callable[[Exception], str]) -> Iterator[None]:
+    """Turn whatever is raised inside into the one line that `sentence` makes of it.
 
     Raises:
         UserError: anything but what pfh itself said, or what ran out on this machine.
@@ -104,10 +102,25 @@ def reading(what: str, remedy: str, *, done: str = "read") -> Iterator[None]:
     except Exception as error:
         if out_of_resources(error) and not isinstance(error, MemoryError):
             raise
+        raise UserError(sentence(error)) from error
+
+
+def reading(what: str, remedy: str, *, done: str = "read") -> AbstractContextManager[None]:
+    """Turn whatever goes wrong while somebody's file or folder is read into one line of the user's.
+
+    The one boundary around a kind of input: parsers raise what they like, and no list of their exceptions is whole.
+
+    Raises:
+        UserError: anything but what pfh itself said, or what ran out on this machine.
+    """
+
+    def sentence(error: Exception) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         first = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
         said = f"{type(error).__name__}: {first[:_SAID]}" if first else type(error).__name__
-        raise UserError(f"{what} cannot be {done} ({said}): {remedy}.") from error
+        return f"{what} cannot be {done} ({said}): {remedy}."
+
+    return boundary(sentence)
 
 
 def out_of_resources(error: BaseException) -> str:

@@ -161,6 +161,7 @@ class GraphOfRun:
             budget=self.spec.budget,
             ranks=self.ranks,
             teacher=teacher,
+            keep_every=self.spec.match.every if self.spec.match else None,
         )
         trained = self._add(
             "training",

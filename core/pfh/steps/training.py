@@ -83,10 +83,17 @@ def train_stage(
     teacher = named_teacher(session, options, checkpoint)
     start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
     inputs = training_inputs(
-        session, start, open_domain, method, options=options, seed=seed, budget=budget, ranks=ranks, teacher=teacher
+        session,
+        start,
+        open_domain,
+        method,
+        options=options,
+        seed=seed,
+        budget=budget,
+        ranks=ranks,
+        teacher=teacher,
+        keep_every=keep_every,
     )
-    if keep_every:
-        inputs["keep_every"] = keep_every
 
     def build(work: Path, folder: Path) -> None:
         drawn_phases: list[Phase] = []
@@ -159,6 +166,7 @@ def training_inputs(
     budget: Budget | None,
     ranks: Configuration | None,
     teacher: Checkpoint | None,
+    keep_every: int | None = None,
 ) -> dict[str, Any]:
     """Return what decides the key of a training; of `start`, where it stands with an adapter or merged, all the same.
 
@@ -173,6 +181,7 @@ def training_inputs(
         **({"teacher": [teacher.fingerprint, session.environment(teacher)["backend"]]} if teacher else {}),
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
+        **({"keep_every": keep_every} if keep_every else {}),
         "domain": learned_from.inputs(session.plugins),
         "code": session.code("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
         **({"files": files} if (files := _file_hashes(options)) else {}),

@@ -28,7 +28,7 @@ def perform_file(file: Path) -> tuple[int, str]:
     except Exception as error:  # noqa: BLE001 - the boundary of a task: whatever it is goes into its record
         code = error.exit_code if isinstance(error, PfhError) else EXIT_STEP_FAILED
         said = redacted(out_of_resources(error) or _line(error))
-        traceback.print_exception(error)
+        print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         recorded.ended("failed", said, code)
         return code, said
     except BaseException:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pfh.errors import PfhError, UserError, out_of_resources
+from pfh.errors import UserError, boundary
 from pfh.kit.tokens.chat_templates import chat_template, set_arguments, template_arguments
 from pfh.kit.tokens.rehearsal import rehearse
 
@@ -105,21 +105,13 @@ def _check_pieces(folder: Path, tokenizer: PreTrainedTokenizerBase, name: str) -
         )
 
 
-@contextmanager
-def loading(sentence: str) -> Iterator[None]:
+def loading(sentence: str) -> AbstractContextManager[None]:
     """Turn whatever a library raises about the files of a model into one line that begins with `sentence`.
 
     Raises:
         UserError: anything but what pfh itself said, or what ran out on this machine.
     """
-    try:
-        yield
-    except PfhError:
-        raise
-    except Exception as error:
-        if out_of_resources(error) and not isinstance(error, MemoryError):
-            raise
-        raise UserError(f"{sentence}: {reason(error)}") from error
+    return boundary(lambda error: f"{sentence}: {reason(error)}")
 
 
 def arguments_of(checkpoint: Checkpoint) -> set[str]:

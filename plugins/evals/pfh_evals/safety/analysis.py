@@ -14,13 +14,10 @@ from pfh.statistics.judged import within_judge_error
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.judge_error import error_findings, error_table
-from pfh_evals.safety.benchmarks import BY_NAME
+from pfh_evals.safety.benchmarks import BY_NAME, PAIRS
 from pfh_evals.safety.latent_analysis import latent_findings, latent_tables
 from pfh_evals.safety.plots import refusal_plot
 from pfh_evals.two_judges import disagreement
-
-PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
-"""Benchmarks of one making, whose harmful and benign prompts look alike."""
 
 
 @dataclass(frozen=True, kw_only=True)

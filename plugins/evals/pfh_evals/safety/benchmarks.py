@@ -165,6 +165,8 @@ BENCHMARKS = (
         name="do-not-answer", group="do-not-answer", metric="refusal_rate", harmful=True, load=_do_not_answer
     ),
 )
+PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
+"""Benchmarks of one making, whose harmful and benign prompts look alike."""
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 
 

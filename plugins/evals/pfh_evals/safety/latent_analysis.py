@@ -12,9 +12,9 @@ from pfh.statistics import formatting as figures
 from pfh.statistics import quantities
 from pfh.statistics.paired import SIGNIFICANCE, paired_benchmarks, paired_samples
 
+from pfh_evals.safety.benchmarks import PAIRS
 from pfh_evals.safety.latent import LATENT_BY_NAME
 
-BROAD_PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
 LEAST_ALIGNED = 0.2
 """A start that refuses a smaller share of harmful prompts has no alignment to erode."""
 
@@ -66,7 +66,7 @@ def _margin_finding(row: Comparison, rate: Comparison | None) -> str:
 def _breadth_findings(margins: dict[str, Comparison]) -> list[str]:
     """Say whether the model refuses less (or more) of everything, or tells harmful from benign less well."""
     findings = []
-    for title, harmful, benign in BROAD_PAIRS:
+    for title, harmful, benign in PAIRS:
         if harmful not in margins or benign not in margins:
             continue
         first, second = margins[harmful], margins[benign]
@@ -165,7 +165,7 @@ def _depth_table(spec: AnalysisSpec) -> Table:
 def _calibration_table(spec: AnalysisSpec) -> Table:
     by_name = {row.benchmark: row for row in spec.comparisons if row.status == "MEASURED"}
     rows: list[tuple[Cell, ...]] = []
-    for title, harmful, benign in BROAD_PAIRS:
+    for title, harmful, benign in PAIRS:
         if harmful in by_name and benign in by_name:
             first, second = by_name[harmful], by_name[benign]
             sides = [_signal(first, second, before=before) for before in (True, False)]
