@@ -23,7 +23,6 @@ from pfh.hooks.backends import EngineSpec
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import EvaluationSpec
 from pfh.hooks.evaluation import Evaluation
-from pfh.hooks.judges import Judge
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.statistics.paired import compare_evaluations, paired_p_value
@@ -32,7 +31,6 @@ from pfh.steps.starts import embedded_start, safe_start
 from pfh.store.store import Store, default_root
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import safety
-from pfh_judges.rule import RuleJudge
 from safetensors.torch import load_file, save_file
 
 FEW, DRAWS = 10, 2000
@@ -74,9 +72,8 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
 def measure(checkpoint: Checkpoint, limit: int, session: Session) -> tuple[Evaluation, dict[str, float]]:
     """Return the family put to the probes, and the processor seconds of answers and of margins."""
     engine = HfEngine(EngineSpec(checkpoint=checkpoint, dtype="float32"))
-    judge: Judge = RuleJudge()
     spec = EvaluationSpec(
-        engine=engine, options=safety.Options(), data=session.data, judge=lambda _: judge, benchmarks=(), limit=limit
+        engine=engine, options=safety.Options(), data=session.data, judge=session.judge, benchmarks=(), limit=limit
     )
     evaluations, seconds = [], {}
     for what, names in (

@@ -166,7 +166,9 @@ def test_the_gain_is_a_number_of_points():
 
 def test_a_match_needs_its_family_and_one_method():
     spec = {"evals": (EvalChoice(family="target"),), "domain": "reasoning"}
-    with pytest.raises(UserError, match=r"add --eval targets\. Did you mean 'target'"):
+    with pytest.raises(UserError, match=r"No eval named 'targets'\. Did you mean 'target'"):
         validate(RunSpec(methods=("dpo",), match=Match(family="targets"), **spec), Plugins())
+    with pytest.raises(UserError, match=r"which is not measured: add --eval safety\."):
+        validate(RunSpec(methods=("dpo",), match=Match(family="safety"), **spec), Plugins())
     with pytest.raises(UserError, match="name one --method"):
         validate(RunSpec(methods=("dpo", "grpo"), match=Match(family="target"), **spec), Plugins())

@@ -63,18 +63,23 @@ def at_equal_gain(
 def gain_in_points(before: Evaluation, after: Evaluation, family: str) -> float:
     """Return the mean change of a family's benchmarks towards the good, each counted once, in points.
 
+    Only shares have points: a loss or a length counts for nothing here.
+
     Raises:
-        StepFailedError: none has a figure.
+        StepFailedError: no benchmark that scores 0 or 1 has a figure.
     """
     changes = [
         row.delta if row.higher_is_better else -row.delta
         for row in compare_evaluations(before, after)
-        if row.delta is not None and row.higher_is_better is not None and not row.same_documents_as
+        if row.delta is not None
+        and row.n10 is not None
+        and row.higher_is_better is not None
+        and not row.same_documents_as
     ]
     if not changes:
         raise StepFailedError(
-            f"--match {family}: no benchmark of {family} has a score both before and after, so there is no gain to "
-            "match; see why with pfh eval, or leave --match out."
+            f"--match {family}: no benchmark of {family} that scores 0 or 1 was scored both before and after, so there "
+            "is no gain to match; see why with pfh eval, or leave --match out."
         )
     return 100 * sum(changes) / len(changes)
 

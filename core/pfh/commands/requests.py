@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.own_judge_errors import own_errors
-from pfh.errors import UserError, did_you_mean
+from pfh.errors import UserError
 from pfh.hooks.launchers import Request, RunSpec
 from pfh.hooks.meanings import Names, Wants, declares, names_of
 from pfh.registry.plugins import Plugins
@@ -61,7 +61,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
         )
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
-    _check_match(spec)
+    _check_match(spec, plugins)
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     families = [choice.family for choice in spec.evals]
@@ -76,14 +76,15 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     return filled
 
 
-def _check_match(spec: RunSpec) -> None:
+def _check_match(spec: RunSpec, plugins: Plugins) -> None:
     if spec.match is None:
         return
+    plugins.catalogue.find("evals", spec.match.family)
     asked = [choice.family for choice in spec.evals]
     if spec.match.family not in asked:
         raise UserError(
             f"--match {spec.match.family} compares at a gain on {spec.match.family}, which is not measured: add --eval "
-            f"{spec.match.family}.{did_you_mean(spec.match.family, asked)}"
+            f"{spec.match.family}."
         )
     if len(spec.methods) > 1:
         raise UserError(
