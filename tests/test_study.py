@@ -93,6 +93,8 @@ def test_the_runs_are_all_combinations_without_what_is_excluded_and_phases_come_
         ("exclude:\n", "exclude:\n  - {start: base}\n", "study.yaml:14: .*matches no run"),
         ("name: small", "name: small\nname: other", "study.yaml:2: name is given twice"),
         ("name: b", "name: a", "study.yaml:4: .*two starts are called 'a'"),
+        ("name: small", "name: ..", r"study.yaml:\d+: name: String should match pattern .* got '\.\.'"),
+        ("name: a", "name: ../a", r"study.yaml:\d+: .*name: String should match pattern"),
         ("name: small", "name: [small", "study.yaml:.*no YAML"),
         ("problems: 8", "budget: 100furlongs", "study.yaml:12: budget: "),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pfh.report.page import content_policy, environment, source
 from pfh.results.study.records import EffectRecord, StudyResults
+from pfh.text import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def write_study_page(path: Path, results: StudyResults, runs: Mapping[str, str])
             style=Markup(source("style.css")),  # noqa: S704 - our own file
         )
     )
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def _panels(results: StudyResults, runs: Mapping[str, str]) -> tuple[Panel, ...]:

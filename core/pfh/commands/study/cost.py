@@ -16,6 +16,7 @@ from typing import Any
 from pfh.commands.study.schema import Device, Study
 from pfh.hooks.budget import Budget
 from pfh.hooks.ledger import Phase, read_ledger
+from pfh.starts.embedded import EMBEDDED_NAME
 from pfh.steps.graph import Step
 from pfh.store.store import MANIFEST, Store
 
@@ -169,8 +170,6 @@ class CostModel:
 def cost_model(study: Study, steps: Iterable[Step], store: Store) -> CostModel:
     """Return the model for a study: it learns from the ledgers in the store, of this kind of device."""
     sizes = {**study.sizes, **{start.model: start.scale for start in study.starts if start.model and start.scale}}
-    from pfh.starts.embedded import EMBEDDED_NAME
-
     sizes.setdefault(EMBEDDED_NAME, next((s.scale for s in study.starts if s.model is None and s.scale), 134.5e6))
     here = device_here()
     device = study.device or here

@@ -13,7 +13,7 @@ from typing import Any
 from pfh.commands.outcomes import exit_code
 from pfh.commands.study.plan import PlannedStudy, plan_study
 from pfh.commands.study.report import write_study_report
-from pfh.commands.study.state import PLAN, alone, edited, read_whole, study_folder, write_plan
+from pfh.commands.study.state import PLAN, alone, edited, read_state, study_folder, write_plan
 from pfh.commands.study.tasks import Task, tasks_of, write_task
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
 from pfh.hooks.launchers import LaunchSpec, TaskOutcome, TaskSpec
@@ -78,7 +78,7 @@ def run_matrix(
         progress.say(f"{name} cannot be run, and the rest goes on: {reason}")
     folder = study_folder(store, planned.study.name)
     with alone(folder):
-        for said in edited(read_whole(folder / PLAN), planned):
+        for said in edited(read_state(folder / PLAN), planned):
             progress.say(f"the study was edited. Runs {said}")
         tasks = {task.id: task for task in tasks_of(planned)}
         write_plan(folder, planned, tasks, planned.refused)

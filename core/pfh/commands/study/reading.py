@@ -35,14 +35,12 @@ def read_study(file: Path) -> tuple[Study, Document]:
         study = Study.model_validate(document.content)
     except ValidationError as error:
         raise _explained(error, document) from None
-    if not any(map(str.strip, (study.name,))):
-        raise document.error(("name",), "a study needs a name.")
     names = [start.name for start in study.starts]
     for index, name in enumerate(names):
         if name in names[:index]:
             raise document.error(("starts", index, "name"), f"two starts are called {name!r}.")
-    for place in [*(("phases", index, "where") for index in range(len(study.phases)))]:
-        _check_one_of_twins(study.phases[int(place[1])].where, document, place)
+    for index, phase in enumerate(study.phases):
+        _check_one_of_twins(phase.where, document, ("phases", index, "where"))
     for index, chosers in enumerate(study.exclude):
         _check_one_of_twins(chosers, document, ("exclude", index))
     return study, document

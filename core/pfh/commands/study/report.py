@@ -18,7 +18,7 @@ from pfh.results.study.analysis import analyze_study
 from pfh.results.study.changes import FinishedRun, long_table
 from pfh.results.study.records import EffectRecord, StudyResults
 from pfh.store.evaluations import read_evaluation
-from pfh.text import json_text
+from pfh.text import json_text, write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -73,7 +73,7 @@ def write_study_report(planned: PlannedStudy, results: Mapping[str, RunResults],
     place = folder / FOLDER
     try:
         place.mkdir(parents=True, exist_ok=True)
-        (place / RESULTS).write_text(json_text(found.model_dump(mode="json")), encoding="utf-8")
+        write_whole(place / RESULTS, json_text(found.model_dump(mode="json")))
         table.to_parquet(place / SAMPLES, index=False)
         _effects(found).to_parquet(place / EFFECTS, index=False)
         write_study_page(place / PAGE, found, {run.name: f"../runs/{quote(run.name)}/report.html" for run in runs})

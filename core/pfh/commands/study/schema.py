@@ -16,6 +16,10 @@ Stage = str | dict[str, Options]
 """The name of a method, alone or with its options."""
 
 
+NAME = r"^\w[\w.-]*$"
+"""Names of which folders are called: one part of a path, and none that leads out of it."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
@@ -23,7 +27,7 @@ class _Part(BaseModel):
 class StartEntry(_Part):
     """A model that runs begin with."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=NAME)
     """What the study calls it."""
     model: str | None = None
     """Hub id or path; the embedded model without it."""
@@ -87,7 +91,7 @@ class Device(_Part):
 class Study(_Part):
     """A matrix of runs: starts by methods by domains by seeds."""
 
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=NAME)
     """What its folders are called."""
     starts: list[StartEntry] = Field(min_length=1)
     """The models that runs begin with."""

@@ -16,6 +16,7 @@ from pfh.commands.study.tasks import Task
 from pfh.errors import UserError
 from pfh.progress import Bar
 from pfh.store.store import Store
+from pfh.text import write_whole
 
 PLAN, CANCEL, LOCK = "plan.json", "cancel", "matrix.lock"
 EVERY = 1.0
@@ -30,15 +31,13 @@ def study_folder(store: Store, name: str) -> Path:
     return folder
 
 
-def write_whole(file: Path, said: Mapping[str, Any]) -> None:
+def write_state(file: Path, said: Mapping[str, Any]) -> None:
     """Write JSON so that a reader sees all of it or what was there before."""
-    fresh = file.with_name(f".{file.name}-{os.getpid()}")
-    fresh.write_text(json.dumps(said, indent=1), encoding="utf-8")
-    fresh.replace(file)
+    write_whole(file, json.dumps(said, indent=1))
 
 
-def read_whole(file: Path) -> dict[str, Any]:
-    """Read what `write_whole` wrote; empty where there is nothing, or nothing that can be read."""
+def read_state(file: Path) -> dict[str, Any]:
+    """Read what `write_state` wrote; empty where there is nothing, or nothing that can be read."""
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -48,7 +47,7 @@ def read_whole(file: Path) -> dict[str, Any]:
 def write_plan(folder: Path, planned: PlannedStudy, tasks: Mapping[str, Task], refused: Mapping[str, str]) -> None:
     """Write what `status` needs to know of the study."""
     task_of = {step: task.id for task in tasks.values() for step in task.steps}
-    write_whole(
+    write_state(
         folder / PLAN,
         {
             "study": planned.study.name,
@@ -105,13 +104,13 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        told = read_whole(folder / "launcher.json")
+        told = read_state(folder / "launcher.json")
         raise UserError(
             f"Another pfh matrix runs this study (process {told.get('pid', '?')} on {told.get('host', '?')}): watch it "
             "with pfh status, or end it with pfh cancel."
         ) from None
     try:
-        write_whole(folder / "launcher.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
+        write_state(folder / "launcher.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
         (folder / CANCEL).unlink(missing_ok=True)
         yield
     finally:
@@ -158,7 +157,7 @@ class Recorded:
 
     def _note(self) -> None:
         self._written = time.monotonic()
-        write_whole(self._file, self._said)
+        write_state(self._file, self._said)
 
 
 class _RecordedBar:

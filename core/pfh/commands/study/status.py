@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pfh.commands.study.reading import read_study
-from pfh.commands.study.state import CANCEL, PLAN, read_whole
+from pfh.commands.study.state import CANCEL, PLAN, read_state
 from pfh.errors import UserError
 from pfh.store.store import Store
 
@@ -26,13 +26,13 @@ def study_status(file: Path, store: Store) -> dict[str, Any]:
     """
     study, _ = read_study(file)
     folder = store.root / "studies" / study.name
-    plan = read_whole(folder / PLAN)
+    plan = read_state(folder / PLAN)
     if not plan:
         raise UserError(f"Nothing of the study {study.name} was started with the store {store.root}: pfh matrix {file}")
     held = {kind: _names(store.root / "artifacts" / kind) for kind in {step["kind"] for step in plan["steps"].values()}}
     steps: Mapping[str, Any] = plan["steps"]
     done = {name for name, step in steps.items() if step["key"] in held[step["kind"]]}
-    records = {name: read_whole(folder / "records" / f"{name}.json") for name in plan["tasks"]}
+    records = {name: read_state(folder / "records" / f"{name}.json") for name in plan["tasks"]}
     lost = _lost(plan["tasks"], records)
     states: dict[str, str] = {}
     for name, step in steps.items():
@@ -53,7 +53,7 @@ def study_status(file: Path, store: Store) -> dict[str, Any]:
         seen.update(run["steps"])
         runs.setdefault(run["phase"], Counter())[states[run["comparison"]]] += 1
     left = sum(step["seconds"] for name, step in steps.items() if states[name] in ("waiting", "running"))
-    launcher = _alive(read_whole(folder / "launcher.json"))
+    launcher = _alive(read_state(folder / "launcher.json"))
     return {
         "study": study.name,
         "launcher": launcher or None,
@@ -77,7 +77,7 @@ def cancel_study(file: Path, store: Store) -> str:
     """
     study, _ = read_study(file)
     folder = store.root / "studies" / study.name
-    launcher = _alive(read_whole(folder / "launcher.json"))
+    launcher = _alive(read_state(folder / "launcher.json"))
     if not launcher:
         return f"{study.name} is not running; nothing is to be ended."
     (folder / CANCEL).touch()

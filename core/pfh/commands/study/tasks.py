@@ -21,6 +21,7 @@ from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.steps.graph import Step, is_stored
 from pfh.store.store import Store
+from pfh.text import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ def write_task(task: Task, folder: Path, study: str, store: Path) -> Path:
         ],
     }
     file = folder / f"{task.id}.json"
-    file.write_text(json.dumps(said, indent=1), encoding="utf-8")
+    write_whole(file, json.dumps(said, indent=1))
     return file
 
 
