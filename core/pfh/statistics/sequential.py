@@ -105,6 +105,27 @@ def coin(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.exp(np.minimum(logs, 700)))
 
 
+def interval(differences: NDArray[np.float64], level: float = 0.05) -> tuple[float, float]:
+    """Return between which ends the mean lies, however often and whenever one looks, but for a chance of `level`.
+
+    The means that two-sided bets do not speak against at that level (Waudby-Smith & Ramdas 2024, section 4.2).
+    """
+    from scipy.optimize import brentq
+
+    def evidence(mean: float) -> float:
+        value = above(differences, mean)[-1] + above(-differences, -mean)[-1]
+        return float(np.log(max(float(value) / 2, 1e-300)) - np.log(1 / level))
+
+    if not len(differences):
+        return -1.0, 1.0
+    centre, edge = float(np.clip(differences.mean(), -1 + 1e-6, 1 - 1e-6)), 1 - 1e-6
+    if evidence(centre) >= 0:  # nearly all samples are the same, at the edge
+        return centre, centre
+    low = -1.0 if evidence(-edge) < 0 else float(brentq(evidence, -edge, centre, xtol=1e-5))
+    high = 1.0 if evidence(edge) < 0 else float(brentq(evidence, centre, edge, xtol=1e-5))
+    return low, high
+
+
 def e_bh(values: Sequence[float], level: float = 0.05) -> list[bool]:
     """Say which of several hypotheses are rejected, with at most a share `level` of them falsely.
 
