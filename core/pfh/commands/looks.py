@@ -235,7 +235,8 @@ class _Looks:
         )
         table = self.session.plugins.plan(question.family, spec)
         rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows] if table else []
-        return {str(row["benchmark"]): row["documents"] for row in rows if isinstance(row.get("documents"), int)}
+        told = [(str(row.get("benchmark")), row.get("documents")) for row in rows]
+        return {name: count for name, count in told if isinstance(count, int)}
 
 
 def _documents(evaluation: Evaluation | None, name: str) -> int:

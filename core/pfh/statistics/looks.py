@@ -14,7 +14,7 @@ import numpy as np
 from pfh.hooks.comparison import CategoryComparison, Comparison, Looked
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.matrices import Pair, paired_benchmarks, paired_samples
-from pfh.statistics.sequential import above, coin, e_bh, interval, two_sided
+from pfh.statistics.sequential import e_bh, flips, interval, wealth
 from pfh.statistics.verdicts import MARGIN, verdict
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def can_stop(before: Benchmark, after: Benchmark) -> bool:
 
 def evidence(before: Benchmark, after: Benchmark, margin: float | None) -> Evidence:
     """Return what the common samples of a benchmark tell; `margin` is that of scores within 0 and 1."""
-    return _evidence(differences(paired_samples(before, after), before.higher_is_better), margin)
+    return evidence_of(differences(paired_samples(before, after), before.higher_is_better), margin)
 
 
 def decided(found: Mapping[str, Evidence], level: float) -> dict[str, Decided]:
@@ -121,13 +121,16 @@ def differences(pairs: Iterable[Pair], higher_is_better: bool | None) -> NDArray
     return np.array([np.mean(values) for values in clusters.values()], dtype=np.float64)
 
 
-def _evidence(changes: NDArray[np.float64], margin: float | None) -> Evidence:
+def evidence_of(changes: NDArray[np.float64], margin: float | None) -> Evidence:
+    """Return what differences of independent documents, within [-1, 1], tell."""
     if not len(changes):
         return Evidence(change=1.0, margin=1.0)
     chosen = MARGIN if margin is None else margin
-    change = coin(changes) if np.isin(changes, (-1.0, 0.0, 1.0)).all() else two_sided(changes)
-    within = min(above(changes, -chosen)[-1], above(-changes, -chosen)[-1])
-    return Evidence(change=float(change[-1]), margin=float(within))
+    if np.isin(changes, (-1.0, 0.0, 1.0)).all():
+        change = flips(int((changes < 0).sum()), int((changes > 0).sum()))
+    else:
+        change = (wealth(changes, 0.0) + wealth(-changes, 0.0)) / 2
+    return Evidence(change=change, margin=min(wealth(changes, -chosen), wealth(-changes, -chosen)))
 
 
 def _category(
@@ -136,7 +139,7 @@ def _category(
     pairs = [pair for pair in paired_samples(before, after) if pair[0].category == row.category]
     changes = differences(pairs, True)
     low, high = interval(changes, level)
-    p_value = _p_of(_evidence(changes, margin).change)
+    p_value = _p_of(evidence_of(changes, margin).change)
     return replace(row, ci_low=low, ci_high=high, p_value=p_value, p_adjusted=p_value)
 
 
