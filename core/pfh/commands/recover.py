@@ -150,7 +150,8 @@ def _gained(spec: RecoverSpec, stage: StageRecord) -> str:
     names = [family.family for family in stage.families]
     if spec.gained and spec.gained not in names:
         raise UserError(
-            f"The run did not measure {spec.gained!r}.{did_you_mean(spec.gained, names)} It measured {', '.join(names)}."
+            f"The run did not measure {spec.gained!r}.{did_you_mean(spec.gained, names)} "
+            f"It measured {', '.join(names)}."
         )
     return spec.gained or (TARGET if TARGET in names else "")
 
@@ -162,8 +163,8 @@ def _variants(spec: RecoverSpec, stage: StageRecord) -> tuple[Variant, ...]:
     strengths |= {"soup": tuple(float(count) for count in (2, 4) if count <= kept)}
     if "soup" in spec.ways and kept < 2:
         raise UserError(
-            "A soup is made of checkpoints along the way, and the run kept none: run it with --match FAMILY, which keeps "
-            "them, or leave soup out of --try."
+            "A soup is made of checkpoints along the way, and the run kept none: run it with --match FAMILY, which "
+            "keeps them, or leave soup out of --try."
         )
     return tuple(Variant(way=way, strength=each) for way in _ways(spec) for each in strengths.get(way, (1.0,)))
 
@@ -239,8 +240,8 @@ def _weights(model: ModelRecord, store: Store) -> Checkpoint:
     found = known_to_the_store(resolve(model.path, cache_dir=store.cache), store)
     if found.fingerprint != model.fingerprint:
         raise UserError(
-            f"{model.path} does not hold the weights that the run measured ({model.name}): they were changed, or the run "
-            "had arguments of its chat template (--chat-template-kwargs), under which nothing can be recovered yet."
+            f"{model.path} does not hold the weights that the run measured ({model.name}): they were changed, or the "
+            "run had arguments of its chat template (--chat-template-kwargs), under which nothing can be recovered yet."
         )
     return dataclasses.replace(found, name=model.name)
 
@@ -281,8 +282,8 @@ def _record(
     shared = set.intersection(*({point.family for point in part} for part in parts))
     if not shared:
         raise UserError(
-            "Too few samples of scores 0 or 1 were measured to choose by a part of them and report the rest: run it again "
-            "with a larger --limit."
+            "Too few samples of scores 0 or 1 were measured to choose by a part of them and report the rest: run it "
+            "again with a larger --limit."
         )
     found = [
         each.model_copy(
