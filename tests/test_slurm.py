@@ -112,7 +112,7 @@ def jobs(*states: str) -> list[str]:
     return [line.split()[0] for line in said.splitlines() if not states or line.split()[1] in states]
 
 
-def wait_for(there, seconds: float = 400.0) -> None:
+def wait_for(there, seconds: float = 1500.0) -> None:
     deadline = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < deadline, subprocess.run(["squeue"], capture_output=True, text=True).stdout
