@@ -124,9 +124,9 @@ def wait_for(there, seconds: float = 1500.0) -> None:
 def test_a_study_on_slurm_ends_right_though_one_job_is_cancelled_and_one_runs_out_of_time(
     cluster, site, tiny_llama_path, tmp_path
 ):
-    """Costs four minutes: a time limit is of whole minutes, and a job is told up to one before it."""
+    """Costs six minutes: a time limit is of whole minutes, and a job is told up to one before it."""
     study = tmp_path / "study.yaml"
-    limits = "launchers: {slurm: {partition: main, time: 2, grace: 30, cpus: 1, lines: [--nice=0]}}\n"
+    limits = "launchers: {slurm: {partition: main, time: 3, grace: 20, cpus: 1, lines: [--nice=0]}}\n"
     study.write_text(SLOW.format(model=tiny_llama_path) + limits)
     asleep = tmp_path / "asleep"
     asleep.mkdir()
