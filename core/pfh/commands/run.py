@@ -19,7 +19,6 @@ from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.domains import description_of
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
-from pfh.hooks.meanings import Learns, declares
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
@@ -32,7 +31,7 @@ from pfh.starts.settings import told_settings
 from pfh.steps.ranks.configuration import Configuration
 from pfh.steps.resolution import with_measured_update
 from pfh.steps.session import Session
-from pfh.steps.training import TrainedStage
+from pfh.steps.training import TrainedStage, learns_from_problems
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
     own = [
-        declares(options[f"methods:{method}"], Learns.OWN_PROMPTS) or not trains(options[f"methods:{method}"])
+        not learns_from_problems(options[f"methods:{method}"]) or not trains(options[f"methods:{method}"])
         for method in methods
     ]
     taught = "" if all(own) else spec.domain

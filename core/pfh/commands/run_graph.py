@@ -15,7 +15,7 @@ from pfh.errors import UserError
 from pfh.hooks.budget import Account
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import RunSpec
-from pfh.hooks.meanings import Leaves, Names, Wants, declares, has_variable, name_of
+from pfh.hooks.meanings import Leaves, Names, Wants, declares, has_variable, name_of, names_of
 from pfh.hooks.methods import Draw, StageSpec
 from pfh.starts.embedded import EMBEDDED_NAME, SAFE_METHOD, SAFE_OPTIONS
 from pfh.steps.divergence import TOKENS, completion_inputs, divergence_inputs
@@ -78,7 +78,7 @@ class GraphOfRun:
             again = not trains(options)
             options = self.planner.fitted(self.session, start, method, options)
             if not again:
-                current, trained = self._training(place, method, options, current, made, tested)
+                current, trained = self._training(place, method, options, current, made, tested, start)
                 made = (trained,)
                 trainings.append(trained)
             answers += self._evaluations(place, current, made, before, again=again, questions=questions).values()
@@ -135,12 +135,14 @@ class GraphOfRun:
         current: Checkpoint,
         made: tuple[str, ...],
         tested: str,
+        origin: Checkpoint,
     ) -> tuple[Checkpoint, str]:
         """Add the training of a stage with what it draws; return the model that it leaves and its id."""
         if current.adapter:
             current, made = self._merged(current, made, "merge", lambda steps: steps.merged(place - 1))
         named = name_of(options, Names.MODEL)
         teacher = self.planner.teacher(named, current) if named else None
+        others = tuple(self.planner.model(name) for name in names_of(options, Names.MODELS))
         stage = StageSpec(
             checkpoint=current,
             domain=self.domain.domain,
@@ -148,6 +150,9 @@ class GraphOfRun:
             options=options,
             account=Account(self.spec.budget),
             teacher=teacher,
+            origin=origin,
+            others=others,
+            data=self.session.data,
         )
         draws = self.session.plugins.draws(method, stage)
         drawn = [self._rollouts(place, draw, current, teacher, named, (*made, tested)) for draw in draws or ()]
@@ -162,6 +167,8 @@ class GraphOfRun:
             ranks=self.ranks,
             teacher=teacher,
             keep_every=self.spec.match.every if self.spec.match else None,
+            origin=origin,
+            others=others,
         )
         trained = self._add(
             "training",

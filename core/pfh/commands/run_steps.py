@@ -109,8 +109,19 @@ class RunSteps:
         """
         method, options = self.method(place)
         if trains(options):
-            start = checkpoint_of(self.start)
-            check_stage(self.session, start, self.domain, method, options=options, budget=self.spec.budget)
+            check_stage(
+                self.session,
+                checkpoint_of(self.start),
+                self.domain,
+                method,
+                options=options,
+                budget=self.spec.budget,
+                later=self._is_later(place),
+            )
+
+    def _is_later(self, place: int) -> bool:
+        """Say whether an earlier stage than `place` trains."""
+        return any(trains(self.method(before)[1]) for before in range(1, place))
 
     def rehearse(self) -> None:
         """Rehearse every stage, unless that is turned off or several processes train.
@@ -161,6 +172,7 @@ class RunSteps:
             budget=self.spec.budget,
             ranks=self.ranks,
             keep_every=match.every if match else None,
+            origin=checkpoint_of(self.start),
         )
         if match is None:
             return stage

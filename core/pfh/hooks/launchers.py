@@ -140,8 +140,11 @@ class LaunchSpec:
     """Tasks at once, where the launcher does not know better."""
     devices: int = 0
     """Accelerators of this machine."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the study's file says of the launcher, under `launchers` and its name."""
+    options: Any = None
+    """Of the launcher, as its hook `options` has them: what `launchers` of the study's file says under its name, over
+    what `~/.config/pfh/NAME.yaml` says."""
+    submitted: Mapping[str, str] = field(default_factory=dict)
+    """Tasks that were submitted earlier and are not done, id to job; tasks may need them."""
     progress: Progress = field(default_factory=Silent)
 
 
@@ -165,3 +168,25 @@ class LaunchResult:
     outcomes: tuple[Any, ...]
     """Whatever executing a run returned; of tasks `TaskOutcome`s."""
     state: Literal["finished", "submitted"] = "finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedSpec:
+    """Whose submitted tasks are meant."""
+
+    folder: Path
+    """Where the study is kept, as `LaunchSpec` had it."""
+    options: Any = None
+    """Of the launcher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedTask:
+    """A task that a cluster has, and that has not ended."""
+
+    id: str
+    job: str
+    """As the cluster calls it."""
+    state: Literal["queued", "running"]
+    said: str = ""
+    """Why it waits, as the cluster says it."""
