@@ -13,7 +13,7 @@ from pfh.hooks.methods import StageSpec
 from pfh.registry.plugins import Plugins
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
-from pfh.steps.training import named_teacher
+from pfh.steps.training import named_others, named_teacher
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,6 +31,7 @@ def check_stage(
     *,
     options: BaseModel | None,
     budget: Budget | None,
+    later: bool = False,
 ) -> None:
     """Check that a stage can be trained, as far as that is known beforehand.
 
@@ -41,6 +42,7 @@ def check_stage(
         method: its name.
         options: the method's.
         budget: what it may spend.
+        later: another stage comes before it.
 
     Raises:
         PfhError: the stage cannot be trained; says what to change.
@@ -64,6 +66,9 @@ def check_stage(
             account=account,
             progress=session.progress,
             teacher=named_teacher(session, options, checkpoint),
+            origin=checkpoint if later else None,
+            others=named_others(session, options),
+            data=session.data,
         ),
     )
 
@@ -164,7 +169,8 @@ def check_no_conversations(domain: Domain, method: str, options: BaseModel | Non
     Raises:
         UserError: the method does not say so.
     """
-    if isinstance(domain, Converses) and not declares(options, Learns.CONVERSATIONS):
+    able = declares(options, Learns.CONVERSATIONS) or declares(options, Learns.MERGES)
+    if isinstance(domain, Converses) and not able:
         others = ", ".join(_methods_that_declare(Learns.CONVERSATIONS, plugins))
         raise UserError(
             f"{method} learns from single completions, and the domain {domain.name} holds conversations with a tool: "

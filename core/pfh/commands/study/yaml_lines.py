@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,10 @@ from typing import Any
 import yaml
 
 from pfh.errors import UserError, reading
+from pfh.kit.yaml_files import PlainLoader
 
 Place = tuple[str | int, ...]
 """Where a value stands: keys and numbers from the top."""
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
-    """Reads numbers such as 3e9 as YAML 1.2 has them."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +41,7 @@ def read_yaml(file: Path, what: str) -> Document:
     """
     with reading(f"{what} {file}", "give a YAML file"):
         text = file.read_text(encoding="utf-8")
-        loader = _Loader(text)
+        loader = PlainLoader(text)
         try:
             node = loader.get_single_node()
             lines: dict[Place, int] = {}
