@@ -23,12 +23,13 @@ from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.training.colocated import undistributed
 from pfh.kit.training.models import free_memory
-from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.kit.update_resolution import update_left
 from pfh.kit.weights import restore_defaults
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
+from pfh.steps.resolution import UPDATE_LEFT
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
 from pfh.store.store import Artifact
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
     from pfh.hooks.backends import Sampling
     from pfh.hooks.domains import Problem, Rollout
     from pfh.steps.ranks.configuration import Configuration
-
-
-UPDATE_LEFT = "update_left_in_bfloat16"
-"""Note of a stage's last phase: the share of its update that bfloat16 weights keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +277,6 @@ def _keep(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
     left = update_left(start, result.path)
-    notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
@@ -291,14 +287,7 @@ def _keep(
         (work / FOLDER).rename(folder / FOLDER)
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
-    (folder / "notes.json").write_text(json.dumps(notes))
-
-
-def _below_resolution(trained: Path, left: float) -> str:
-    said = f"The update is small for bfloat16: {left:.0%} of it is left where weights are kept so."
-    if (trained / "adapter_config.json").exists():
-        return f"{said} pfh measures the adapter beside the weights; merged into bfloat16 it would be lost in part."
-    return f"{said} Measured with --dtype float32 it counts whole; with --dtype bfloat16 the rest is not measured."
+    (folder / "notes.json").write_text(json.dumps(list(result.notes)))
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
