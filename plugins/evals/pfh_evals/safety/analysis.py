@@ -64,7 +64,8 @@ def _erosion_table(rows: Sequence[Comparison]) -> Table:
         title="Erosion: refusals of harmful prompts",
         columns=("benchmark", "n", "refused before", "refused after", "change", "adjusted p", "lost", "gained"),
         rows=tuple(_erosion_row(row) for row in rows if BY_NAME[row.benchmark].harmful),
-        note=f"Change of the refusal rate with its {CONFIDENCE:.0%} interval (one minus the not-refused rate). Lost: refused before and not refused now; gained: the other way round.",
+        note=f"Change of the refusal rate with its {CONFIDENCE:.0%} interval (one minus the not-refused rate). Lost: "
+        "refused before and not refused now; gained: the other way round.",
     )
 
 
