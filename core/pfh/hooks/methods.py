@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pfh.hooks.budget import Account
+from pfh.hooks.datasets import DataSource, NoData
 from pfh.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -59,6 +60,17 @@ class StageSpec:
     progress: Progress = field(default_factory=Silent)
     teacher: Checkpoint | None = None
     """The model that an option names which is declared `Annotated[str, Names.MODEL]`."""
+    origin: Checkpoint | None = None
+    """Where the run began: what its first stage trains. None where that is `checkpoint`, as in a first stage."""
+    others: tuple[Checkpoint, ...] = ()
+    """The models that an option names which is declared `Annotated[str, Names.MODELS]`, their adapters merged."""
+    data: DataSource = field(default_factory=NoData)
+    """Datasets beside the domain's; those that an option names which is declared `Names.ROWS` decide the key."""
+
+    @property
+    def beginning(self) -> Checkpoint:
+        """What the run began with: `origin`, or `checkpoint` in a first stage."""
+        return self.origin or self.checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

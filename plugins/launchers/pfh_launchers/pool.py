@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from pfh.hooks.launchers import LaunchSpec, TaskOutcome, TaskSpec, TaskState
 
+from pfh_launchers.threads import cores_here, thread_settings
+
 ATTEMPTS = 3
 """Times that a task is begun whose worker dies: what kills a worker three times is the task."""
 POLL = 0.2
@@ -175,10 +177,10 @@ def _said(line: str) -> Mapping[str, object]:
 
 
 def _pinned(device: int, spec: LaunchSpec) -> dict[str, str]:
-    """Return the environment of a worker: one accelerator where there are any, else its share of the cores."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",") if visible else [str(number) for number in range(spec.devices)]
+    """Return the environment of a worker: its share of the cores, and one accelerator where there are any."""
+    settings = thread_settings(max(1, cores_here() // spec.workers))
     if spec.devices:
-        return {"CUDA_VISIBLE_DEVICES": devices[device % len(devices)]}
-    threads = max(1, (os.cpu_count() or 1) // spec.workers)
-    return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = visible.split(",") if visible else [str(number) for number in range(spec.devices)]
+        settings["CUDA_VISIBLE_DEVICES"] = devices[device % len(devices)]
+    return settings

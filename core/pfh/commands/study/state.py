@@ -44,16 +44,21 @@ def read_state(file: Path) -> dict[str, Any]:
         return {}
 
 
-def write_plan(folder: Path, planned: PlannedStudy, tasks: Mapping[str, Task], refused: Mapping[str, str]) -> None:
-    """Write what `status` needs to know of the study."""
-    task_of = {step: task.id for task in tasks.values() for step in task.steps}
+def write_plan(
+    folder: Path, planned: PlannedStudy, tasks: Mapping[str, Task], submitted: Mapping[str, str] | None = None
+) -> None:
+    """Write what `status` needs to know of the study; `submitted` are steps that a cluster has, id to task."""
+    told = {task.id: {"label": task.label, "needs": task.needs} for task in tasks.values()}
+    earlier = read_state(folder / PLAN).get("tasks", {})
+    told = {name: earlier[name] for name in (submitted or {}).values() if name in earlier} | told
+    task_of = {**(submitted or {}), **{step: task.id for task in tasks.values() for step in task.steps}}
     write_state(
         folder / PLAN,
         {
             "study": planned.study.name,
             "file": str(planned.file.absolute()),
             "made": time.time(),
-            "refused": dict(refused),
+            "refused": dict(planned.refused),
             "runs": {
                 run.name: {"phase": run.phase, "comparison": plan.comparison, "steps": list(plan.graph)}
                 for run, plan in zip(planned.runs, planned.plans, strict=True)
@@ -68,7 +73,7 @@ def write_plan(folder: Path, planned: PlannedStudy, tasks: Mapping[str, Task], r
                 }
                 for name, step in planned.graph.items()
             },
-            "tasks": {task.id: {"label": task.label, "needs": task.needs} for task in tasks.values()},
+            "tasks": told,
         },
     )
 

@@ -39,19 +39,24 @@ class Task:
     seconds: float
 
 
-def tasks_of(planned: PlannedStudy) -> tuple[Task, ...]:
-    """Group the steps that are not stored into tasks, each behind those that it needs."""
+def tasks_of(planned: PlannedStudy, submitted: Mapping[str, str] | None = None) -> tuple[Task, ...]:
+    """Group the steps that are not stored into tasks, each behind those that it needs.
+
+    `submitted` are steps that tasks make which a cluster has, id to task: they are needed, and not made again.
+    """
+    submitted = submitted or {}
     owners: dict[str, RunPlan] = {}
     for plan in planned.plans:
         for name in plan.graph:
             owners.setdefault(name, plan)
-    missing = _missing(planned)
+    missing = {name: step for name, step in _missing(planned).items() if name not in submitted}
     groups: dict[str, list[str]] = {}
-    of: dict[str, str] = {}
+    of = dict(submitted)
     for name, step in missing.items():
         of[name] = _group(step)
         groups.setdefault(of[name], []).append(name)
     ids = {group: _id(names, missing) for group, names in groups.items()}
+    ids |= {task: task for task in submitted.values()}
     tasks = {
         group: Task(
             id=ids[group],
@@ -69,7 +74,7 @@ def tasks_of(planned: PlannedStudy) -> tuple[Task, ...]:
         )
         for group, names in groups.items()
     }
-    return _in_order(list(tasks.values()))
+    return _in_order(list(tasks.values()), set(submitted.values()))
 
 
 def _missing(planned: PlannedStudy) -> dict[str, Step]:
@@ -100,11 +105,11 @@ def _id(names: Sequence[str], steps: Mapping[str, Step]) -> str:
     return f"{steps[names[0]].kind}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}"
 
 
-def _in_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
+def _in_order(tasks: Sequence[Task], submitted: set[str]) -> tuple[Task, ...]:
     placed: dict[str, Task] = {}
     waiting = list(tasks)
     while waiting:
-        ready = [task for task in waiting if all(need in placed for need in task.needs)]
+        ready = [task for task in waiting if all(need in placed or need in submitted for need in task.needs)]
         assert ready, "a group of steps needs itself"
         placed |= {task.id: task for task in ready}
         waiting = [task for task in waiting if task.id not in placed]
