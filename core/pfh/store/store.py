@@ -12,13 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pfh.errors import StepFailedError, UserError, content_of, reading
 from pfh.progress import Progress, Silent
-
-if TYPE_CHECKING:
-    from filelock import FileLock
+from pfh.store.lease import EXPIRY, Holder, Lease, LeaseLostError
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
@@ -57,9 +55,17 @@ class Store:
         UserError: the root cannot be written.
     """
 
-    def __init__(self, root: Path, progress: Progress | None = None) -> None:
+    def __init__(self, root: Path, progress: Progress | None = None, expiry: float = EXPIRY) -> None:
+        """Open a store.
+
+        Args:
+            root: its folder, which many machines may share.
+            progress: shows what is waited for.
+            expiry: seconds after which a process of another machine that gives no sign of life counts as dead.
+        """
         self.root = root
         self._progress = progress or Silent()
+        self._expiry = expiry
         self._verified: set[Path] = set()
         try:
             for name in ("artifacts", "partial", "locks", "cache", "logs"):
@@ -96,6 +102,9 @@ class Store:
     def make(self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
         """Return the artifact that `inputs` make, building it if it is not there.
 
+        One process makes it, of all that share the store; one that was given up for dead and is not finds that it may
+        publish no more, and takes what the other made.
+
         Args:
             kind: such as "evaluation" or "training".
             inputs: everything that decides the content, as JSON; its hash is the key.
@@ -109,32 +118,29 @@ class Store:
         if there := self.find(kind, inputs):
             return there
         key = artifact_key(kind, inputs)
-        lock = self._locked(kind, key)
-        try:
-            return self.find(kind, inputs) or self._build(kind, key, inputs, build)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise StepFailedError(
-                f"The disk of the store {self.root} is full; free space or name another store with --store, "
-                "and run the same command again: it goes on where it stopped."
-            ) from error
-        finally:
-            lock.release()
+        while True:
+            lease = Lease(self.root / "locks" / f"{kind}-{key}", self._expiry)
+            try:
+                lease.acquire(waiting=lambda holder: self._say_who(kind, key, holder))
+            except OSError as error:
+                raise self._unwritable(error.strerror) from error
+            try:
+                return self.find(kind, inputs) or self._build(kind, key, inputs, build, lease)
+            except LeaseLostError:
+                self._progress.say(f"{kind} {key} was taken over by another process, as this one had stood still")
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise StepFailedError(
+                    f"The disk of the store {self.root} is full; free space or name another store with --store, "
+                    "and run the same command again: it goes on where it stopped."
+                ) from error
+            finally:
+                lease.release()
 
-    def _locked(self, kind: str, key: str) -> FileLock:
-        """Return the lock of an artifact, held."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.root / "locks" / f"{kind}-{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self._progress.say(f"another process is making {kind} {key}; waiting for it")
-            lock.acquire()
-        except OSError as error:
-            raise self._unwritable(error.strerror) from error
-        return lock
+    def _say_who(self, kind: str, key: str, holder: Holder) -> None:
+        who = f"process {holder.pid} on {holder.host}"
+        self._progress.say(f"another process is making {kind} {key} ({who}); waiting for it")
 
     def _unwritable(self, why: str | None) -> UserError:
         return UserError(f"The store {self.root} cannot be written ({why}); name another with --store or PFH_STORE.")
@@ -146,7 +152,7 @@ class Store:
 
     def scratch(self, kind: str, inputs: Mapping[str, Any]) -> Path:
         """Return the work folder that `make` would hand to `build`; it goes when the artifact is next built."""
-        work = self.root / "partial" / f"{kind}-{artifact_key(kind, inputs)}" / "work"
+        work = _work_folder(self.root / "partial" / f"{kind}-{artifact_key(kind, inputs)}")
         work.mkdir(parents=True, exist_ok=True)
         return work
 
@@ -156,16 +162,32 @@ class Store:
         path.rename(aside)
         self._progress.say(f"the damaged {kind} {key} was made again; it is kept as {aside}")
 
-    def _build(self, kind: str, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
+    def _build(
+        self, kind: str, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None], lease: Lease
+    ) -> Artifact:
         if (free := shutil.disk_usage(self.root).free) < ROOM:
             raise self._unwritable(f"its disk has {free >> 20} MB left")
         partial = self.root / "partial" / f"{kind}-{key}"
-        work, fresh = partial / "work", partial / "artifact"
+        work, fresh = _taken_over(partial, lease), partial / f"artifact-{lease.generation}"
+        for left in partial.glob("artifact*"):
+            shutil.rmtree(left, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        build(work, fresh)
-        files = {str(path.relative_to(fresh)): _digest(path) for path in sorted(fresh.rglob("*")) if path.is_file()}
+        try:
+            build(work, fresh)
+            self._complete(kind, key, inputs, fresh)
+        except Exception as error:
+            if lease.lost:  # its files were moved away under it
+                raise LeaseLostError(str(error)) from error
+            raise
+        path = self._publish(kind, key, fresh, lease)
+        shutil.rmtree(partial, ignore_errors=True)
+        self._verified.add(path)
+        return Artifact(kind=kind, key=key, path=path, reused=False)
+
+    def _complete(self, kind: str, key: str, inputs: Mapping[str, Any], folder: Path) -> None:
+        """Write the manifest of what was built."""
+        files = {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
         manifest = {
             "kind": kind,
             "key": key,
@@ -173,15 +195,40 @@ class Store:
             "made": time.strftime("%FT%TZ", time.gmtime()),
             "files": files,
         }
-        _write_durably(fresh / MANIFEST, _sealed(manifest))
+        _write_durably(folder / MANIFEST, _sealed(manifest))
+
+    def _publish(self, kind: str, key: str, fresh: Path, lease: Lease) -> Path:
+        """Give an artifact its place, which nobody else's has; return the place.
+
+        Raises:
+            LeaseLostError: another process is making the artifact, or has made it.
+        """
+        lease.seal()
         path = self.root / "artifacts" / kind / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
+        if path.exists() and _damage(path, kind, key):
             self._set_aside(path, kind, key)
-        fresh.rename(path)
-        shutil.rmtree(partial, ignore_errors=True)
-        self._verified.add(path)
-        return Artifact(kind=kind, key=key, path=path, reused=False)
+        try:
+            fresh.rename(path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) or not fresh.exists():
+                raise LeaseLostError(f"{path} was made by another process.") from error
+            raise
+        return path
+
+
+def _work_folder(partial: Path) -> Path:
+    """Return the folder of unfinished work that counts: of the highest generation among those that were moved."""
+    found = {int(folder.name.partition("-")[2] or 0): folder for folder in partial.glob("work*")}
+    return found[max(found)] if found else partial / "work"
+
+
+def _taken_over(partial: Path, lease: Lease) -> Path:
+    """Return the folder of unfinished work: moved, where its last holder may be alive, who then finds it gone."""
+    work = _work_folder(partial)
+    if not lease.stolen or not work.exists():
+        return work
+    return work.rename(partial / f"work-{lease.generation}")
 
 
 def _sealed(manifest: Mapping[str, Any]) -> str:
