@@ -17,6 +17,9 @@ from typing import Any
 from pfh.errors import StepFailedError, UserError, content_of, reading
 from pfh.progress import Progress, Silent
 from pfh.store.lease import EXPIRY, Holder, Lease, LeaseLostError
+from pfh.store.mirror import Mirror
+from pfh.store.places import default_root as default_root  # where everybody looks for it
+from pfh.store.places import mirrored_at
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
@@ -35,11 +38,6 @@ class Artifact:
     path: Path
     reused: bool
     """It was there already: nothing was computed."""
-
-
-def default_root() -> Path:
-    """Return the store's folder: the environment variable PFH_STORE, else ~/.cache/pfh."""
-    return Path(os.environ.get("PFH_STORE") or Path.home() / ".cache" / "pfh").expanduser()
 
 
 def artifact_key(kind: str, inputs: Mapping[str, Any]) -> str:
@@ -72,11 +70,26 @@ class Store:
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error.strerror) from error
+        url = mirrored_at(root)
+        self._mirror = Mirror(url) if url else None
 
     @property
     def cache(self) -> Path:
         """A folder for files that can be fetched or made again."""
         return self.root / "cache"
+
+    def has(self, kind: str, key: str) -> bool:
+        """Say whether an artifact is there, for all who share the store; its content is looked at when it is used."""
+        if self._mirror is not None:
+            return key in self._mirror.keys(kind)
+        return (self.root / "artifacts" / kind / key).is_dir()
+
+    def keys(self, kind: str) -> set[str]:
+        """Return the keys of all artifacts of a kind."""
+        if self._mirror is not None:
+            return self._mirror.keys(kind)
+        folder = self.root / "artifacts" / kind
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """Return the artifact that `inputs` made, if it is there and whole."""
@@ -90,7 +103,7 @@ class Store:
         if not _KEY.fullmatch(key):
             return None
         path = self.root / "artifacts" / kind / key
-        if not path.is_dir():
+        if not path.is_dir() and not self._fetch(kind, key, path):
             return None
         if path not in self._verified:
             if damage := _damage(path, kind, key):
@@ -115,9 +128,10 @@ class Store:
             UserError: the artifact is not there, and the store cannot be written or has no room.
             StepFailedError: the disk became full.
         """
-        if there := self.find(kind, inputs):
-            return there
         key = artifact_key(kind, inputs)
+        if there := self.get(kind, key):
+            self._put(there)
+            return there
         while True:
             lease = Lease(self.root / "locks" / f"{kind}-{key}", self._expiry)
             try:
@@ -125,7 +139,9 @@ class Store:
             except OSError as error:
                 raise self._unwritable(error.strerror) from error
             try:
-                return self.find(kind, inputs) or self._build(kind, key, inputs, build, lease)
+                made = self.get(kind, key) or self._build(kind, key, inputs, build, lease)
+                self._put(made)
+                return made
             except LeaseLostError:
                 self._progress.say(f"{kind} {key} was taken over by another process, as this one had stood still")
             except OSError as error:
@@ -137,6 +153,31 @@ class Store:
                 ) from error
             finally:
                 lease.release()
+
+    def _fetch(self, kind: str, key: str, path: Path) -> bool:
+        """Copy an artifact from the mirror, if it is there."""
+        if self._mirror is None:
+            return False
+        fresh = self.root / "partial" / f"{kind}-{key}-fetched-{os.getpid()}-{time.time_ns()}"
+        try:
+            if not self._mirror.fetch(kind, key, fresh):
+                return False
+            if damage := _damage(fresh, kind, key):
+                self._progress.say(f"{kind} {key} in {self._mirror.url} is damaged ({damage}) and is not used")
+                self._mirror.forget(kind, key)
+                return False
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.rename(path)
+        except OSError:
+            if not path.is_dir():  # another process has fetched it
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return True
+
+    def _put(self, artifact: Artifact) -> None:
+        if self._mirror is not None:
+            self._mirror.put(artifact.kind, artifact.key, artifact.path)
 
     def _say_who(self, kind: str, key: str, holder: Holder) -> None:
         who = f"process {holder.pid} on {holder.host}"

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,8 @@ class Recorded:
 
     def _note(self) -> None:
         self._written = time.monotonic()
-        write_state(self._file, self._said)
+        with suppress(OSError):  # a full disk, or one that this node may not write, is told by the step that needs it
+            write_state(self._file, self._said)
 
 
 class _RecordedBar:
