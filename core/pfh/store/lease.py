@@ -58,7 +58,7 @@ class Holder:
         if self.machine != this_machine():
             return False
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.born) > 1.0
+            return abs(float(psutil.Process(self.pid).create_time()) - self.born) > 1.0
         except psutil.NoSuchProcess:
             return True
         except psutil.Error:
