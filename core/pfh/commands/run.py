@@ -17,8 +17,9 @@ from pfh.commands.run_steps import RunSteps, trains
 from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
-from pfh.hooks.domains import description_of
+from pfh.hooks.domains import Problem, description_of
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
+from pfh.kit.rows import read_rows
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
@@ -100,7 +101,8 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
         )
     ]
     followed = add_stage_by_stage(records, pairs)
-    checked, contamination = check_stages(followed, pairs, domain.problems, progress)
+    read = [*domain.problems, *_general_problems(spec, options, session)]
+    checked, contamination = check_stages(followed, pairs, read, progress)
     gates = [gate for hold in holds for gate in hold.gates]
     gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
@@ -182,6 +184,18 @@ def _unconfined() -> Iterator[None]:
             del os.environ[UNSAFE_VARIABLE]
         else:
             os.environ[UNSAFE_VARIABLE] = before
+
+
+def _general_problems(spec: RunSpec, options: Mapping[str, BaseModel | None], session: Session) -> Iterator[Problem]:
+    """Yield the general prompts that stages rehearsed or compared with the start beside the run's problems."""
+    from pfh.kit.training import TrainingOptions
+
+    for method in dict.fromkeys(spec.methods):
+        chosen = options[f"methods:{method}"]
+        if isinstance(chosen, TrainingOptions):
+            for name in filter(None, dict.fromkeys((chosen.replay, chosen.kl_source))):
+                rows = read_rows(name, session.data, chosen.general_rows, spec.seed).rows
+                yield from (row.problem for row in rows)
 
 
 def _write_models(folder: Path, results: RunResults, problems: int, options: Sequence[BaseModel | None]) -> None:

@@ -22,6 +22,7 @@ from pfh.kit.rows import rows_fingerprint
 from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.training.colocated import undistributed
+from pfh.kit.training.held_near import NOTES
 from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.kit.weights import restore_defaults
@@ -125,8 +126,10 @@ def train_stage(
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
-            drawn_phases.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
-            account.add(drawn_phases[-1])
+            booked = dataclasses.replace(phase, name="teacher generation") if by_teacher else phase
+            if booked not in drawn_phases:  # the same rollouts asked for again cost nothing
+                drawn_phases.append(booked)
+                account.add(booked)
             session.release()
             return drawn
 
@@ -280,7 +283,9 @@ def _keep(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
     left = update_left(start, result.path)
-    notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
+    held = work / NOTES
+    told = json.loads(held.read_text()) if held.exists() else []
+    notes = [*result.notes, *told, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
