@@ -12,6 +12,7 @@ from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
 from pfh_cli.flags import (
     AllowPickle,
+    Alpha,
     ApplyChatTemplate,
     AsJson,
     Backend,
@@ -29,6 +30,7 @@ from pfh_cli.flags import (
     Precision,
     Quiet,
     Revision,
+    StopEarly,
     StoreFolder,
     Tasks,
 )
@@ -65,6 +67,8 @@ def run(
     limit: Limit = None,
     margin: Margin = None,
     divergence_prompts: DivergencePrompts = 16,
+    stop_early: StopEarly = False,
+    alpha: Alpha = None,
     problems: Annotated[
         int | None,
         typer.Option(
@@ -166,6 +170,8 @@ def run(
         limit=limit,
         margin=margin,
         divergence_prompts=divergence_prompts,
+        stop_early=stop_early,
+        alpha=alpha,
         backend=backend,
         dtype=dtype,
         revision=revision,

@@ -39,6 +39,8 @@ def run(
     limit: int | None = None,
     margin: float | None = None,
     divergence_prompts: int = 16,
+    stop_early: bool = False,
+    alpha: float | None = None,
     problems: int | None = None,
     budget: str | Budget | None = None,
     match: str | None = None,
@@ -73,6 +75,8 @@ def run(
         limit: at most this many documents a benchmark.
         margin: the largest change that counts as none, in percentage points, of scores between 0 and 1; None is 5.
         divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
+        stop_early: end the comparison of a benchmark as soon as its samples decide it; at most `limit` of them.
+        alpha: chance of a false stop, over all looks and benchmarks; None is 0.05.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         match: "target=+5" compares the first checkpoint along the way that gained 5 points on that family; "target"
@@ -109,6 +113,8 @@ def run(
         limit=limit,
         margin=margin,
         divergence_prompts=divergence_prompts,
+        stop_early=stop_early,
+        alpha=alpha,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -217,6 +223,8 @@ def compare(
     limit: int | None = None,
     margin: float | None = None,
     divergence_prompts: int = 16,
+    stop_early: bool = False,
+    alpha: float | None = None,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -256,6 +264,8 @@ def compare(
         limit=limit,
         margin=margin,
         divergence_prompts=divergence_prompts,
+        stop_early=stop_early,
+        alpha=alpha,
         backend=backend,
         dtype=dtype,
         revision=revision,

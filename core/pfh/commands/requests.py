@@ -62,6 +62,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
     _check_match(spec, plugins)
+    check_stops(spec)
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     families = [choice.family for choice in spec.evals]
@@ -92,6 +93,29 @@ def _check_match(spec: RunSpec, plugins: Plugins) -> None:
         )
 
 
+def check_stops(spec: Request) -> None:
+    """Check that comparisons that stop early can keep their guarantee beside what else is asked.
+
+    Raises:
+        UserError: the chance is none, or something else needs every document.
+    """
+    if spec.stop_early is None:
+        return
+    if not 0 < spec.stop_early < 1:
+        raise UserError(f"--alpha is the chance of a false stop, above 0 and below 1; got {spec.stop_early:g}.")
+    whole = {
+        "--seeds": isinstance(spec, CompareSpec) and len(spec.seeds) > 1,
+        "--noise-floor": isinstance(spec, CompareSpec) and spec.noise_floor,
+        "--contract": isinstance(spec, RunSpec) and bool(spec.contracts),
+        "--match": isinstance(spec, RunSpec) and spec.match is not None,
+    }
+    asked = [name for name, given in whole.items() if given]
+    if asked:
+        raise UserError(
+            f"--stop-early looks at a part of the documents, and {asked[0]} needs all: leave one of them out."
+        )
+
+
 def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     """Check every name and option before anything heavy is loaded; return the options by plugin key.
 
@@ -102,6 +126,7 @@ def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | N
     """
     installed = plugins.catalogue.names("evals")
     families = [choice.family for choice in spec.evals if choice.family in installed]
+    check_stops(spec)
     return _filled(spec, plugins, spec.models, methods=(), families=families)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.commands.comparison import by_stage, compare_subjects
+from pfh.commands.looks import looks_note
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
 from pfh.commands.run_steps import RunSteps, trains
@@ -90,7 +91,10 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     methods = spec.methods[: len(stages)]
     session.release()
     domain = steps.domain
-    compared = [compare_subjects([(before, after)], plugins, questions, margin=spec.margin) for after in subjects]
+    compared = [
+        compare_subjects([(before, after)], plugins, questions, margin=spec.margin, stop_early=alpha)
+        for after, alpha in zip(subjects, _levels(steps, len(subjects)), strict=True)
+    ]
     pairs, long_tables = by_stage(compared)
     records = [
         _stage(spec, method, options[f"methods:{method}"], trained, each.stage, session, ranks).model_copy(
@@ -125,6 +129,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
             verifier.sentence(),
             *own_settings,
             *_stopped(spec, holds),
+            *looks_note(compared),
             *matches,
             *contamination,
         ),
@@ -212,6 +217,12 @@ def _write_models(folder: Path, results: RunResults, problems: int, options: Seq
                 f"{folder / name} cannot be written ({error.strerror}); the run is stored: name another folder with "
                 "--output and run the same command again."
             ) from error
+
+
+def _levels(steps: RunSteps, stages: int) -> list[float | None]:
+    """Return of each stage the chance of a false stop; None where nothing was trained and all is measured again."""
+    places = range(1, stages + 1)
+    return [steps.spec.stop_early if trains(steps.method(place)[1]) else None for place in places]
 
 
 def _stopped(spec: RunSpec, holds: Sequence[HeldStage]) -> Iterator[str]:

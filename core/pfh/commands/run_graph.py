@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.commands.looks import Rule, looked_inputs
 from pfh.commands.measuring import asked
 from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
@@ -244,7 +245,13 @@ class GraphOfRun:
             inputs = evaluation_inputs(
                 session, model, under_another_seed(question) if again else question, reference.partition("-")[2]
             )
-            against = (reference,) if reference and declares(question.options, Wants.REFERENCE) else ()
+            stops = self.spec.stop_early is not None and reference and not again
+            if stops and self.spec.stop_early is not None:
+                rule = Rule.over(len(questions), self.spec.stop_early, self.spec.margin)
+                plain = evaluation_inputs(session, model, question)
+                inputs = looked_inputs(rule, question, inputs, {0: reference.partition("-")[2], 1: plain})
+            needed = stops or declares(question.options, Wants.REFERENCE)
+            against = (reference,) if reference and needed else ()
             found[family] = self._add(
                 "evaluation",
                 inputs,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.equal_gain import at_equal_gain
+from pfh.commands.looks import Rule, measured_in_looks
 from pfh.commands.measuring import asked, measured, open_asked, open_domain
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
@@ -226,6 +227,10 @@ class RunSteps:
         against = self.answered(0, family) if declares(question.options, Wants.REFERENCE) else None
         subject = _trained_subject(self.trained(place))
         if trains(self.method(place)[1]):
+            if (alpha := self.spec.stop_early) is not None:
+                pair = [self.answered(0, family), subject]
+                answers = measured_in_looks(pair, self.session, question, self.rule(alpha))[1]
+                return dataclasses.replace(subject, families={family: answers})
             return measured(subject, self.session, [question], against=against)
         self.session.release()
         other = self.session.in_other_batches()
@@ -233,6 +238,10 @@ class RunSteps:
             return measured(subject, other, [under_another_seed(question)], against=against)
         finally:
             other.release()
+
+    def rule(self, alpha: float) -> Rule:
+        """Return when the comparison of one family may stop."""
+        return Rule.over(len(self.questions), alpha, self.spec.margin)
 
     def prepare_divergence(self) -> None:
         """Have the start complete the held-out prompts while it is resident."""

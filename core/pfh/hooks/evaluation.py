@@ -40,6 +40,8 @@ class Benchmark:
     """Completions may be harmful: reports fold them until they are asked for."""
     comparative: bool = False
     """Says something of two models only, through the family's tables and plots: no sample of it is scored."""
+    out_of: int | None = None
+    """Documents that there were, where a comparison stopped before it had looked at all of them."""
     same_documents_as: str = ""
     """Name of the benchmark whose documents another metric is taken of here: tests count the two as one."""
     samples: tuple[Sample, ...] = ()

@@ -76,6 +76,9 @@ class Request:
     """The largest change that counts as none, of scores between 0 and 1; None is 0.05."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the models' chat templates, such as enable_thinking."""
+    stop_early: float | None = None
+    """Where models are compared: the chance of a false stop at which a comparison may end before it has looked at all
+    documents; None looks at all."""
 
 
 @dataclass(frozen=True, kw_only=True)

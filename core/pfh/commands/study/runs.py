@@ -78,6 +78,8 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             problems=default_problems(start.model) if study.problems is None else study.problems,
             budget=budget,
             limit=study.limit,
+            stop_early=study.stop_early.alpha if study.stop_early else None,
+            margin=study.stop_early.margin / 100 if study.stop_early else None,
             backend=study.backend,
             dtype=study.dtype,
             revision=start.revision,

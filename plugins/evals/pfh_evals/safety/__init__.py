@@ -87,7 +87,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         except DataUnavailableError as error:
             unavailable[benchmark.name] = str(error)
             continue
-        asks += asks_of(benchmark, documents, spec.limit)
+        asks += asks_of(benchmark, documents, spec.limit, spec.part)
     broken = ""
     try:
         samples = _answer_and_judge([ask for ask in asks if ask.benchmark in chosen], judges, spec)
