@@ -195,7 +195,7 @@ def test_what_cannot_be_rehearsed_is_told_before_anything_is_trained(tiny_llama_
         Plugins().train("gt-sft", spec_of(tiny_llama_path, tmp_path, replay="nothing"))
     with pytest.raises(UserError, match="replay_share"):
         Plugins().options("methods", "gt-sft", {"replay_share": "1"})
-    with pytest.raises(UserError, match="dora"):
+    with pytest.raises(UserError, match="DoRA"):
         Plugins().options("methods", "gt-sft", {"l2_sp": "0.1", "lora_variant": "dora"})
     with pytest.raises(UserError, match="begins anew"):
         Plugins().options("methods", "spin", {"kl_start": "0.1"})

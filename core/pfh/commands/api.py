@@ -45,6 +45,9 @@ def run(
     budget: str | Budget | None = None,
     match: str | None = None,
     match_every: int = 10,
+    stop_when: str | None = None,
+    stop_every: int = 10,
+    stop_documents: int = 64,
     accelerate: str | Path | None = None,
     contract: str | Path | Sequence[str | Path] | None = None,
     rehearsal: bool = True,
@@ -82,6 +85,9 @@ def run(
         match: "target=+5" compares the first checkpoint along the way that gained 5 points on that family; "target"
             measures all of them and compares the model as it ended.
         match_every: updates between these checkpoints.
+        stop_when: "forgetting>2pp" stops a training that certainly lost more of that family.
+        stop_every: updates between two looks at it.
+        stop_documents: documents a benchmark that are looked at; they are not reported.
         accelerate: train in several processes, as this configuration of accelerate says.
         contract: YAML files of what a stage, or the run, may and must not change; `gates` of the results say how the
             run stands to them.
@@ -132,6 +138,9 @@ def run(
         contract=contract,
         match=match,
         match_every=match_every,
+        stop_when=stop_when,
+        stop_every=stop_every,
+        stop_documents=stop_documents,
         rehearsal=rehearsal,
     )
     shown = _shown(progress)

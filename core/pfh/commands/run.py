@@ -14,8 +14,9 @@ from pfh.commands.comparison import by_stage, compare_subjects
 from pfh.commands.looks import looks_note
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
-from pfh.commands.run_steps import RunSteps, trains
+from pfh.commands.run_steps import RunSteps, checkpoint_of, trains
 from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
+from pfh.commands.stopping import probed, without
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
 from pfh.hooks.domains import Problem, description_of
@@ -91,6 +92,9 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     methods = spec.methods[: len(stages)]
     session.release()
     domain = steps.domain
+    if spec.stop_when is not None:
+        ids = probed(session, checkpoint_of(start), spec.stop_when, questions)
+        before, *subjects = (without(each, spec.stop_when.family, ids) for each in (before, *subjects))
     compared = [
         compare_subjects([(before, after)], plugins, questions, margin=spec.margin, stop_early=alpha)
         for after, alpha in zip(subjects, _levels(steps, len(subjects)), strict=True)

@@ -8,10 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pfh.commands.subjects import StoredFamily, Subject
-from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evaluation import Evaluation
-from pfh.hooks.launchers import RunSpec
 from pfh.hooks.stopping import Look, StopWhen
 from pfh.sources.models import resolve
 from pfh.statistics.paired import paired_benchmarks
@@ -19,27 +17,6 @@ from pfh.statistics.stopping import exceeds
 from pfh.steps.evaluation import Question, evaluate_family, evaluation_inputs
 from pfh.steps.session import Session
 from pfh.store.store import artifact_key
-
-
-def check_stop(stop: StopWhen | None, spec: RunSpec) -> None:
-    """Check that what stops a training can be looked at.
-
-    Raises:
-        UserError: the family is not measured, leaves no documents to report, or several processes train.
-    """
-    if stop is None:
-        return
-    if stop.family not in [choice.family for choice in spec.evals]:
-        raise UserError(
-            f"--stop-when looks at {stop.family}, which is not measured: add --eval {stop.family}."
-        )
-    if spec.limit is not None and spec.limit <= stop.documents:
-        raise UserError(
-            f"--stop-when looks at {stop.documents} documents a benchmark, which are then not reported, and --limit "
-            f"{spec.limit} leaves no others: raise --limit, or lower --stop-documents."
-        )
-    if spec.accelerate is not None:
-        raise UserError("--stop-when is for a training in one process: leave --accelerate out.")
 
 
 def probe(stop: StopWhen, questions: Sequence[Question]) -> Question:
@@ -57,12 +34,9 @@ def stop_inputs(session: Session, start: Checkpoint, stop: StopWhen, questions: 
 def look_at(session: Session, start: Checkpoint, stop: StopWhen, questions: Sequence[Question]) -> Look:
     """Return what looks at a training: it measures the probe, compares it with the start, and says whether to stop."""
     asked = probe(stop, questions)
-    _, before = evaluate_family(session, start, asked)
-    looks = 0
 
     def look(weights: Path, update: int) -> bool:
-        nonlocal looks
-        looks = update // stop.every
+        _, before = evaluate_family(session, start, asked)
         found = dataclasses.replace(
             resolve(str(weights), cache_dir=session.store.cache),
             name=f"{start.name}@{update}",
@@ -71,11 +45,11 @@ def look_at(session: Session, start: Checkpoint, stop: StopWhen, questions: Sequ
         _, after = evaluate_family(session, found, asked)
         session.release()
         losses = losses_of(before, after)
-        stops, evidence = exceeds(losses, stop.points / 100, looks)
+        stops, evidence = exceeds(losses, stop.points / 100, update // stop.every)
         mean = 100 * sum(losses) / max(len(losses), 1)
         session.progress.say(
-            f"update {update}: {stop.family} lost {mean:+.1f} points on {len(losses)} documents, evidence {evidence:.3g} "
-            f"that it is more than {stop.points:g}"
+            f"update {update}: {stop.family} lost {mean:+.1f} points on {len(losses)} documents, evidence "
+            f"{evidence:.3g} that it is more than {stop.points:g}"
         )
         return stops
 

@@ -35,7 +35,7 @@ class StopWhen:
         found = re.fullmatch(r"\s*([^\s>]+)\s*>\s*(\d+(?:\.\d+)?)\s*(?:pp|points?)?\s*", text)
         if found is None or float(found[2]) >= 100:
             raise UserError(
-                f"--stop-when got {text!r}: write a family and the loss that stops the training, such as forgetting>2pp."
+                f"--stop-when got {text!r}: write a family and the loss that stops a training, such as forgetting>2pp."
             )
         return cls(family=found[1], points=float(found[2]), every=every, documents=documents)
 

@@ -1,9 +1,9 @@
 """Has a family lost more than it may? Looked at as often as one likes, on the same documents, of a model that changes.
 
-At each look the evidence against "the mean loss is at most the bound" is a bet on the documents' losses (`sequential.above`),
-which exceeds 1 / a with a chance of at most a. Look k has the share level / (k (k + 1)) of the whole level, which add up
-to the level over any number of looks, so that a training whose loss never exceeds the bound is stopped with at most that
-chance, however the looks depend on each other.
+At each look the evidence against "the mean loss is at most the bound" is a bet on the documents' losses
+(`sequential.above`), which exceeds 1 / a with a chance of at most a. Look k has the share level / (k (k + 1)) of the
+whole level, which add up to the level over any number of looks, so that a training whose loss never exceeds the bound
+is stopped with at most that chance, however the looks depend on each other.
 """
 
 from __future__ import annotations

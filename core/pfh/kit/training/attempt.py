@@ -13,6 +13,7 @@ from pfh.kit.training.building import build_trainer, plan_schedule
 from pfh.kit.training.checkpoints import discard_incomplete, last_complete_checkpoint
 from pfh.kit.training.colocated import end_vllm
 from pfh.kit.training.held_near import attach
+from pfh.kit.training.looking import keep_look_before, look_along
 from pfh.kit.training.passes import count_passes
 from pfh.kit.training.running import FinishedTraining, RunningTraining
 from pfh.kit.training.sharing import is_first
@@ -59,6 +60,8 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
         if training.keep_every:
             along = keep_along(trainer, spent, training.along, training.keep_every, training.before)
             trainer.add_callback(along)
+        if training.look is not None:
+            trainer.add_callback(look_along(trainer, training.look, training.look_every, training.looks, progress))
         if trainer.args.metric_for_best_model:
             trainer.add_callback(watch_for_best())
         if last is not None and not ended:
@@ -69,6 +72,8 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
     kept = load_best(trainer) if trainer.state.best_global_step else {}
     if kept:
         progress.say(f"{name}: the checkpoint of update {kept['kept_update']} is kept, the best of all")
+    if training.look is not None:
+        kept = {**kept, **keep_look_before(trainer, training.looks, training.look_every)}
     spent.write()
     return FinishedTraining(
         trainer=trainer,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.hooks.ledger import Phase
 from pfh.hooks.stopping import Look
 from pfh.kit.training.models import save_trained
 from pfh.progress import Progress
@@ -29,9 +31,13 @@ def look_along(trainer: Trainer, look: Look, every: int, folder: Path, progress:
         ) -> None:
             if state.global_step % every:
                 return
+            import torch
+
+            folder.mkdir(parents=True, exist_ok=True)
             seen = _seen(folder)
             saved = save_trained(trainer, folder / f"{state.global_step:06d}")
-            stops = look(saved, state.global_step)
+            with torch.random.fork_rng():  # what is drawn to look must not change what is trained
+                stops = look(saved, state.global_step)
             seen[str(state.global_step)] = stops
             (folder / _FILE).write_text(json.dumps(seen))
             for older in sorted(folder.glob("[0-9]*"))[:-2]:
@@ -56,6 +62,22 @@ def keep_look_before(trainer: Trainer, folder: Path, every: int) -> dict[str, in
     if before.is_dir():
         _load(trainer.accelerator.unwrap_model(trainer.model), before)
     return {STOPPED: stopped[0], KEPT: stopped[0] - every if before.is_dir() else stopped[0]}
+
+
+def told_of_stop(phases: Sequence[Phase]) -> list[str]:
+    """Say where a training was stopped before its end, if it was."""
+    found = next((phase.notes for phase in phases if STOPPED in phase.notes), None)
+    if found is None:
+        return []
+    if found[STOPPED] == found[KEPT]:
+        return [
+            f"Warning: the first look, at update {found[STOPPED]}, found more lost than --stop-when allows; that model "
+            "is what there is. Look more often with --stop-every."
+        ]
+    return [
+        f"The training was stopped at update {found[STOPPED]}, where more was certainly lost than --stop-when allows; "
+        f"what it leaves is the model of the look before, of update {found[KEPT]}."
+    ]
 
 
 def _load(model: Any, folder: Path) -> None:  # noqa: ANN401 - peft's or transformers'

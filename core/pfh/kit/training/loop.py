@@ -129,8 +129,16 @@ def _begun(spec: Stage, output_dir: Path, name: str, rounds: int) -> RunningTrai
         along=spec.output_dir / FOLDER,
         before=tuple(spec.account.phases),
         near=near,
+        **_looks(spec, output_dir),
         general=options.general(effective),
     )
+
+
+def _looks(spec: Stage, output_dir: Path) -> dict[str, Any]:
+    """Return who looks at the training on its way, if anybody does; a rehearsal is not looked at."""
+    if not isinstance(spec, TrainingSpec) or spec.look is None or spec.rehearsal:
+        return {}
+    return {"look": spec.look, "look_every": spec.look_every, "looks": output_dir / "looks"}
 
 
 def _held_near(spec: Stage, examples: int) -> Near | None:

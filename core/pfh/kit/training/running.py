@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pfh.hooks.budget import Account
 from pfh.hooks.ledger import Phase
+from pfh.hooks.stopping import Look
 from pfh.kit.training.held_near import Near
 from pfh.kit.training.spending import Allowance, Spent
 from pfh.progress import Progress
@@ -76,6 +77,12 @@ class RunningTraining:
     """What the stage had finished before this training."""
     near: Near | None = None
     """What holds the model near to where the run began."""
+    look: Look | None = None
+    """Looks at the weights on the way, and says whether to stop."""
+    look_every: int = 10
+    """Updates between two looks."""
+    looks: Path = Path()
+    """Where the weights that are looked at are."""
     general: int = 0
     """General rows of an update, beside the method's own examples."""
 
