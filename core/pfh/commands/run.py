@@ -27,6 +27,7 @@ from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
 from pfh.results.model_card import write_model
 from pfh.results.records import RunResults, StageRecord
+from pfh.results.restored import add_restored
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
@@ -108,7 +109,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
             zip(methods, stages, compared, divergences, holds, strict=True), start=1
         )
     ]
-    followed = add_stage_by_stage(records, pairs)
+    followed = add_restored(add_stage_by_stage(records, pairs), pairs)
     read = [*domain.problems, *_general_problems(spec, options, session)]
     checked, contamination = check_stages(followed, pairs, read, progress)
     gates = [gate for hold in holds for gate in hold.gates]

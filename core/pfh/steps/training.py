@@ -164,7 +164,8 @@ def train_stage(
             origin=began,
             others=others,
             data=session.data,
-            **({"look": stopping.look, "look_every": stopping.every} if stopping else {}),
+            look=stopping.look if stopping else None,
+            look_every=stopping.every if stopping else 0,
         )
         clock = time.monotonic()
         with undistributed():
