@@ -33,6 +33,7 @@ from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.starts.settings import told_settings
 from pfh.steps.ranks.configuration import Configuration
+from pfh.steps.resolution import with_measured_update
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, learns_from_problems
 from pfh.store.store import Store
@@ -83,7 +84,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     steps.prepare_divergence()
     stages, subjects, divergences, holds = [], [], [], list[HeldStage]()
     for place, method in enumerate(spec.methods, start=1):
-        stages.append(steps.trained(place))
+        stages.append(with_measured_update(steps.trained(place), session.dtype))
         subjects.append(steps.subject(place))
         divergences.append(steps.divergence(place))
         pair = steps.subject(place - 1), subjects[-1]

@@ -65,6 +65,8 @@ class Needs(Enum):
 
     VERIFIER = "verifier"
     """It learns from what the domain's verifier says of completions."""
+    PAIRS = "pairs"
+    """It learns from preference pairs: those of the data, or what a verifier tells right from wrong."""
 
 
 class Draws(Enum):

@@ -26,12 +26,13 @@ from pfh.kit.training.colocated import undistributed
 from pfh.kit.training.held_near import NOTES
 from pfh.kit.training.looking import told_of_stop
 from pfh.kit.training.models import free_memory
-from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.kit.update_resolution import update_left
 from pfh.kit.weights import restore_defaults
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
+from pfh.steps.resolution import UPDATE_LEFT
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
 from pfh.store.store import Artifact
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     from pfh.hooks.backends import Sampling
     from pfh.hooks.domains import Problem, Rollout
     from pfh.steps.ranks.configuration import Configuration
-
-
-UPDATE_LEFT = "update_left_in_bfloat16"
-"""Note of a stage's last phase: the share of its update that bfloat16 weights keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,8 +301,7 @@ def _keep(
     left = update_left(start, result.path)
     held = work / NOTES
     told = json.loads(held.read_text()) if held.exists() else []
-    small = [] if left is None or left >= WHOLE else [_below_resolution(result.path, left)]
-    notes = [*result.notes, *told, *told_of_stop(phases), *small]
+    notes = [*result.notes, *told, *told_of_stop(phases)]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
@@ -317,13 +313,6 @@ def _keep(
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
     (folder / "notes.json").write_text(json.dumps(notes))
-
-
-def _below_resolution(trained: Path, left: float) -> str:
-    said = f"The update is small for bfloat16: {left:.0%} of it is left where weights are kept so."
-    if (trained / "adapter_config.json").exists():
-        return f"{said} pfh measures the adapter beside the weights; merged into bfloat16 it would be lost in part."
-    return f"{said} Measured with --dtype float32 it counts whole; with --dtype bfloat16 the rest is not measured."
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pfh.commands.requests import validate
 from pfh.commands.study.reading import chosen_values, listed
 from pfh.commands.study.schema import Chosers, Options, StartEntry, Study
-from pfh.commands.study.variants import Variant, named_entry, place_of, variants_of
+from pfh.commands.study.variants import Variant, check_count, named_entry, place_of, variants_of
 from pfh.commands.study.yaml_lines import Document, Place
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.budget import Budget
@@ -56,6 +56,7 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
         _check(document, ("domains", index), partial(plugins.catalogue.find, "domains", name))
     entries = [(entry, ("methods", index)) for index, entry in enumerate(study.methods)]
     variants = [variant for entry, place in entries for variant in variants_of(entry, place, document)]
+    check_count(len(study.starts) * len(variants) * len(domains) * len(study.seeds), (), document)
     budget = None if study.budget is None else _check(document, ("budget",), partial(Budget.parse, study.budget))
     runs: list[StudyRun] = []
     checker = _Checker(document, plugins)

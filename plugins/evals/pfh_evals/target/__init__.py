@@ -192,7 +192,7 @@ def _extra(group: Sequence[Rollout], *, every_completion: bool) -> dict[str, Any
     """Return what the tables need of all completions of a problem."""
     f1 = [rollout.verdict.f1 for rollout in group if rollout.verdict.f1 is not None]
     return {
-        "user_prompt": group[0].problem.messages[-1]["content"],
+        "user_prompt": group[0].problem.asked,
         "problem": group[0].problem.id,
         "tries": len(group),
         "correct": sum(_correct(rollout) for rollout in group),

@@ -113,7 +113,7 @@ def _benchmark(
                 completion="",
                 target=problems[key].solution,
                 score=score,
-                extra={"user_prompt": problems[key].messages[-1]["content"], "problem": key},
+                extra={"user_prompt": problems[key].asked, "problem": key},
             )
             for key, score in scores.items()
         ),
