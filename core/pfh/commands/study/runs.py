@@ -51,6 +51,11 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             exclusion that matches nothing; names file and line.
     """
     evals, eval_options = _evals(study, document, plugins)
+    families = [choice.family for choice in evals]
+    for name in study.must:
+        if (family := name.partition(":")[0]) not in families:
+            said = f"the study measures no {family!r}.{did_you_mean(family, families)} It measures {listed(families)}."
+            raise document.error(("must", name), said)
     domains = [named_entry(entry) for entry in study.domains]
     for index, (name, _) in enumerate(domains):
         _check(document, ("domains", index), partial(plugins.catalogue.find, "domains", name))
