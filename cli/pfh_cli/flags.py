@@ -39,6 +39,23 @@ Margin = Annotated[
 ]
 
 
+StopEarly = Annotated[
+    bool,
+    typer.Option(
+        "--stop-early",
+        help="End the comparison of a benchmark as soon as its samples decide it: a change, or none above the margin.",
+    ),
+]
+
+
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P", help="With --stop-early: the chance of a false stop, over all looks.", show_default="0.05"
+    ),
+]
+
+
 Domain = Annotated[
     str,
     typer.Option(

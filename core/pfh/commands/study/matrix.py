@@ -14,7 +14,7 @@ from pfh.commands.outcomes import exit_code
 from pfh.commands.study.ended import ended_tasks
 from pfh.commands.study.plan import PlannedStudy, plan_study
 from pfh.commands.study.reading import read_study
-from pfh.commands.study.report import write_study_report
+from pfh.commands.study.report import RUNS, write_study_report
 from pfh.commands.study.settings import launcher_options
 from pfh.commands.study.state import PLAN, alone, edited, read_state, study_folder, write_plan
 from pfh.commands.study.submitted import check_one_launcher, note_submitted, submitted_of, wait_for_all
@@ -26,8 +26,6 @@ from pfh.registry.plugins import Plugins
 from pfh.results.records import RunResults
 from pfh.results.stored import open_results
 from pfh.store.store import Store
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
