@@ -15,7 +15,8 @@ from pfh.errors import UserError
 from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.results.stored import open_results
-from pfh.store.store import Store, default_root
+from pfh.store.places import default_root, store_folder
+from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pfh.commands.outcomes import RunOutcome
@@ -307,7 +308,7 @@ def _shown(progress: bool | Progress) -> Progress:
 
 
 def _opened(store: str | Path | None, progress: Progress) -> Store:
-    return Store(default_root() if store is None else Path(store).expanduser(), progress)
+    return Store(default_root() if store is None else store_folder(str(store)), progress)
 
 
 def _folder(output: str | Path | None) -> Path | None:

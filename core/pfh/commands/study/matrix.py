@@ -85,7 +85,7 @@ def run_matrix(
     planned = plan_study(file, plugins=plugins, store=store, progress=progress, phase=phase, download=True, **overrides)
     for name, reason in planned.refused.items():
         progress.say(f"{name} cannot be run, and the rest goes on: {reason}")
-    with alone(folder):
+    with alone(folder, progress):
         for said in edited(read_state(folder / PLAN), planned):
             progress.say(f"the study was edited. Runs {said}")
         there = submitted_of(folder, told.launchers, plugins)
