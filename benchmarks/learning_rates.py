@@ -1,12 +1,15 @@
 """Learning rates of a LoRA adapter against those of all weights: what each gains on the target, and at which cost.
 
     python benchmarks/learning_rates.py [--methods gt-sft,dpo] [--lora 5e-5,2e-4,1e-3] [--full 5e-6,2e-5,1e-4]
-                                        [--budget 12updates] [--every 4] [--problems 24] [--limit 24] [--minutes 25]
+                                        [--budget 12updates] [--every 4] [--problems 24] [--limit 24] [--shots 2]
+                                        [--minutes 25]
 
 Each rate is a `pfh run --match target` of its own from the embedded start, on the domain `reasoning`: checkpoints along
 the way are measured on the held-out problems, and rates are put side by side at an equal gain, the smallest of the
 largest gains of all that gained at all: the update that reached it, the divergence from the start at the end of the
-training, and the largest gain. Runs share the start's measurement, problems and rollouts through the store. When
+training, and the largest gain. Without worked examples in the prompt (`--shots 0`) the embedded model answers next to
+nothing, so that a training on ground truth has much to gain, and a method that learns from rollouts nothing to learn
+from. Runs share the start's measurement, problems and rollouts through the store. When
 `--minutes` are over no further rate is begun; the table is of those that ended.
 """
 
@@ -33,6 +36,7 @@ def main() -> None:
     parser.add_argument("--every", default="4")
     parser.add_argument("--problems", default="24")
     parser.add_argument("--limit", default="24")
+    parser.add_argument("--shots", default="2")
     parser.add_argument("--minutes", type=float, default=25)
     parser.add_argument("--output", type=Path, default=Path("pfh-results/learning-rates"))
     arguments = parser.parse_args()
@@ -68,6 +72,7 @@ def command(method: str, adapter: str, rate: str, folder: Path, arguments: argpa
     """Return the `pfh run` of one rate."""
     words = [sys.executable, "-m", "pfh_cli.main", "run", "--quiet", "--base", "--method", method]
     words += ["--domain", "reasoning", "--eval", "target", "--limit", arguments.limit, "--problems", arguments.problems]
+    words += ["-o", f"reasoning.shots={arguments.shots}"]
     words += ["--match", "target", "--match-every", arguments.every, "--budget", arguments.budget]
     return [*words, "-o", f"adapter={adapter}", "-o", f"learning_rate={rate}", "--output", str(folder)]
 
