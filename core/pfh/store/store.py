@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,17 +81,26 @@ class Store:
         """Return the artifact of that key, if it is there and whole; reading moves and writes nothing.
 
         `key` may come from anybody's results: what is no key names no artifact.
+
+        Raises:
+            UserError: it is another user's, who lets nobody read it.
         """
         if not _KEY.fullmatch(key):
             return None
         path = self.root / "artifacts" / kind / key
-        if not path.is_dir():
-            return None
-        if path not in self._verified:
-            if damage := _damage(path, kind, key):
-                self._progress.say(f"{kind} {key} in the store is damaged ({damage}) and is not used")
+        try:
+            if not path.is_dir():
                 return None
-            self._verified.add(path)
+            if path not in self._verified:
+                if damage := _damage(path, kind, key):
+                    self._progress.say(f"{kind} {key} in the store is damaged ({damage}) and is not used")
+                    return None
+                self._verified.add(path)
+        except PermissionError as error:
+            raise UserError(
+                f"{error.filename} in the store is another user's and cannot be read: have them run chmod -R a+rX "
+                f"{self.root}, or name another store with --store or PFH_STORE."
+            ) from error
         return Artifact(kind=kind, key=key, path=path, reused=True)
 
     def make(self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
@@ -174,6 +184,9 @@ class Store:
             "files": files,
         }
         _write_durably(fresh / MANIFEST, _sealed(manifest))
+        mode = stat.S_IMODE((fresh / MANIFEST).stat().st_mode)  # as the umask has it; some writers let nobody else read
+        for name in files:
+            (fresh / name).chmod(mode)
         path = self.root / "artifacts" / kind / key
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -200,7 +213,9 @@ def _damage(path: Path, kind: str, key: str) -> str:
             sealed = _sealed({name: value for name, value in manifest.items() if name != "seal"})
             files = {str(name): str(digest) for name, digest in manifest["files"].items()}
             named = (manifest["kind"], manifest["key"], artifact_key(kind, manifest["inputs"]))
-    except UserError:
+    except UserError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from None
         return "its manifest cannot be read"
     if text != sealed:
         return "its manifest was changed"
