@@ -31,7 +31,7 @@ class Options(BaseModel):
 
     unless_named: str = Field(
         "",
-        description="benchmarks or groups, with commas, that are measured where none is named; empty for all usual ones",
+        description="benchmarks or groups, with commas, to measure where none is named; empty for all usual ones",
     )
     max_new_tokens: int = Field(96, ge=1, description="length limit of a reply")
     temperature: Annotated[float, Draws.COMPLETIONS] = Field(
@@ -39,8 +39,8 @@ class Options(BaseModel):
     )
     questions: str = Field(
         "",
-        description="questions of options, wording and surface: arc-easy, arc-challenge, openbookqa, mmlu, hellaswag or "
-        "piqa; 40 built-in ones where empty",
+        description="questions of options, wording and surface: arc-easy, arc-challenge, openbookqa, mmlu, hellaswag "
+        "or piqa; 40 built-in ones where empty",
     )
     needle_words: str = Field(
         "192,768,1536",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample
-from pfh.hooks.tables import Quantity, Table
+from pfh.hooks.tables import Cell, Quantity, Table
 from pfh.statistics.paired import paired_samples
 
 from pfh_evals.behaviour.grid import grid_table
@@ -22,7 +22,7 @@ _MORE_CUT = 0.05
 def analyze_behaviour(spec: AnalysisSpec) -> Analysis:
     """Return the tables and findings of the family."""
     pairs = pairs_of(spec)
-    tables = [grid_table(spec), _classes(pairs), _robust(pairs), _replies(pairs)]
+    tables: list[Table] = [grid_table(spec), _classes(pairs), _robust(pairs), _replies(pairs)]
     findings = [*_cut(pairs), *_position(pairs), *_retention(pairs), *_calls(pairs), *_notation(pairs)]
     return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings))
 
@@ -49,13 +49,13 @@ def _classes(pairs: dict[str, Pairs]) -> Table:
         title="What replies are, before and after",
         columns=("benchmark", "class", "before", "after"),
         rows=tuple(rows),
-        note="One class a reply. A call that cannot be read is right nowhere; abstaining is read beside tool-choice, as a "
-        "model that never calls abstains perfectly.",
+        note="One class a reply. A call that cannot be read is right nowhere; abstaining is read beside tool-choice, "
+        "as a model that never calls abstains perfectly.",
     )
 
 
 def _robust(pairs: dict[str, Pairs]) -> Table:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for name in ("options", "wording", "surface", "languages"):
         for side, when in enumerate(("before", "after")):
             samples = [pair[side] for pair in pairs.get(name, ())]
@@ -63,7 +63,8 @@ def _robust(pairs: dict[str, Pairs]) -> Table:
                 kinds = Counter(_consistency(sample) for sample in samples)
                 shares = [Quantity(value=kinds[kind] / len(samples), unit="share") for kind in _KINDS]
                 mean = sum(sum(each.extra["right"]) / len(each.extra["right"]) for each in samples) / len(samples)
-                rows.append((name, when, len(samples), Quantity(value=mean, unit="share"), *shares))
+                cells: list[Cell] = [name, when, len(samples), Quantity(value=mean, unit="share"), *shares]
+                rows.append(tuple(cells))
     return Table(
         title="Answers over the variants of a question",
         columns=("benchmark", "model", "questions", "right, mean of variants", *_KINDS),
@@ -82,10 +83,10 @@ def _consistency(sample: Sample) -> str:
 
 
 def _replies(pairs: dict[str, Pairs]) -> Table:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for name, found in pairs.items():
         if "refused" in found[0][0].extra:
-            cells = [
+            cells: list[Cell] = [
                 Quantity(value=sum(test(pair[side]) for pair in found) / len(found), unit="share")
                 for test in (_is_refused, _is_cut, _is_empty, _is_unreadable)
                 for side in (0, 1)
@@ -122,8 +123,8 @@ def _cut(pairs: dict[str, Pairs]) -> list[str]:
         before, after = (sum(pair[side].cut for pair in each) / len(each) for side in (0, 1))
         if after - before > _MORE_CUT:
             found.append(
-                f"{name}: replies cut off at the length limit rose from {before:.0%} to {after:.0%}; a longer reply is not "
-                "a worse one: raise -o behaviour.max_new_tokens before reading its score."
+                f"{name}: replies cut off at the length limit rose from {before:.0%} to {after:.0%}; a longer reply is "
+                "not a worse one: raise -o behaviour.max_new_tokens before reading its score."
             )
     return found
 

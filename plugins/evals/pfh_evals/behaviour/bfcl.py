@@ -1,7 +1,7 @@
 """BFCL v4 (Patil et al. 2025, Apache-2.0): its single-turn cases, from the wheel that its authors publish.
 
-The wheel is never installed. In an answer a list holds the allowed values, and "" among them means that the argument may
-be absent. Tools may have dots in their names.
+The wheel is never installed. In an answer a list holds the allowed values, and "" among them means that the argument
+may be absent. Tools may have dots in their names.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ _KINDS = ("one source", "two sources", "no source")
 _TOWNS = ("Velm", "Orsby", "Tarnholt", "Quist", "Marrow Bay", "Lindle", "Ostrava Hill", "Penfold", "Grisna", "Hallock")
 _HOUSES = ("museum", "library", "theatre", "station", "mill", "lighthouse")
 _PEOPLE = ("Ada Brunner", "Ivo Castell", "Mara Dunmore", "Tilo Egberg", "Nora Falk", "Piet Gorrens", "Lena Hask")
-_CITED = re.compile(r"(?<![\w\]\)])\[\s*(\d{1,4}(?:\s*(?:[,;]|and|-|–)\s*\d{1,4})*)\s*\]")
-_BRACKETS = re.compile(r"(?<![\w\]\)])\[([^\[\]\n]{2,80})\]")
+_CITED = re.compile(r"(?<!\w)\[\s*(\d{1,4}(?:\s*(?:[,;]|and|-|–)\s*\d{1,4})*)\s*\]")
+_BRACKETS = re.compile(r"(?<!\w)\[([^\[\]\n]{2,80})\]")
 _LINK = re.compile(r"\bhttps?://\S+|\bwww\.\S+|\b10\.\d{4,9}/\S+|\bdoi:\s*\S+|\barxiv:\s*\S+", re.IGNORECASE)
 _AUTHOR_YEAR = re.compile(
     r"\(\s*[A-Z][\w.'-]+(?:\s+(?:et al\.?|and|&)\s*[A-Z]?[\w.'-]*)?,?\s+(1[5-9]\d\d|20\d\d)[a-z]?\s*\)"
@@ -44,10 +44,9 @@ def _sets() -> list[Ask]:
         holding = [facts[0]]
         question, answer = f"In which year was the {house} of {towns[0]} opened?", str(years[0])
         if kind == "two sources":
-            facts = [
-                f"The {house} of {town} was built by {who}." for town, who in zip(towns[:2], people[:2], strict=True)
-            ]
-            facts += [f"{who} was born in {year}." for who, year in zip(people[:2], years[:2], strict=True)]
+            built = list(zip(towns, people, years, strict=True))[:2]
+            facts = [f"The {house} of {town} was built by {who}." for town, who, _ in built]
+            facts += [f"{who} was born in {year}." for _, who, year in built]
             holding = [facts[0], facts[2]]
             question = f"In which year was the builder of the {house} of {towns[0]} born?"
         elif kind == "no source":
@@ -56,8 +55,8 @@ def _sets() -> list[Ask]:
         draw.shuffle(facts)
         listed = "\n".join(f"[{place}] {fact}" for place, fact in enumerate(facts, start=1))
         text = (
-            f"Sources:\n{listed}\n\n{question} Answer in one sentence from the sources alone, and cite every source that "
-            "you need by its number, as in [1]. If no source says it, reply that none does, and cite nothing."
+            f"Sources:\n{listed}\n\n{question} Answer in one sentence from the sources alone, and cite every source "
+            "that you need by its number, as in [1]. If no source says it, reply that none does, and cite nothing."
         )
         held = sorted(facts.index(fact) + 1 for fact in holding)
         case = {"held": held, "sources": facts, "answer": answer, "question": question}

@@ -94,7 +94,8 @@ def _refused(
 
 def _sample(each: Generated, item: Ask, completion: Completion, refused: bool, spec: EvaluationSpec) -> Sample:
     reply = answer_of(completion.text)
-    silence = hollow(item.asked, reply, quotes=each.quotes)
+    whole = "\n".join(message["content"] for message in item.messages)
+    silence = hollow(item.asked, reply, quotes=each.quotes) or hollow(whole, reply, quotes=each.quotes)
     if silence:
         said = Read(score=each.of_silence, label="says nothing" if silence == "empty" else "echoes", unreadable=True)
     else:

@@ -23,49 +23,14 @@ if TYPE_CHECKING:
 
     from pfh_evals.behaviour.asks import Spec
 
-_NAMES = [
-    "Ada",
-    "Boris",
-    "Clara",
-    "Dimo",
-    "Elke",
-    "Farid",
-    "Greta",
-    "Hugo",
-    "Ines",
-    "Jonas",
-    "Karin",
-    "Luca",
-    "Mira",
-    "Nils",
-    "Olga",
-    "Pavel",
-    "Rosa",
-    "Sven",
-    "Tara",
-    "Ugo",
-    "Vera",
-    "Willem",
-    "Xenia",
-    "Yusuf",
-    "Zora",
-]
-_THINGS = [
-    "bicycle",
-    "garden",
-    "radio",
-    "boat",
-    "kitchen",
-    "ladder",
-    "camera",
-    "violin",
-    "tent",
-    "stove",
-    "lamp",
-    "basket",
-    "mirror",
-    "carpet",
-]
+_NAMES = (
+    *("Ada", "Boris", "Clara", "Dimo", "Elke", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Karin", "Luca", "Mira"),
+    *("Nils", "Olga", "Pavel", "Rosa", "Sven", "Tara", "Ugo", "Vera", "Willem", "Xenia", "Yusuf", "Zora"),
+)
+_THINGS = (
+    *("bicycle", "garden", "radio", "boat", "kitchen", "ladder", "camera", "violin", "tent", "stove", "lamp"),
+    *("basket", "mirror", "carpet"),
+)
 _LINES = (
     "{n} painted the {t} on a quiet afternoon.",
     "{n} lent the {t} to a neighbour.",
@@ -78,6 +43,8 @@ DEPTHS = (0.1, 0.5, 0.9)
 VARIANTS = ("single", "multi-key", "multi-value", "multi-query", "absent")
 _BY_LIKELIHOOD = ("single", "multi-key")
 CANDIDATES = 8
+DUMP = 30
+"""Words a code, above which a reply gives back the text instead of answering."""
 _KEYS = 4
 SPARE = 64
 """Tokens of the model's window that a prompt leaves free."""
@@ -160,10 +127,10 @@ def read_needle(item: Ask, reply: str) -> Read:
     found = [re.sub(r"[,. ]", "", number) for number in _NUMBER.findall(reply)]
     found = [part for number in found for part in _split(number, item.case["right"])]
     right = item.case["right"]
-    if right:
-        good = set(right) == set(found)
-    else:
-        good = not found and bool(_MISSING.search(reply))
+    dumped = len(reply.split()) > DUMP * max(len(right), 1)
+    good = (
+        not dumped and set(right) == set(found) if right else not dumped and not found and bool(_MISSING.search(reply))
+    )
     return Read(
         score=float(good),
         label=" ".join(found) or "no code",

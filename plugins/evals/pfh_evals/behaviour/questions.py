@@ -92,6 +92,9 @@ def _question(
 
 def _of_row(row: Mapping[str, Any]) -> Question | None:
     """Read one row in the layout of any of `DATASETS`; None where it says no right option."""
+    text: Any
+    options: Any
+    answer: Any
     if "sol1" in row:
         text, options, answer = row["goal"], [row["sol1"], row["sol2"]], row["label"]
     elif "endings" in row:
@@ -101,7 +104,7 @@ def _of_row(row: Mapping[str, Any]) -> Question | None:
         labels = row["choices"]["label"]
         answer = labels.index(row["answerKey"]) if row.get("answerKey") in labels else -1
     else:
-        text, options, answer = row.get("question"), row.get("choices"), row.get("answer")
+        text, options, answer = row.get("question"), row.get("choices") or [], row.get("answer")
     try:
         place = int(answer)
     except (TypeError, ValueError):

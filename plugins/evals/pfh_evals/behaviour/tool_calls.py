@@ -1,4 +1,4 @@
-"""Reads a reply as tool calls, whatever the notation; what looks like a call and cannot be read is a kind of its own."""
+"""Reads a reply as tool calls, whatever the notation; what looks like a call and cannot be read is its own kind."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Written:
 def read_calls(reply: str, tools: Collection[str] = ()) -> Written:
     """Return the calls of a reply.
 
-    Read are JSON objects with a name and arguments (bare, in a list, in a fence, in `<tool_call>`, under "function", with
-    arguments as JSON in a string) and calls of Python with literal keyword arguments, dotted names among them.
+    Read are JSON objects with a name and arguments (bare, in a list, in a fence, in `<tool_call>`, under "function",
+    with arguments as JSON in a string) and calls of Python with literal keyword arguments, dotted names among them.
 
     Args:
         reply: what the model said.
@@ -85,7 +85,7 @@ def _of_object(value: Mapping[str, Any]) -> Call | None:
     name = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), None)
     if name is None:
         return None
-    arguments = next((value[key] for key in _ARGUMENTS if key in value), {} if len(value) == 1 else None)
+    arguments: Any = next((value[key] for key in _ARGUMENTS if key in value), {} if len(value) == 1 else None)
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)

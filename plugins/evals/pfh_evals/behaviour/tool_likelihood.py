@@ -46,11 +46,10 @@ def contrasts(item: Ask) -> tuple[str, dict[str, str]]:
     right = {name: values[0] for name, values in expected["arguments"].items() if None not in values}
     partner = {a: b for pair in catalogue()["pairs"] for a, b in (pair, pair[::-1])}[expected["name"]]
     changed = draw.choice(sorted(right))
+    another = _other(right[changed], changed, tools, expected, draw)
     wrong = {
         "other tool": _call(partner, right),
-        "other value": _call(
-            expected["name"], {**right, changed: _other(right[changed], changed, tools, expected, draw)}
-        ),
+        "other value": _call(expected["name"], {**right, changed: another}),
         "invented argument": _call(expected["name"], {**right, "note": "soon"}),
         "NONE": NO_CALL,
     }

@@ -106,7 +106,7 @@ def _of_call(call: Call, expected: Mapping[str, Any], tool: Mapping[str, Any]) -
 def _fits(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
     from jsonschema import Draft202012Validator
 
-    return bool(Draft202012Validator(schema).is_valid(json.loads(json.dumps(arguments, default=str, skipkeys=True))))
+    return bool(Draft202012Validator(schema).is_valid(json.loads(json.dumps(arguments, default=list, skipkeys=True))))
 
 
 def same_value(given: object, allowed: object) -> bool:

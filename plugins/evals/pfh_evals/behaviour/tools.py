@@ -73,9 +73,7 @@ def requests(spec: Spec) -> Loaded:
         cases, source = [_case(row) for row in catalogue()["cases"]], "built in"
     if spec.options.tools == "native":
         return native_tools.asks(cases, getattr(spec, "engine", None)), source
-    return [
-        ask("tools", case["kind"], conversation(case["tools"], case["asked"]), case, version="1") for case in cases
-    ], source
+    return [ask("tools", case["kind"], conversation(case["tools"], case["asked"]), case) for case in cases], source
 
 
 def _case(row: Mapping[str, Any]) -> dict[str, Any]:

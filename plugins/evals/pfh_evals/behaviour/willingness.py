@@ -16,30 +16,34 @@ ASKS, MARKS = "asks 1", "marks 1"
 """Names and versions of the two rules that the scores rest on."""
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*|\n")
 _REQUEST = re.compile(
-    r"\b(?:please|could you|can you|would you)\b.{0,40}\b(?:provide|share|tell|give|specify|clarify|paste|send|let me know)\b"
-    r"|\b(?:i(?:'d| would)? need|i(?:'ll| will) need|need to know|need more|let me know|"
-    r"(?:didn't|did not|haven't|have not|don't|do not) (?:say|said|specify|specified|provide|provided|include|included|mention|mentioned|tell|told|see|have))\b",
+    r"\b(?:please|could you|can you|would you)\b.{0,40}"
+    r"\b(?:provide|share|tell|give|specify|clarify|paste|send|let me know)\b"
+    r"|\b(?:i(?:'d| would)? need|i(?:'ll| will) need|need to know|need more|let me know)\b"
+    r"|\b(?:didn't|did not|haven't|have not|don't|do not) "
+    r"(?:say|said|specify|specified|provided?|included?|mention|mentioned|tell|told|see|have)\b",
     re.IGNORECASE,
 )
 _ASSUMES = re.compile(
     r"\b(?:i(?:'ll| will| am|'m)? assum(?:e|ing)|assuming|i take it that|if you mean(?:t)?|supposing)\b", re.IGNORECASE
 )
 _OFFER = re.compile(
-    r"\b(?:anything else|would you like (?:me|to know|more)|do you want me|shall i|should i|need (?:more|any) (?:help|more)|"
-    r"help you with|do you have any (?:other|more|further))\b",
+    r"\b(?:anything else|would you like (?:me|to know|more)|do you want me|shall i|should i|help you with"
+    r"|need (?:more|any) (?:help|more)|do you have any (?:other|more|further))\b",
     re.IGNORECASE,
 )
 _LONG = 25
 """Words behind a question that are a delivery: whoever goes on for so long does not wait for an answer."""
 _UNSURE = re.compile(
     r"\b(?:i|we|nobody|no one|no-one|one|it|there|that)\b[^.?!\n]{0,50}"
-    r"(?:\b(?:do(?:es)? not|don't|doesn't|can ?not|can't|could not|couldn't|have no|has no|is no|are no|no way|unable|"
-    r"is unknown|not known|impossible|not possible|never|did not|didn't|was not|wasn't|is not|isn't|no record|not sure|not "
-    r"certain|unsure|lack|knows|can know|can say|can tell|can predict)\b)"
-    r"|\b(?:unknown|unknowable|unpredictable|impossible to (?:know|say|tell|predict)|not possible to|no (?:reliable )?(?:record|"
-    r"information|evidence|way (?:to|of) (?:know|tell|predict)\w*)|cannot be (?:known|predicted|answered)|does not exist|"
-    r"doesn't exist|no such|fictional|never (?:bought|won|had|existed)|had no king|has no king|not a real|i'm not sure|"
-    r"not sure|uncertain|hard to say|without access|only you (?:know|can))\b",
+    r"\b(?:do(?:es)? not|don't|doesn't|can ?not|can't|could not|couldn't|have no|has no|is no|are no|no way|unable"
+    r"|is unknown|not known|impossible|not possible|never|did not|didn't|was not|wasn't|is not|isn't|no record"
+    r"|not sure|not certain|unsure|lack)\b"
+    r"|\b(?:nobody|no one|no-one) (?:can |could )?(?:knows?|says?|tells?|predicts?)\b"
+    r"|\b(?:unknown|unknowable|unpredictable|impossible to (?:know|say|tell|predict)|not possible to"
+    r"|no (?:reliable )?(?:record|information|evidence|way (?:to|of) (?:know|tell|predict)\w*)"
+    r"|cannot be (?:known|predicted|answered)|does not exist|doesn't exist|no such|fictional"
+    r"|never (?:bought|won|had|existed)|had no king|has no king|not a real|i'm not sure|not sure|uncertain"
+    r"|hard to say|without access|only you (?:know|can))\b",
     re.IGNORECASE,
 )
 
