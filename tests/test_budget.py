@@ -148,6 +148,8 @@ def test_the_schedule_runs_its_course_within_a_budget_that_ends_the_training_ear
 
 def test_operations_are_a_budget_of_all_passes(tiny_llama_path, tmp_path):
     assert Budget.parse("5e15flops") == Budget(amount=5e15, unit="flops")
+    large = Budget(amount=2e13, unit="flops")
+    assert Budget.parse("2e+13 flops") == Budget.parse(str(large)) == large
     whole, account = trained_within(tiny_llama_path, tmp_path / "whole", "1e18 flops", epochs=3)
     assert account.budget.amount - account.left == pytest.approx(whole.phase.flops)
     half, _ = trained_within(tiny_llama_path, tmp_path / "half", f"{whole.phase.flops / 2:.0f} flops", epochs=3)

@@ -105,6 +105,35 @@ def test_the_last_turn_is_what_is_asked() -> None:
     assert overlaps(problems(words(20, seed=1)), "A worked example.") == {}
 
 
+def conversation(number: int, *turns: str) -> Problem:
+    said = tuple({"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(turns))
+    cluster = turns[0]
+    return Problem(
+        id=f"{number}", environment="chats", messages=said, answer="", cluster=cluster, own_turns=len(turns) > 1
+    )
+
+
+def test_of_a_conversation_every_turn_counts_and_a_thanks_alone_does_not() -> None:
+    asked = [words(20, seed=seed) for seed in range(8)]
+    talks = [conversation(seed, text, words(20, seed=50 + seed), "Thanks, go on.") for seed, text in enumerate(asked)]
+    openings = [conversation(10 + seed, text) for seed, text in enumerate(asked)]
+    held = conversation(99, words(20, seed=99), words(20, seed=98), "Thanks, go on.")
+
+    assert overlaps(talks, held.asked) == {}
+    assert overlaps(talks, talks[3].asked) == {"0": "exact 3"}
+    index = index_prompts([*talks, *openings, *(conversation(20, *["again " + asked[5], "a", "b"]) for _ in range(3))])
+    assert find_overlaps(index, {"quoted": f"as one says: {asked[3]}"})["quoted"].kind == "13-gram"
+
+
+def test_turns_of_one_conversation_make_no_template() -> None:
+    text = words(20, seed=1)
+    prompts = [conversation(number, text, *["a", "b"] * number) for number in range(4)]
+    prompts += [conversation(10 + seed, words(20, seed=seed)) for seed in range(20, 24)]
+    documents = {str(number): f"{text} {number} {'and more' * number}" for number in range(4)}
+
+    assert find_overlaps(index_prompts(prompts), documents, dict.fromkeys(documents, "one")).keys() == documents.keys()
+
+
 def test_nothing_overlaps_with_nothing() -> None:
     assert overlaps([], words(20, seed=1), "") == {}
     assert overlaps(problems("", "short"), "", "other") == {}

@@ -8,6 +8,7 @@ import json
 import pytest
 from pfh.commands.requests import validate
 from pfh.commands.run import execute
+from pfh.commands.run_steps import RunSteps
 from pfh.commands.specs import plan
 from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.hooks.methods import StageSpec, TrainingSpec
 from pfh.progress import Silent
 from pfh.steps.checks import check_judged
+from pfh.steps.session import Session
 from pfh.store.rollouts import read_rollouts, write_rollouts
 from pfh.store.store import Store
 from pfh.testing import ApologyJudge, FakeEngine, NoData
@@ -79,7 +81,9 @@ def test_dpo_takes_the_pairs_of_the_data_and_draws_nothing(tmp_path, tiny_llama_
 def test_dpo_without_pairs_and_without_a_verifier_says_what_it_lacks(tmp_path):
     domain = open_data(write(tmp_path, rows_of("completion")))
     with pytest.raises(UserError, match=r"preference pairs.*data\.verifier"):
-        PLUGINS.check_stage("dpo", stage(domain, "dpo"))
+        check_judged(domain, "dpo", options_of("dpo"), PLUGINS)
+    check_judged(open_data(write(tmp_path, rows_of("answer")), verifier="exact"), "dpo", options_of("dpo"), PLUGINS)
+    check_judged(open_data(write(tmp_path, rows_of("preference"))), "dpo", options_of("dpo"), PLUGINS)
 
 
 def test_sft_takes_the_completions_as_they_are(tmp_path, tiny_llama_path):
@@ -207,17 +211,42 @@ def test_a_run_on_a_hundred_rows_with_three_broken_ones_ends_with_a_report(form,
     assert "rows.jsonl" in (outcome.folder / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("form", "method", "place"), [("completion", "gt-sft", "completion"), ("preference", "dpo", "rejected")]
+)
+def test_rows_that_max_length_would_cut_are_named_before_anything_is_measured(
+    form, method, place, tmp_path, tiny_llama_path
+):
+    class Heard(Silent):
+        said = ()
+
+        def say(self, text):
+            self.said = (*self.said, text)
+
+    rows = rows_of(form, 20)
+    rows[6][place] = "word " * 100
+    heard = Heard()
+    session = Session(plugins=PLUGINS, store=Store(tmp_path / "store", Silent()), progress=heard, backend="hf")
+    spec = run_spec(write(tmp_path, rows), tiny_llama_path, method, held_out=0)
+    options = validate(spec, PLUGINS)
+    RunSteps(spec, session, options).check()
+    cut = f"{method} cuts the completions of 1 of 20 problems at max_length=160, so that they teach no end: line 7"
+    assert cut in heard.said
+    rows[8]["prompt"] = "What? " * 100
+    spec = run_spec(write(tmp_path, rows), tiny_llama_path, method, held_out=0)
+    with pytest.raises(UserError, match=r"1 of 20 problems \(line 9\) are longer"):
+        RunSteps(spec, session, options | validate(spec, PLUGINS)).check()
+
+
 def test_a_dry_run_shows_the_form_the_columns_and_the_rows(tmp_path):
     file = write(tmp_path, rows_of("instruction"))
     spec = run_spec(file, "safe", "gt-sft")
     validate(spec, PLUGINS)
     told = plan(spec, PLUGINS)["read"]
     assert "100 rows of the form instruction (prompt instruction, input input, completion output)" in told
-    with pytest.raises(UserError, match="grpo learns from what a verifier says"):
-        plan(
-            dataclasses.replace(
-                run_spec(file, "safe", "gt-sft"), methods=("grpo",), options={"domains:data": {"dataset": str(file)}}
-            ),
-            PLUGINS,
-        )
+    for method, said in (("grpo", "grpo learns from what a verifier says"), ("dpo", "dpo needs preference pairs")):
+        with pytest.raises(UserError, match=said):
+            plan(
+                dataclasses.replace(spec, methods=(method,), options={"domains:data": {"dataset": str(file)}}), PLUGINS
+            )
     assert json.dumps(plan(spec, PLUGINS))

@@ -188,7 +188,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(tiny_llama_path, tmp_path):
 def test_examples_that_lose_their_end_are_counted(tiny_llama_path, tmp_path):
     longer = (*PROBLEMS[:3], DOMAIN.problem(3, solution="It is " + "surely " * 20 + "three"))
     result = gt_sft.train(spec_for(tiny_llama_path, tmp_path, problems=longer, max_steps=1))
-    assert result.notes == ("1 examples were longer than max_length and lost their end.",)
+    assert result.notes == (f"1 examples were longer than max_length and lost their end ({longer[3].id}).",)
 
 
 def test_the_first_different_accepted_completions_are_kept():

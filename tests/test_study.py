@@ -68,9 +68,27 @@ def test_the_runs_are_all_combinations_without_what_is_excluded_and_phases_come_
     assert all(run_from_json(run_as_json(run.spec)) == run.spec for run in runs)
 
 
+def test_early_stopping_changes_the_key_of_what_was_trained_and_not_of_the_start(write, tmp_path):
+    text = GOOD.replace("- dpo: {beta: [0.05, 0.1]}", "- dpo")
+    keys = {}
+    for stop in ("", "stop_early: {}\n", "stop_early: {alpha: 0.01}\n"):
+        planned = plan_study(write(text + stop), plugins=Plugins(), store=Store(tmp_path / "store"))
+        for step in planned.graph.values():
+            keys.setdefault((stop, step.part), set()).add(step.key)
+    for part in ("evaluation of the start", "evaluation again", "training"):
+        assert keys["", part] == keys["stop_early: {}\n", part]
+    after = [keys[stop, "evaluation after"] for stop in ("", "stop_early: {}\n", "stop_early: {alpha: 0.01}\n")]
+    assert not after[0] & after[1]
+    assert not after[1] & after[2]
+    spec = next(run.spec for run in planned.runs if run.spec.methods == ("dpo",))
+    assert (spec.stop_early, spec.margin) == (0.01, 0.05)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        ("problems: 8", "stop_early: {alfa: 1}", "study.yaml:12: .*Did you mean 'alpha'?"),
+        ("problems: 8", "stop_early: {alpha: 2}", "study.yaml:12: stop_early.alpha: "),
         ("problems: 8", "problem: 8", "study.yaml:12: problem: no study says this here. Did you mean 'problems'?"),
         ("start: safe", "strat: safe", "study.yaml:4: starts.1.strat: no study says this here. Did you mean 'start'?"),
         ("start: safe", "start: sage", "study.yaml:4: starts.1.start: "),

@@ -10,6 +10,7 @@ from pfh_cli.boundary import invocation
 from pfh_cli.flags import (
     MODEL_HELP,
     AllowPickle,
+    Alpha,
     ApplyChatTemplate,
     AsJson,
     Backend,
@@ -28,6 +29,7 @@ from pfh_cli.flags import (
     Quiet,
     Revision,
     Seed,
+    StopEarly,
     StoreFolder,
     Tasks,
 )
@@ -60,6 +62,8 @@ def compare(
     limit: Limit = None,
     margin: Margin = None,
     divergence_prompts: DivergencePrompts = 16,
+    stop_early: StopEarly = False,
+    alpha: Alpha = None,
     backend: Backend = "hf",
     dtype: Precision = "auto",
     revision: Revision = None,
@@ -95,6 +99,8 @@ def compare(
         limit=limit,
         margin=margin,
         divergence_prompts=divergence_prompts,
+        stop_early=stop_early,
+        alpha=alpha,
         backend=backend,
         dtype=dtype,
         revision=revision,

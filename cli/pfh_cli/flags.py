@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pfh.store.places import store_folder
 
 from pfh_cli.completion import plugin_names
 
@@ -34,6 +35,23 @@ Margin = Annotated[
     float | None,
     typer.Option(
         metavar="POINTS", help="Changes of at most so many percentage points count as none.", show_default="5"
+    ),
+]
+
+
+StopEarly = Annotated[
+    bool,
+    typer.Option(
+        "--stop-early",
+        help="End the comparison of a benchmark as soon as its samples decide it: a change, or none above the margin.",
+    ),
+]
+
+
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P", help="With --stop-early: the chance of a false stop, over all looks.", show_default="0.05"
     ),
 ]
 
@@ -78,7 +96,8 @@ StoreFolder = Annotated[
     typer.Option(
         metavar="DIR",
         envvar="PFH_STORE",
-        help="Folder of what runs share and resume from.",
+        help="Folder of what runs share and resume from, or a URL such as s3://bucket/folder that mirrors it.",
+        parser=store_folder,
         show_default="~/.cache/pfh",
     ),
 ]

@@ -24,6 +24,7 @@ from pfh_cli.matrix import cancel, matrix, status, task
 from pfh_cli.new_plugin import new_plugin
 from pfh_cli.optional_name import CompareCommand
 from pfh_cli.plan import plan
+from pfh_cli.recover import recover
 from pfh_cli.report import report
 from pfh_cli.run import run
 from pfh_cli.startup import coerce_only_what_is_given
@@ -45,6 +46,7 @@ app.command("status")(status)
 app.command("cancel")(cancel)
 app.command("task")(task)
 app.command("report")(report)
+app.command("recover")(recover)
 app.command("gate")(gate)
 app.command("export")(export)
 app.command("verify")(verify)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,13 @@ def matrix(
         int | None,
         typer.Option(metavar="N", min=1, help="Tasks at once.", show_default="one a device; 1 without one"),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until what is handed to a cluster has ended, and report.")
+    ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The cluster of the launcher ray.", show_default="one is started here"),
+    ] = None,
     phase: PhaseName = None,
     limit: StudyLimit = None,
     problems: StudyProblems = None,
@@ -49,9 +57,12 @@ def matrix(
     called = invocation(context)
     called.debug, called.store = debug, store
     from pfh.commands.study.matrix import run_matrix
+    from pfh.errors import UserError
     from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
+    if ray_address is not None and launcher != "ray":
+        raise UserError(f"--ray-address is for --launcher ray, and this is {launcher}.")
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         outcome = run_matrix(
             study,
@@ -62,6 +73,8 @@ def matrix(
             workers=workers,
             phase=phase,
             output=output,
+            wait=wait,
+            launcher_settings=None if ray_address is None else {"address": ray_address},
             limit=limit,
             problems=problems,
             budget=budget,
@@ -72,9 +85,11 @@ def matrix(
         print(printable(f"failed: {label}: {said}"))
     if outcome.failed:
         print(f"pfh status {study} shows their logs, and how to repeat each alone")
-    for job in outcome.submitted:
-        print(printable(f"submitted: {job}"))
-    if not outcome.submitted:
+    if outcome.submitted:
+        jobs = len({job.partition("_")[0] for job in outcome.submitted})
+        print(f"{len(outcome.submitted)} tasks are with {launcher} in {jobs} jobs; pfh status {study} shows them, and")
+        print("the same command makes the report when they have ended")
+    else:
         print(f"{len(outcome.results)} of {len(outcome.planned.runs) + len(outcome.planned.refused)} runs are finished")
     if outcome.report is not None:
         print(f"report: {outcome.report}")
@@ -120,18 +135,19 @@ def status(
     called = invocation(context)
     called.debug, called.store = debug, store
     from pfh.commands.study.status import study_status
+    from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
-    root = Store(store or default_root())
+    root, plugins = Store(store or default_root()), Plugins()
     while True:
-        said = study_status(study, root)
+        said = study_status(study, root, plugins)
         if as_json:
             print(json.dumps(said, indent=1))
         else:
             if watch and sys.stdout.isatty():
                 os.write(1, b"\x1b[2J\x1b[H")
             _show_status(said)
-        if not watch or said["launcher"] is None:
+        if not watch or not (said["launcher"] or (said["cluster"] and said["cluster"]["tasks"])):
             return
         time.sleep(WATCHED_EVERY)
 
@@ -145,16 +161,20 @@ def cancel(context: typer.Context, study: StudyFile, store: StoreFolder = None, 
     called = invocation(context)
     called.debug, called.store = debug, store
     from pfh.commands.study.status import cancel_study
+    from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
-    print(cancel_study(study, Store(store or default_root())))
+    print(cancel_study(study, Store(store or default_root()), Plugins()))
 
 
 def _show_status(said: Mapping[str, Any]) -> None:
     from pfh.text import printable
 
-    launcher = said["launcher"]
+    launcher, cluster = said["launcher"], said["cluster"]
     state = f"runs (process {launcher['pid']} on {launcher['host']})" if launcher else "does not run now"
+    if cluster and cluster["tasks"]:
+        count = Counter(task["state"] for task in cluster["tasks"])
+        state = f"has {' and '.join(f'{n} {name}' for name, n in count.items())} tasks with {cluster['launcher']}"
     print(f"{said['study']} {state}; about {said['device_hours_left']:.2f} device-hours are left")
     for row in said["phases"]:
         runs, steps = (", ".join(f"{count} {name}" for name, count in row[of].items()) for of in ("runs", "steps"))
@@ -162,6 +182,10 @@ def _show_status(said: Mapping[str, Any]) -> None:
     for each in said["running"]:
         share = f" {each['done']} of {each['total']}" if each["total"] else ""
         print(printable(f"running for {each['minutes']:.0f} min: {each['label']}: {each['doing']}{share}"))
+    if cluster and cluster["unknown"]:
+        print(printable(f"what {cluster['launcher']} has is not known here: {cluster['unknown']}"))
+    for task in cluster["tasks"] if cluster else ():
+        print(printable(f"{task['state']} as job {task['job']}: {task['label']} {task['said']}".rstrip()))
     for each in said["failed"]:
         print(printable(f"failed: {each['label']}: {each['said']}"))
         for line in each["last_lines"]:

@@ -12,6 +12,7 @@ from pfh_cli.boundary import invocation
 from pfh_cli.completion import plugin_names
 from pfh_cli.flags import (
     AllowPickle,
+    Alpha,
     ApplyChatTemplate,
     AsJson,
     Backend,
@@ -29,6 +30,7 @@ from pfh_cli.flags import (
     Precision,
     Quiet,
     Revision,
+    StopEarly,
     StoreFolder,
     Tasks,
 )
@@ -65,6 +67,8 @@ def run(
     limit: Limit = None,
     margin: Margin = None,
     divergence_prompts: DivergencePrompts = 16,
+    stop_early: StopEarly = False,
+    alpha: Alpha = None,
     problems: Annotated[
         int | None,
         typer.Option(
@@ -93,6 +97,21 @@ def run(
     match_every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Updates between the checkpoints of --match.")
     ] = 10,
+    stop_when: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FAMILY>POINTS",
+            help="Stop a training that certainly lost more of this family, such as forgetting>2pp.",
+            show_default="never",
+        ),
+    ] = None,
+    stop_every: Annotated[int, typer.Option(metavar="N", min=1, help="Updates between the looks of --stop-when.")] = 10,
+    stop_documents: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=8, help="Documents a benchmark that --stop-when looks at, none of them reported."
+        ),
+    ] = 64,
     accelerate: Annotated[
         Path | None,
         typer.Option(
@@ -166,6 +185,8 @@ def run(
         limit=limit,
         margin=margin,
         divergence_prompts=divergence_prompts,
+        stop_early=stop_early,
+        alpha=alpha,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -183,6 +204,9 @@ def run(
         contract=contract,
         match=match,
         match_every=match_every,
+        stop_when=stop_when,
+        stop_every=stop_every,
+        stop_documents=stop_documents,
         rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)

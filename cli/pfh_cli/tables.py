@@ -18,6 +18,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pfh_cli.recovery_table import print_recovery
+
 WIDE = 112
 """From this many columns on a table shows all it has."""
 NARROW = 76
@@ -56,6 +58,9 @@ def print_results(results: RunResults, console: Console) -> None:
             console.print(_text(sentence(stage.divergence), console))
         _print_spent(stage, console)
         _print_lines(stage.notes, console)
+    if results.recovery is not None:
+        console.print()
+        print_recovery(results.recovery, console)
     for model in results.measured:
         for measured in model.families:
             _print_measured(measured, console)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pfh.errors import DataUnavailableError
 from pfh.hooks.backends import (
     Completion,
     Distributions,
@@ -22,7 +21,7 @@ from pfh.hooks.backends import (
     ScoringRequest,
 )
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.datasets import Dataset
+from pfh.hooks.datasets import NoData as NoData
 from pfh.hooks.domains import GenerationSpec, Problem, Rollout, Split, Verdict
 from pfh.hooks.evals import AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
@@ -154,14 +153,6 @@ class EchoDomain:
         """Compare with the number."""
         said = completion.strip()
         return Verdict(reward=float(said == problem.answer), extracted=said or None)
-
-
-class NoData:
-    """A data source that has nothing."""
-
-    def load(self, hub_id: str, config: str = "default", split: str = "test") -> Dataset:
-        """Raise DataUnavailableError."""
-        raise DataUnavailableError(f"{hub_id} ({config}, {split}) is not among the fakes.")
 
 
 class ApologyJudge:

@@ -15,7 +15,8 @@ from pfh.errors import UserError
 from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.results.stored import open_results
-from pfh.store.store import Store, default_root
+from pfh.store.places import default_root, store_folder
+from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pfh.commands.outcomes import RunOutcome
@@ -39,10 +40,15 @@ def run(
     limit: int | None = None,
     margin: float | None = None,
     divergence_prompts: int = 16,
+    stop_early: bool = False,
+    alpha: float | None = None,
     problems: int | None = None,
     budget: str | Budget | None = None,
     match: str | None = None,
     match_every: int = 10,
+    stop_when: str | None = None,
+    stop_every: int = 10,
+    stop_documents: int = 64,
     accelerate: str | Path | None = None,
     contract: str | Path | Sequence[str | Path] | None = None,
     rehearsal: bool = True,
@@ -73,11 +79,16 @@ def run(
         limit: at most this many documents a benchmark.
         margin: the largest change that counts as none, in percentage points, of scores between 0 and 1; None is 5.
         divergence_prompts: held-out prompts along which the divergence from the start is measured; 0: none.
+        stop_early: end the comparison of a benchmark as soon as its samples decide it; at most `limit` of them.
+        alpha: chance of a false stop, over all looks and benchmarks; None is 0.05.
         problems: training problems, the same for every method; 2048 unless given, 48 for the embedded model.
         budget: what each method may spend: "20m", "100updates", "50000tokens" or "500samples".
         match: "target=+5" compares the first checkpoint along the way that gained 5 points on that family; "target"
             measures all of them and compares the model as it ended.
         match_every: updates between these checkpoints.
+        stop_when: "forgetting>2pp" stops a training that certainly lost more of that family.
+        stop_every: updates between two looks at it.
+        stop_documents: documents a benchmark that are looked at; they are not reported.
         accelerate: train in several processes, as this configuration of accelerate says.
         contract: YAML files of what a stage, or the run, may and must not change; `gates` of the results say how the
             run stands to them.
@@ -109,6 +120,8 @@ def run(
         limit=limit,
         margin=margin,
         divergence_prompts=divergence_prompts,
+        stop_early=stop_early,
+        alpha=alpha,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -126,6 +139,9 @@ def run(
         contract=contract,
         match=match,
         match_every=match_every,
+        stop_when=stop_when,
+        stop_every=stop_every,
+        stop_documents=stop_documents,
         rehearsal=rehearsal,
     )
     shown = _shown(progress)
@@ -217,6 +233,8 @@ def compare(
     limit: int | None = None,
     margin: float | None = None,
     divergence_prompts: int = 16,
+    stop_early: bool = False,
+    alpha: float | None = None,
     backend: str = "hf",
     dtype: str = "auto",
     revision: str | None = None,
@@ -256,6 +274,8 @@ def compare(
         limit=limit,
         margin=margin,
         divergence_prompts=divergence_prompts,
+        stop_early=stop_early,
+        alpha=alpha,
         backend=backend,
         dtype=dtype,
         revision=revision,
@@ -288,7 +308,7 @@ def _shown(progress: bool | Progress) -> Progress:
 
 
 def _opened(store: str | Path | None, progress: Progress) -> Store:
-    return Store(default_root() if store is None else Path(store).expanduser(), progress)
+    return Store(default_root() if store is None else store_folder(str(store)), progress)
 
 
 def _folder(output: str | Path | None) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.comparison import Compared, by_stage, compare_subjects
+from pfh.commands.looks import Rule, looks_note, measured_in_looks
 from pfh.commands.measuring import asked, domain_for_divergence, measured, open_asked
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import CompareSpec, fill_options
@@ -49,7 +50,7 @@ def compare(
     try:
         opened = _opened(spec, session, options)
         questions = asked(spec, session, opened, options)
-        by_seed = [_all_measured(opened, session, _under(seed, questions)) for seed in _seeds(spec)]
+        by_seed = [_all_measured(opened, session, _under(seed, questions), spec) for seed in _seeds(spec)]
         again = _measured_again(by_seed, questions, session) if spec.noise_floor else None
         divergences = _divergences(spec, session, options, opened, questions)
     finally:
@@ -64,6 +65,7 @@ def compare(
             again=again,
             allow_mismatch=spec.allow_mismatch,
             margin=spec.margin,
+            stop_early=spec.stop_early,
         )
         for place in range(1, len(opened))
     ]
@@ -113,6 +115,8 @@ def _opened(spec: CompareSpec, session: Session, options: Mapping[str, BaseModel
     if spec.noise_floor and subjects[0].checkpoint is None:
         raise UserError(f"--noise-floor measures the first model once more, so {subjects[0].text} must be a model.")
     stored = [subject.text for subject in subjects if subject.checkpoint is None]
+    if spec.stop_early is not None and len(stored) == len(subjects):
+        raise UserError("--stop-early saves samples that are not measured yet: name at least one model.")
     if len(_seeds(spec)) > 1 and stored:
         raise UserError(f"--seeds measures every model under every seed, so {stored[0]} must be a model.")
     return [_named(subject, [other for other in subjects if other is not subject]) for subject in subjects]
@@ -141,17 +145,36 @@ def _under(seed: int, questions: Sequence[Question]) -> list[Question]:
     return [dataclasses.replace(question, seed=seed) for question in questions]
 
 
-def _all_measured(subjects: Sequence[Subject], session: Session, questions: Sequence[Question]) -> list[Subject]:
+def _all_measured(
+    subjects: Sequence[Subject], session: Session, questions: Sequence[Question], spec: CompareSpec
+) -> list[Subject]:
     """Measure every subject against the first, those that share a base one after the other: it is loaded once.
 
     What is stored comes before that: if it lacks what was asked for, nothing is measured in vain.
     """
+    if spec.stop_early is not None:
+        return _measured_as_needed(subjects, session, questions, spec.stop_early, spec.margin)
     bases = [subject.checkpoint.path if subject.checkpoint else None for subject in subjects]
     order = sorted(range(len(subjects)), key=lambda place: (bases[place] is not None, bases.index(bases[place])))
     done: dict[int, Subject] = {}
     for place in order:  # of the models the first subject comes first: its base does
         done[place] = measured(subjects[place], session, questions, against=done.get(0))
     return [done[place] for place in range(len(subjects))]
+
+
+def _measured_as_needed(
+    subjects: Sequence[Subject], session: Session, questions: Sequence[Question], alpha: float, margin: float | None
+) -> list[Subject]:
+    """Measure every subject as far as its comparison with the first needs it, family by family."""
+    rule = Rule.over(len(questions), alpha, margin)
+    held = [measured(each, session, questions) if each.checkpoint is None else each for each in subjects]
+    for question in questions:
+        found = measured_in_looks(held, session, question, rule)
+        held = [
+            dataclasses.replace(each, families={**each.families, question.family: answers})
+            for each, answers in zip(held, found, strict=True)
+        ]
+    return held
 
 
 def _measured_again(by_seed: Sequence[Sequence[Subject]], questions: Sequence[Question], session: Session) -> Subject:
@@ -183,6 +206,7 @@ def _notes(spec: CompareSpec, by_seed: Sequence[Sequence[Subject]], compared: Se
             "samples shown are those of the first seed."
         )
         notes += _unsampled(by_seed)
+    notes += looks_note(compared)
     if spec.noise_floor:
         notes.append(
             "The noise floor is how much the scores of the first model differ when it is measured again; a test of its "

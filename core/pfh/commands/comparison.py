@@ -17,6 +17,7 @@ from pfh.hooks.tables import LongTable
 from pfh.registry.plugins import Plugins
 from pfh.results.records import FamilyRecord, StageRecord
 from pfh.statistics.families import adjust_run
+from pfh.statistics.looks import with_looks
 from pfh.statistics.noise_floor import with_noise_floor
 from pfh.statistics.paired import compare_seeds, paired_benchmarks
 
@@ -46,6 +47,7 @@ def compare_subjects(
     again: Subject | None = None,
     allow_mismatch: bool | tuple[str, ...] = False,
     margin: float | None = None,
+    stop_early: float | None = None,
 ) -> Compared:
     """Compare a measured subject before with one after.
 
@@ -57,6 +59,7 @@ def compare_subjects(
         allow_mismatch: compare the common documents of evaluations that were made differently; or the names of the
             differences that are allowed.
         margin: the largest change that counts as none, of scores between 0 and 1.
+        stop_early: the chance of a false stop, where the comparison could end at every look.
 
     Raises:
         UserError: the two were measured differently, or share no benchmark.
@@ -85,6 +88,7 @@ def compare_subjects(
                 ],
                 again.families[name].evaluation if again else None,
                 margin,
+                None if stop_early is None else stop_early / len(questions),
             )
             for name in names
         }
@@ -138,9 +142,11 @@ def by_stage(
 
 
 def _rows(
-    pairs: Sequence[tuple[Evaluation, Evaluation]], again: Evaluation | None, margin: float | None
+    pairs: Sequence[tuple[Evaluation, Evaluation]], again: Evaluation | None, margin: float | None, level: float | None
 ) -> tuple[Comparison, ...]:
     rows = compare_seeds(pairs, margin=margin)
+    if level is not None:
+        return with_looks(rows, *pairs[0], level=level, margin=margin)
     return rows if again is None else with_noise_floor(rows, *pairs[0], again)
 
 

@@ -14,6 +14,7 @@ from pfh.commands.template_arguments import under_arguments
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.domains import DomainSpec, description_of
 from pfh.hooks.evals import Reference
+from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.launchers import Request
 from pfh.hooks.meanings import Wants, declares
 from pfh.starts.settings import default_settings
@@ -143,9 +144,12 @@ def measured(
 
 def _reference(against: Subject | None, family: str) -> Reference | None:
     stored = against.families.get(family) if against else None
-    if against is None or stored is None:
-        return None
-    return Reference(evaluation=stored.evaluation, artifact=stored.key, checkpoint=against.checkpoint)
+    return None if against is None or stored is None else reference_of(against, stored.evaluation, stored.key)
+
+
+def reference_of(against: Subject, evaluation: Evaluation, key: str) -> Reference:
+    """Return a measured subject as another one is held against it."""
+    return Reference(evaluation=evaluation, artifact=key, checkpoint=against.checkpoint)
 
 
 def _held(subject: Subject, question: Question) -> StoredFamily:

@@ -62,6 +62,8 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
     _check_match(spec, plugins)
+    _check_stop(spec)
+    check_stops(spec)
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
     families = [choice.family for choice in spec.evals]
@@ -92,6 +94,44 @@ def _check_match(spec: RunSpec, plugins: Plugins) -> None:
         )
 
 
+def check_stops(spec: Request) -> None:
+    """Check that comparisons that stop early can keep their guarantee beside what else is asked.
+
+    Raises:
+        UserError: the chance is none, or something else needs every document.
+    """
+    if spec.stop_early is None:
+        return
+    if not 0 < spec.stop_early < 1:
+        raise UserError(f"--alpha is the chance of a false stop, above 0 and below 1; got {spec.stop_early:g}.")
+    whole = {
+        "--seeds": isinstance(spec, CompareSpec) and len(spec.seeds) > 1,
+        "--noise-floor": isinstance(spec, CompareSpec) and spec.noise_floor,
+        "--contract": isinstance(spec, RunSpec) and bool(spec.contracts),
+        "--match": isinstance(spec, RunSpec) and spec.match is not None,
+    }
+    asked = [name for name, given in whole.items() if given]
+    if asked:
+        raise UserError(
+            f"--stop-early looks at a part of the documents, and {asked[0]} needs all: leave one of them out."
+        )
+
+
+def _check_stop(spec: RunSpec) -> None:
+    stop = spec.stop_when
+    if stop is None:
+        return
+    if stop.family not in [choice.family for choice in spec.evals]:
+        raise UserError(f"--stop-when looks at {stop.family}, which is not measured: add --eval {stop.family}.")
+    if spec.limit is not None and spec.limit <= stop.documents:
+        raise UserError(
+            f"--stop-when looks at {stop.documents} documents a benchmark, which are then not reported, and --limit "
+            f"{spec.limit} leaves no others: raise --limit, or lower --stop-documents."
+        )
+    if spec.accelerate is not None:
+        raise UserError("--stop-when is for a training in one process: leave --accelerate out.")
+
+
 def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     """Check every name and option before anything heavy is loaded; return the options by plugin key.
 
@@ -102,6 +142,7 @@ def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | N
     """
     installed = plugins.catalogue.names("evals")
     families = [choice.family for choice in spec.evals if choice.family in installed]
+    check_stops(spec)
     return _filled(spec, plugins, spec.models, methods=(), families=families)
 
 

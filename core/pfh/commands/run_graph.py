@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.commands.looks import Rule, looked_inputs
 from pfh.commands.measuring import asked
 from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
+from pfh.commands.stopping import stop_inputs
 from pfh.commands.subjects import model_subject
 from pfh.errors import UserError
 from pfh.hooks.budget import Account
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import RunSpec
-from pfh.hooks.meanings import Leaves, Names, Wants, declares, has_variable, name_of
+from pfh.hooks.meanings import Learns, Leaves, Names, Wants, declares, has_variable, name_of, names_of
 from pfh.hooks.methods import Draw, StageSpec
 from pfh.starts.embedded import EMBEDDED_NAME, SAFE_METHOD, SAFE_OPTIONS
 from pfh.steps.divergence import TOKENS, completion_inputs, divergence_inputs
@@ -78,7 +80,7 @@ class GraphOfRun:
             again = not trains(options)
             options = self.planner.fitted(self.session, start, method, options)
             if not again:
-                current, trained = self._training(place, method, options, current, made, tested)
+                current, trained = self._training(place, method, options, current, made, tested, start, questions)
                 made = (trained,)
                 trainings.append(trained)
             answers += self._evaluations(place, current, made, before, again=again, questions=questions).values()
@@ -135,12 +137,15 @@ class GraphOfRun:
         current: Checkpoint,
         made: tuple[str, ...],
         tested: str,
+        origin: Checkpoint,
+        questions: Sequence[Any],
     ) -> tuple[Checkpoint, str]:
         """Add the training of a stage with what it draws; return the model that it leaves and its id."""
         if current.adapter:
             current, made = self._merged(current, made, "merge", lambda steps: steps.merged(place - 1))
         named = name_of(options, Names.MODEL)
         teacher = self.planner.teacher(named, current) if named else None
+        others = tuple(self.planner.model(name) for name in names_of(options, Names.MODELS))
         stage = StageSpec(
             checkpoint=current,
             domain=self.domain.domain,
@@ -148,6 +153,9 @@ class GraphOfRun:
             options=options,
             account=Account(self.spec.budget),
             teacher=teacher,
+            origin=origin,
+            others=others,
+            data=self.session.data,
         )
         draws = self.session.plugins.draws(method, stage)
         drawn = [self._rollouts(place, draw, current, teacher, named, (*made, tested)) for draw in draws or ()]
@@ -162,6 +170,9 @@ class GraphOfRun:
             ranks=self.ranks,
             teacher=teacher,
             keep_every=self.spec.match.every if self.spec.match else None,
+            origin=origin,
+            others=others,
+            stop=self._stop(origin, options, questions),
         )
         trained = self._add(
             "training",
@@ -178,6 +189,12 @@ class GraphOfRun:
         )
         adapter = getattr(options, "adapter", "") == "lora" and not has_variable(type(options), Leaves.ALL_WEIGHTS)
         return self._left(current, trained, f"{current.name}+{method}", adapter=adapter), trained
+
+    def _stop(self, start: Checkpoint, options: BaseModel | None, questions: Sequence[Any]) -> Mapping[str, str] | None:
+        """Return what a training's key says of when it is stopped."""
+        if self.spec.stop_when is None or declares(options, Learns.MERGES):
+            return None
+        return stop_inputs(self.session, start, self.spec.stop_when, questions)
 
     def _rollouts(
         self,
@@ -237,7 +254,13 @@ class GraphOfRun:
             inputs = evaluation_inputs(
                 session, model, under_another_seed(question) if again else question, reference.partition("-")[2]
             )
-            against = (reference,) if reference and declares(question.options, Wants.REFERENCE) else ()
+            stops = self.spec.stop_early is not None and reference and not again
+            if stops and self.spec.stop_early is not None:
+                rule = Rule.over(len(questions), self.spec.stop_early, self.spec.margin)
+                plain = evaluation_inputs(session, model, question)
+                inputs = looked_inputs(rule, question, inputs, {0: reference.partition("-")[2], 1: plain})
+            needed = stops or declares(question.options, Wants.REFERENCE)
+            against = (reference,) if reference and needed else ()
             found[family] = self._add(
                 "evaluation",
                 inputs,

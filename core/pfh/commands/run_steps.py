@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfh.commands.equal_gain import at_equal_gain
+from pfh.commands.looks import Rule, measured_in_looks
 from pfh.commands.measuring import asked, measured, open_asked, open_domain
+from pfh.commands.stopping import look_at, stop_inputs
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.launchers import RunSpec
@@ -23,7 +25,7 @@ from pfh.steps.ranks.configuration import Configuration, read_configuration
 from pfh.steps.rehearsal import rehearse_stage
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
-from pfh.steps.training import TrainedStage, merged, named_teacher, train_stage
+from pfh.steps.training import Stopping, TrainedStage, merged, named_teacher, train_stage
 from pfh.steps.verifier import SelfTest, self_test
 
 if TYPE_CHECKING:
@@ -109,8 +111,19 @@ class RunSteps:
         """
         method, options = self.method(place)
         if trains(options):
-            start = checkpoint_of(self.start)
-            check_stage(self.session, start, self.domain, method, options=options, budget=self.spec.budget)
+            check_stage(
+                self.session,
+                checkpoint_of(self.start),
+                self.domain,
+                method,
+                options=options,
+                budget=self.spec.budget,
+                later=self._is_later(place),
+            )
+
+    def _is_later(self, place: int) -> bool:
+        """Say whether an earlier stage than `place` trains."""
+        return any(trains(self.method(before)[1]) for before in range(1, place))
 
     def rehearse(self) -> None:
         """Rehearse every stage, unless that is turned off or several processes train.
@@ -161,6 +174,8 @@ class RunSteps:
             budget=self.spec.budget,
             ranks=self.ranks,
             keep_every=match.every if match else None,
+            origin=checkpoint_of(self.start),
+            stopping=self._stopping(options),
         )
         if match is None:
             return stage
@@ -168,6 +183,15 @@ class RunSteps:
             match, stage, self.session, self.questions, self.answered(0, match.family)
         )
         return stage
+
+    def _stopping(self, options: BaseModel | None) -> Stopping | None:
+        """Return who looks at a training on its way: nobody at a merge."""
+        stop, start = self.spec.stop_when, checkpoint_of(self.start)
+        if stop is None or declares(options, Learns.MERGES):
+            return None
+        look = look_at(self.session, start, stop, self.questions)
+        inputs = stop_inputs(self.session, start, stop, self.questions)
+        return Stopping(look=look, every=stop.every, inputs=inputs)
 
     def match(self, place: int) -> MatchRecord | None:
         """Return the way of a stage, from 1, to the gain that is matched; None where none is."""
@@ -214,6 +238,10 @@ class RunSteps:
         against = self.answered(0, family) if declares(question.options, Wants.REFERENCE) else None
         subject = _trained_subject(self.trained(place))
         if trains(self.method(place)[1]):
+            if (alpha := self.spec.stop_early) is not None:
+                pair = [self.answered(0, family), subject]
+                answers = measured_in_looks(pair, self.session, question, self.rule(alpha))[1]
+                return dataclasses.replace(subject, families={family: answers})
             return measured(subject, self.session, [question], against=against)
         self.session.release()
         other = self.session.in_other_batches()
@@ -221,6 +249,10 @@ class RunSteps:
             return measured(subject, other, [under_another_seed(question)], against=against)
         finally:
             other.release()
+
+    def rule(self, alpha: float) -> Rule:
+        """Return when the comparison of one family may stop."""
+        return Rule.over(len(self.questions), alpha, self.spec.margin)
 
     def prepare_divergence(self) -> None:
         """Have the start complete the held-out prompts while it is resident."""

@@ -15,6 +15,7 @@ from pfh.hooks.budget import Budget
 from pfh.hooks.domains import Domain, DomainSpec, description_of
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Match, Request, RunSpec
+from pfh.hooks.stopping import StopWhen
 from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
@@ -49,6 +50,9 @@ class Asked:
     margin: float | None = None
     """In percentage points."""
     divergence_prompts: int = 16
+    stop_early: bool = False
+    alpha: float | None = None
+    """Chance of a false stop; None is 0.05."""
 
 
 def run_spec(
@@ -64,6 +68,9 @@ def run_spec(
     contract: str | Path | Sequence[str | Path] | None = None,
     match: str | None = None,
     match_every: int = 10,
+    stop_when: str | None = None,
+    stop_every: int = 10,
+    stop_documents: int = 64,
     rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
@@ -85,6 +92,7 @@ def run_spec(
         rehearsal=rehearsal,
         divergence_prompts=asked.divergence_prompts,
         match=None if match is None else Match.parse(match, match_every),
+        stop_when=None if stop_when is None else StopWhen.parse(stop_when, stop_every, stop_documents),
     )
 
 
@@ -199,6 +207,9 @@ def plan(spec: Request, plugins: Plugins, devices: str | None = None, **settings
         if table is not None:
             rows = [_with_detectable(dict(zip(table.columns, map(_as_json, row), strict=True))) for row in table.rows]
             note = f"{table.note} {_detectable_note(spec.margin)}".strip()
+            note += (
+                "" if spec.stop_early is None else " These are the most: comparisons end as soon as they are decided."
+            )
             asks[choice.family] = {"title": table.title, "rows": rows, "note": note}
     options = {key: model.model_dump(mode="json") if model else {} for key, model in filled.items()}
     takes = {"takes": _takes(spec, plugins, filled, devices)} if isinstance(spec, RunSpec) else {}
@@ -237,7 +248,14 @@ def _request(asked: Asked, plugins: Plugins, methods: tuple[str, ...] = ()) -> d
         "allow_pickle": asked.allow_pickle,
         "margin": _margin(asked.margin),
         "chat_template_kwargs": parse_arguments(asked.chat_template_kwargs),
+        "stop_early": _alpha(asked),
     }
+
+
+def _alpha(asked: Asked) -> float | None:
+    if asked.alpha is not None and not asked.stop_early:
+        raise UserError("--alpha is the chance of a false stop: it needs --stop-early.")
+    return (0.05 if asked.alpha is None else asked.alpha) if asked.stop_early else None
 
 
 def _margin(points: float | None) -> float | None:

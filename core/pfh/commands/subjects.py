@@ -122,6 +122,12 @@ def known_to_the_store(checkpoint: Checkpoint, store: Store) -> Checkpoint:
     for kind, path in (("training", place.parent), ("start", place)):
         if path.parent == (store.root / "artifacts" / kind).resolve() and place.name in ("weights", path.name):
             return dataclasses.replace(checkpoint, fingerprint=f"{kind}-{path.name}")
+    merged = (
+        store.get("merged", place.name) if place.parent == (store.root / "artifacts" / "merged").resolve() else None
+    )
+    if merged is not None:
+        inputs = json.loads((merged.path / MANIFEST).read_bytes())["inputs"]
+        return dataclasses.replace(checkpoint, fingerprint=str(inputs["model"]))
     return checkpoint
 
 

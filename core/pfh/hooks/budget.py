@@ -38,7 +38,7 @@ class Budget:
         Raises:
             UserError: it is none of these, or nothing could be done with so little.
         """
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([a-z]+)\s*", text.lower())
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([a-z]+)\s*", text.lower())
         word = found[2] if found else ""
         unit = word if word in _SECONDS else word.removesuffix("s")
         if not found or unit not in {*_SECONDS, *_COUNTS}:

@@ -16,7 +16,7 @@ FOUND_CHANGES: tuple[ChangeVerdict, ...] = ("better", "worse", "changed")
 """The verdicts that say of a change that it is real."""
 
 
-IntervalMethod = Literal["Tango", "clustered Tango", "t", "clustered t", ""]
+IntervalMethod = Literal["Tango", "clustered Tango", "t", "clustered t", "betting", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,26 @@ class CategoryComparison:
     """Forgetting beyond what guessing explains, at least 0; null where a sample is no multiple choice."""
     backward_transfer_corrected: float | None = None
     """Backward transfer beyond what guessing explains, at least 0; null where a sample is no multiple choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What a comparison saw that looked at its samples as they came and could stop at any look.
+
+    Its p-value is 1 over the evidence, and its interval that of bets: both hold however often one looked. The mean
+    itself lies a little too far from 0 where the comparison stopped for it.
+    """
+
+    level: float
+    """Chance of a false stop over all looks and benchmarks of the family; the run's, shared out over its families."""
+    out_of: int | None
+    """Documents that there were; null where the family does not tell."""
+    e_change: float
+    """Evidence (an e-value) against no change."""
+    e_margin: float
+    """Evidence against a change as large as the margin, of the direction that has less."""
+    within_margin: bool
+    """A change as large as the margin is excluded both ways, by e-BH over the benchmarks of the family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +217,8 @@ class Comparison:
     """Completions before that reached the length limit."""
     truncated_after: int = 0
     """Completions after that reached the length limit."""
+    looked: Looked | None = None
+    """Where the comparison could stop early: what it saw; null where it looked once, at everything."""
     verdict: ChangeVerdict = "not measured"
     """"better", "worse" or "changed" where p_adjusted is at most 0.05 ("changed" where no direction is good); else by
     the 90% interval: "equivalent" if it lies within the margin, "no loss above the margin", or "undecided"."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pfh.errors import DataUnavailableError
+
 Row = Mapping[str, Any]
 
 
@@ -30,3 +32,11 @@ class DataSource(Protocol):
             DataUnavailableError: it cannot be had here; the message says where was looked.
         """
         ...
+
+
+class NoData:
+    """A source that has nothing."""
+
+    def load(self, hub_id: str, config: str = "default", split: str = "test") -> Dataset:
+        """Raise DataUnavailableError."""
+        raise DataUnavailableError(f"{hub_id} ({config}, {split}) cannot be had: there is no source of data.")

@@ -66,6 +66,27 @@ class Problem:
     """A completion that is worse than `solution`, where the domain holds preference pairs."""
     cluster: str = ""
     """What the problem shares with others, such as the conversation that both are turns of; see `Sample.cluster`."""
+    own_turns: bool = False
+    """The turns before the last are the problem's own; else they are worked examples."""
+    place: str = field(default="", compare=False)
+    """Where its user finds it, such as "line 7"; empty: by its id."""
+
+    @property
+    def asked(self) -> str:
+        """What the problem itself says, without worked examples: its last turn, or all of its conversation."""
+        own = self.messages if self.own_turns else self.messages[-1:]
+        return "\n\n".join(turn["content"] for turn in own if turn["role"] != "system")
+
+
+NAMED = 5
+"""Problems that a sentence names; further ones are only counted."""
+
+
+def named_problems(problems: Sequence[Problem]) -> str:
+    """Name problems in a sentence, each by its place or its id."""
+    names = dict.fromkeys(problem.place or problem.id for problem in problems)
+    more = len(names) - NAMED
+    return ", ".join(list(names)[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,16 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """The documents that a comparison looks at first, where it may stop before it has seen all of them."""
+
+    seed: int
+    """Of the shuffle that puts the documents of a benchmark in order, before any of them is looked at."""
+    count: int
+    """So many of each benchmark: the first ones in that order. A larger part holds every smaller one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSpec:
     """One family to put to one model."""
 
@@ -52,6 +62,9 @@ class EvaluationSpec:
     """`benchmarks` are those of the default set that could not be run the time before; nobody named them."""
     limit: int | None = None
     """At most this many documents a benchmark: an evenly spread, fixed subset."""
+    part: Part | None = None
+    """Of the documents within the limit only these (`pfh.kit.subset.spread` takes it); a family that does not heed it
+    is measured whole."""
     seed: int = 0
     progress: Progress = field(default_factory=Silent)
 

@@ -26,7 +26,7 @@ class Benchmark:
     """What is measured, whatever else is measured beside it: set where the name depends on that, as where a task has
     one filter in one log and two in another."""
     metric: str
-    """Name of what a sample's score is, such as "refusal_rate" or "attack_success_rate"."""
+    """Name of what a sample's score is, such as "refusal_rate" or "not_refused_rate"."""
     higher_is_better: bool | None
     """None for a metric without a good direction, such as length."""
     status: BenchmarkStatus = "MEASURED"
@@ -40,6 +40,8 @@ class Benchmark:
     """Completions may be harmful: reports fold them until they are asked for."""
     comparative: bool = False
     """Says something of two models only, through the family's tables and plots: no sample of it is scored."""
+    out_of: int | None = None
+    """Documents that there were, where a comparison stopped before it had looked at all of them."""
     same_documents_as: str = ""
     """Name of the benchmark whose documents another metric is taken of here: tests count the two as one."""
     samples: tuple[Sample, ...] = ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
     from pfh.hooks.evaluation import Evaluation
     from pfh.hooks.judges import Judge, JudgeSpec
-    from pfh.hooks.launchers import LaunchResult, LaunchSpec
+    from pfh.hooks.launchers import LaunchResult, LaunchSpec, SubmittedSpec, SubmittedTask
     from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
     from pfh.hooks.readers import Log, LogSpec, WriteSpec
     from pfh.hooks.tables import Table
@@ -340,4 +340,39 @@ def launch(spec: LaunchSpec) -> LaunchResult | None:
         ...     return LaunchResult(outcomes=tuple(spec.execute(run) for run in spec.runs))
         >>> launch(LaunchSpec(runs=(1, 2), execute=lambda run: run + 1)).outcomes
         (2, 3)
+    """
+
+
+@hookspec(firstresult=True)
+def submitted_tasks(spec: SubmittedSpec) -> Sequence[SubmittedTask] | None:
+    """Return the tasks of a study that a cluster has and that have not ended (group `pfh.launchers`).
+
+    A launcher that ends with the state "submitted" has it: what is queued is not submitted again, and `pfh status`
+    shows it. It asks the cluster and no file, so that it is right after a kill.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.launchers import SubmittedSpec, SubmittedTask
+        >>> @hookimpl
+        ... def submitted_tasks(spec):
+        ...     return (SubmittedTask(id="training-1", job="42", state="running"),)
+        >>> submitted_tasks(SubmittedSpec(folder=Path("studies/small")))[0].job
+        '42'
+    """
+
+
+@hookspec(firstresult=True)
+def cancel_tasks(spec: SubmittedSpec) -> Sequence[SubmittedTask] | None:
+    """End the tasks of a study that a cluster has, and return them (group `pfh.launchers`).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.launchers import SubmittedSpec
+        >>> @hookimpl
+        ... def cancel_tasks(spec):
+        ...     return ()
+        >>> cancel_tasks(SubmittedSpec(folder=Path("studies/small")))
+        ()
     """

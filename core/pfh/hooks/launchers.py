@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
+from pfh.hooks.stopping import StopWhen
 from pfh.progress import Progress, Silent
 
 Start = Literal["safe", "base"]
@@ -76,6 +77,9 @@ class Request:
     """The largest change that counts as none, of scores between 0 and 1; None is 0.05."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the models' chat templates, such as enable_thinking."""
+    stop_early: float | None = None
+    """Where models are compared: the chance of a false stop at which a comparison may end before it has looked at all
+    documents; None looks at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +102,8 @@ class RunSpec(Request):
     """YAML files of what a stage, or the run, may and must not change."""
     match: Match | None = None
     """Compare at an equal gain; None compares the model as the training ended."""
+    stop_when: StopWhen | None = None
+    """Stop a training that certainly lost more of a family than it may."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
     rehearsal: bool = True
@@ -140,8 +146,11 @@ class LaunchSpec:
     """Tasks at once, where the launcher does not know better."""
     devices: int = 0
     """Accelerators of this machine."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the study's file says of the launcher, under `launchers` and its name."""
+    options: Any = None
+    """Of the launcher, as its hook `options` has them: what `launchers` of the study's file says under its name, over
+    what `~/.config/pfh/NAME.yaml` says."""
+    submitted: Mapping[str, str] = field(default_factory=dict)
+    """Tasks that were submitted earlier and are not done, id to job; tasks may need them."""
     progress: Progress = field(default_factory=Silent)
 
 
@@ -165,3 +174,25 @@ class LaunchResult:
     outcomes: tuple[Any, ...]
     """Whatever executing a run returned; of tasks `TaskOutcome`s."""
     state: Literal["finished", "submitted"] = "finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedSpec:
+    """Whose submitted tasks are meant."""
+
+    folder: Path
+    """Where the study is kept, as `LaunchSpec` had it."""
+    options: Any = None
+    """Of the launcher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedTask:
+    """A task that a cluster has, and that has not ended."""
+
+    id: str
+    job: str
+    """As the cluster calls it."""
+    state: Literal["queued", "running"]
+    said: str = ""
+    """Why it waits, as the cluster says it."""

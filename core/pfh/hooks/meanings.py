@@ -19,6 +19,10 @@ class Names(Enum):
 
     MODEL = "model"
     """Of a method: `StageSpec.teacher` is the checkpoint."""
+    MODELS = "models"
+    """Of a method: several models, with commas; `StageSpec.others` are the checkpoints."""
+    ROWS = "rows"
+    """Of a method: rows as `pfh.kit.rows` reads them, a dataset or a file, whose content decides the key."""
     FILE = "file"
     """Of a method: a file whose content decides the key as the option's value does."""
     JUDGE = "judge"
@@ -43,6 +47,9 @@ class Learns(Enum):
     CONVERSATIONS = "conversations"
     OWN_PROMPTS = "own prompts"
     """The method brings its prompts along: the run's problems decide nothing of what it leaves, and so no key."""
+    MERGES = "merges"
+    """Nothing is trained: weights that are there are merged, in one process whatever `--accelerate` says. Nor do the
+    run's problems decide anything of what it leaves."""
     NOTHING = "nothing"
     """Nothing is trained: the start is measured again under another seed and in other batches, which is the noise."""
 
@@ -58,6 +65,8 @@ class Needs(Enum):
 
     VERIFIER = "verifier"
     """It learns from what the domain's verifier says of completions."""
+    PAIRS = "pairs"
+    """It learns from preference pairs: those of the data, or what a verifier tells right from wrong."""
 
 
 class Draws(Enum):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pfh.hooks.budget import Account
+from pfh.hooks.datasets import DataSource, NoData
+from pfh.hooks.stopping import Look
 from pfh.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -59,6 +61,17 @@ class StageSpec:
     progress: Progress = field(default_factory=Silent)
     teacher: Checkpoint | None = None
     """The model that an option names which is declared `Annotated[str, Names.MODEL]`."""
+    origin: Checkpoint | None = None
+    """Where the run began: what its first stage trains. None where that is `checkpoint`, as in a first stage."""
+    others: tuple[Checkpoint, ...] = ()
+    """The models that an option names which is declared `Annotated[str, Names.MODELS]`, their adapters merged."""
+    data: DataSource = field(default_factory=NoData)
+    """Datasets beside the domain's; those that an option names which is declared `Names.ROWS` decide the key."""
+
+    @property
+    def beginning(self) -> Checkpoint:
+        """What the run began with: `origin`, or `checkpoint` in a first stage."""
+        return self.origin or self.checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +100,9 @@ class TrainingSpec(StageSpec):
     """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
     keep_every: int | None = None
     """Keep a checkpoint along the way after so many updates, as `train_resumably` does; None keeps none."""
+    look: Look | None = None
+    """Looks at the weights after every `look_every` updates, as `train_resumably` does, and says whether to stop."""
+    look_every: int = 10
     rehearsal: bool = False
     """Only one update is wanted, on two problems, to see whether it can be done; `train_resumably` sees to that."""
 

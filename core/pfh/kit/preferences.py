@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.domains import Problem
+from pfh.hooks.domains import Problem, named_problems
 from pfh.kit.supervised import require_room
 from pfh.kit.tokens.taught import encode_completion, encode_prompt, end_of_turn, end_tokens
 from pfh.kit.training import TrainingOptions, load_for_training, lora_config, processes
@@ -48,8 +48,8 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
     ):
         if faulty:
             raise UserError(
-                f"{len(faulty)} of {len(pairs)} preference pairs have {what}, the first of them that of the problem "
-                f"{faulty[0].problem.id}: correct them or leave them out."
+                f"{len(faulty)} of {len(pairs)} preference pairs have {what} "
+                f"({named_problems([pair.problem for pair in faulty])}): correct them or leave them out."
             )
 
 

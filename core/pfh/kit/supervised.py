@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from pfh.errors import UserError
 from pfh.hooks.backends import Message
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.domains import FORMS, Domain, Problem, why_unverified
+from pfh.hooks.domains import FORMS, Domain, Problem, named_problems, why_unverified
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.targets import asks_to_reason, form_of, told_forms
 from pfh.kit.tokens.taught import encode_completion, encode_prompt, end_of_turn, end_tokens
@@ -173,7 +173,11 @@ def train_on(
     trained = train_resumably(spec, build)
     tokenizer = trained.trainer.processing_class
     end = end_of_turn(tokenizer, end_tokens(trained.trainer.model, tokenizer))
-    cut = sum(len(supervised_row(tokenizer, example, end)["input_ids"]) > options.max_length for example in examples)
+    cut = [
+        example.problem
+        for example in examples
+        if len(supervised_row(tokenizer, example, end)["input_ids"]) > options.max_length
+    ]
     pairs = [(example.completion, example.problem) for example in examples]
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
@@ -183,8 +187,15 @@ def train_on(
             ),
         ),
         curves=trained.curves,
-        notes=(*notes, *([f"{cut} examples were longer than max_length and lost their end."] if cut else [])),
+        notes=(*notes, *lost_ends("examples", cut)),
     )
+
+
+def lost_ends(what: str, cut: Sequence[Problem]) -> tuple[str, ...]:
+    """Say which problems gave something that was longer than max_length, if any did."""
+    if not cut:
+        return ()
+    return (f"{len(cut)} {what} were longer than max_length and lost their end ({named_problems(cut)}).",)
 
 
 def sft_trainer(

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.kit.tensors import Tensors
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,43 +57,21 @@ def update_left(start: Checkpoint, trained: Path) -> float | None:
     left = UpdateLeft(torch.bfloat16)
     if start.gguf_file or start.endpoint is not None:
         return None
-    before = _Tensors(start.path)
+    before = Tensors(start.path)
     if (trained / "adapter_config.json").exists():
         settings = json.loads((trained / "adapter_config.json").read_text(encoding="utf-8"))
         if not _is_plain(settings):
             return None
-        for name, update in _products(_Tensors(trained), settings):
+        for name, update in _products(Tensors(trained), settings):
             if name not in before:
                 return None
             left.add(before[name], update)
         return left.share
-    after = _Tensors(trained)
+    after = Tensors(trained)
     for name in after:
         if name in before and before[name].shape == after[name].shape:
             left.add(before[name], after[name].float() - before[name].float())
     return left.share
-
-
-class _Tensors:
-    """The tensors of a folder's safetensors files, read when they are asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        from safetensors import safe_open
-
-        self._files: dict[str, Any] = {}
-        for file in sorted(folder.glob("*.safetensors")):
-            opened: Any = safe_open(str(file), framework="pt")
-            self._files |= dict.fromkeys(opened.keys(), opened)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._files
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._files[name].get_tensor(name)
-        return tensor
 
 
 def _is_plain(settings: dict[str, Any]) -> bool:
@@ -99,7 +79,7 @@ def _is_plain(settings: dict[str, Any]) -> bool:
     return settings.get("peft_type") == "LORA" and not any(settings.get(name) for name in unusual)
 
 
-def _products(adapter: _Tensors, settings: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+def _products(adapter: Tensors, settings: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the name of each adapted weight and the product that is added to it."""
     rank = settings["r"]
     scale = settings["lora_alpha"] / (rank**0.5 if settings.get("use_rslora") else rank)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pfh.hooks.domains import Domain, DomainSpec, GenerationSpec
     from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
     from pfh.hooks.judges import Judge, JudgeSpec
-    from pfh.hooks.launchers import LaunchSpec
+    from pfh.hooks.launchers import LaunchSpec, SubmittedSpec, SubmittedTask
     from pfh.hooks.methods import Draw, StageSpec, TrainingSpec
     from pfh.hooks.readers import LogSpec, WriteSpec
 
@@ -197,6 +197,14 @@ class Plugins:
         """Execute runs."""
         result: LaunchResult = self._need(LaunchResult, "launchers", name, "launch", spec)
         return result
+
+    def submitted_tasks(self, name: str, spec: SubmittedSpec) -> tuple[SubmittedTask, ...]:
+        """Return the tasks of a study that a launcher has submitted and that have not ended."""
+        return tuple(self._may(Sequence, "launchers", name, "submitted_tasks", spec) or ())
+
+    def cancel_tasks(self, name: str, spec: SubmittedSpec) -> tuple[SubmittedTask, ...]:
+        """Let a launcher end what it has submitted of a study; return that."""
+        return tuple(self._may(Sequence, "launchers", name, "cancel_tasks", spec) or ())
 
     def _register(self, plugin: Plugin) -> None:
         if not plugin.module:

@@ -80,7 +80,8 @@ def document_text(sample: Sample) -> str:
 
 
 def _benchmark_overlaps(index: PromptIndex, benchmark: Benchmark) -> dict[str, Overlap]:
-    return find_overlaps(index, {sample.id: document_text(sample) for sample in benchmark.samples})
+    texts = {sample.id: document_text(sample) for sample in benchmark.samples}
+    return find_overlaps(index, texts, {sample.id: sample.cluster for sample in benchmark.samples})
 
 
 def _notes(found: Mapping[str, Overlaps], total: int) -> tuple[str, ...]:

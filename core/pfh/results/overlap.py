@@ -97,8 +97,8 @@ def normalised(text: str) -> Words:
 
 
 def index_prompts(problems: Sequence[Problem]) -> PromptIndex:
-    """Index what `problems` ask: the last turn of each chat, since earlier ones are worked examples."""
-    texts = [normalised(problem.messages[-1]["content"]) for problem in problems]
+    """Index what `problems` ask, without worked examples."""
+    texts = [normalised(problem.asked) for problem in problems]
     ids = tuple(problem.id for problem in problems)
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(texts)), start=1)}
     exact: dict[str, str] = {}
@@ -110,7 +110,7 @@ def index_prompts(problems: Sequence[Problem]) -> PromptIndex:
             for key in keys:
                 exact.setdefault(key, ids[place])
         runs = _runs(group, vocabulary)
-        template = _template(runs, len(group))
+        template = _template(runs, _numbered([problems[place].cluster for place in places]))
         runs = _untouched(runs, template)
         grams.append(runs.hashes)
         holders.append(np.array(places, np.int64)[runs.owners])
@@ -126,19 +126,24 @@ def index_prompts(problems: Sequence[Problem]) -> PromptIndex:
     )
 
 
-def find_overlaps(index: PromptIndex, documents: Mapping[str, str]) -> dict[str, Overlap]:
+def find_overlaps(
+    index: PromptIndex, documents: Mapping[str, str], clusters: Mapping[str, str] | None = None
+) -> dict[str, Overlap]:
     """Return the documents of one benchmark that overlap, by their keys.
 
     Args:
         index: the training prompts.
         documents: key to text; their common beginning and end, and 13-grams that many of them share, are taken for
             the benchmark's template.
+        clusters: key to what the document shares with others, such as a conversation that both are turns of: what
+            they have in common by that is no template.
     """
     names = list(documents)
     texts = [normalised(text) for text in documents.values()]
+    belongs = _numbered([(clusters or {}).get(name, "") for name in names])
     overlaps: dict[str, Overlap] = {}
     runs = _known(_runs(texts, index.vocabulary), np.concatenate([index.grams, index.templates]))
-    runs = _untouched(runs, np.concatenate([index.templates, _template(runs, len(texts))]))
+    runs = _untouched(runs, np.concatenate([index.templates, _template(runs, belongs)]))
     runs = runs.only(np.isin(runs.hashes, index.grams))
     for gram, owner in zip(runs.hashes, runs.owners, strict=True):
         holder = index.holders[np.searchsorted(index.grams, gram)]
@@ -195,13 +200,22 @@ def _known(runs: _Runs, known: NDArray[np.uint64]) -> _Runs:
     return likely.only(np.isin(likely.hashes, known))
 
 
-def _template(runs: _Runs, texts: int) -> NDArray[np.uint64]:
-    """Return the 13-grams that too many of `texts` texts have."""
-    order = np.lexsort((runs.owners, runs.hashes))
-    hashes, owners = runs.hashes[order], runs.owners[order]
+def _numbered(clusters: Sequence[str]) -> NDArray[np.int64]:
+    """Return for each text the number of its cluster; a text without one is a cluster of its own."""
+    numbers: dict[str | int, int] = {}
+    keys = (cluster or place for place, cluster in enumerate(clusters))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+
+def _template(runs: _Runs, belongs: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the 13-grams that too many texts have; those of one cluster, as `belongs` numbers them, count once."""
+    clusters = belongs[runs.owners]
+    order = np.lexsort((clusters, runs.hashes))
+    hashes, owners = runs.hashes[order], clusters[order]
     first_of_text = np.ones(len(hashes), bool)
     first_of_text[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
     unique, holders = np.unique(hashes[first_of_text], return_counts=True)
+    texts = len(np.unique(belongs))
     return unique[holders > max(1, TEMPLATE_SHARE * texts)]
 
 

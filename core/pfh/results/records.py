@@ -13,6 +13,7 @@ from pfh.hooks.comparison import Comparison, FamilyChange
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.results.clauses import Judged
+from pfh.results.recovery import RecoveryRecord
 from pfh.statistics.divergence import Divergence
 from pfh.statistics.single import Measurement
 from pfh.text import json_text, write_whole
@@ -192,6 +193,8 @@ class RunResults(_Record):
     """The training stages in their order; without a method for a comparison of models, one a model after."""
     gates: tuple[GateRecord, ...] = ()
     """Contracts that the run was held against, in the order in which that was done."""
+    recovery: RecoveryRecord | None = None
+    """What `pfh recover` found of the run's model without training; null where it was not asked."""
     measured: tuple[MeasuredModel, ...] = ()
     """The models that were measured by themselves; there are no stages then."""
     _folder: Path | None = PrivateAttr(default=None)

@@ -69,10 +69,11 @@ def family_change(rows: Sequence[Comparison]) -> FamilyChange | None:
     error = math.sqrt(math.fsum(weight**2 * each for weight, each in zip(weights, variances, strict=True)))
     macro = math.fsum(changes) / len(changes)
     macro_error = math.sqrt(math.fsum(variances)) / len(changes)
-    missing = any(row.p_worst is not None for row in known)
+    looked = any(row.looked is not None for row in counted)
+    missing = looked or any(row.p_worst is not None for row in known)
     judged = _judged_ends(known, weights) if any(row.judge_low is not None for row in known) else (None, None)
     pooled_p = 1.0 if missing else _pooled_p(known, pooled, error)
-    p_value = min(1.0, 2 * min(simes, pooled_p))
+    p_value = simes if looked else min(1.0, 2 * min(simes, pooled_p))  # a fixed test of what was stopped is none
     z = _quantile((1 + CONFIDENCE) / 2)
     return FamilyChange(
         benchmarks=len(counted),
@@ -127,7 +128,7 @@ def _p_of(change: FamilyChange | None) -> float:
 
 
 def _at_level(row: Comparison, scale: float, floor: float) -> Comparison:
-    if row.p_adjusted is None:
+    if row.p_adjusted is None or row.looked is not None:
         return row
     changed = replace(row, p_adjusted=max(min(row.p_adjusted * scale, 1.0), floor))
     return replace(changed, verdict=verdict(changed))

@@ -91,6 +91,13 @@ def above(differences: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
     return np.asarray(np.exp(np.minimum(logs, 700)).mean(axis=1))
 
 
+def wealth(differences: NDArray[np.float64], mean: float) -> float:
+    """Return the last of `above`: what equal differences tell is worked out once."""
+    values, counts = np.unique(differences, return_counts=True)
+    logs = counts @ np.log1p(np.outer(values - mean, STAKES / (1 + mean)))
+    return float(np.exp(np.minimum(logs, 700)).mean())
+
+
 def two_sided(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the evidence after each sample against a mean of 0: half the money on either side."""
     return (above(differences, 0.0) + above(-differences, 0.0)) / 2
@@ -98,11 +105,40 @@ def two_sided(differences: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def coin(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the evidence after each sample that those which changed sides fall as a biased coin does."""
+    return np.asarray(_coin(np.cumsum(differences < 0), np.cumsum(differences > 0)))
+
+
+def flips(lost: int, gained: int) -> float:
+    """Return the last of `coin`, from how many samples changed to either side."""
+    return float(_coin(np.array(lost), np.array(gained)))
+
+
+def _coin(lost: NDArray[np.int64], gained: NDArray[np.int64]) -> NDArray[np.float64]:
     from scipy.special import betaln
 
-    lost, gained = np.cumsum(differences < 0), np.cumsum(differences > 0)
     logs = betaln(lost + PRIOR, gained + PRIOR) - betaln(PRIOR, PRIOR) + (lost + gained) * np.log(2)
     return np.asarray(np.exp(np.minimum(logs, 700)))
+
+
+def interval(differences: NDArray[np.float64], level: float = 0.05) -> tuple[float, float]:
+    """Return between which ends the mean lies, however often and whenever one looks, but for a chance of `level`.
+
+    The means that two-sided bets do not speak against at that level (Waudby-Smith & Ramdas 2024, section 4.2).
+    """
+    from scipy.optimize import brentq
+
+    def evidence(mean: float) -> float:
+        value = (wealth(differences, mean) + wealth(-differences, -mean)) / 2
+        return float(np.log(max(value, 1e-300) * level))
+
+    if not len(differences):
+        return -1.0, 1.0
+    centre, edge = float(np.clip(differences.mean(), -1 + 1e-6, 1 - 1e-6)), 1 - 1e-6
+    if evidence(centre) >= 0:  # nearly all samples are the same, at the edge
+        return centre, centre
+    low = -1.0 if evidence(-edge) < 0 else float(brentq(evidence, -edge, centre, xtol=1e-5))
+    high = 1.0 if evidence(edge) < 0 else float(brentq(evidence, centre, edge, xtol=1e-5))
+    return low, high
 
 
 def e_bh(values: Sequence[float], level: float = 0.05) -> list[bool]:

@@ -87,12 +87,15 @@ def verdict(row: Comparison) -> ChangeVerdict:
         return "not measured"
     delta = row.delta if row.people_delta is None else row.people_delta
     low, high = (row.judge_low, row.judge_high) if row.people_delta is None else (None, None)
-    if row.p_adjusted <= SIGNIFICANCE and low is not None and high is not None and low <= 0 <= high:
+    level = SIGNIFICANCE if row.looked is None else row.looked.level
+    if row.p_adjusted <= level and low is not None and high is not None and low <= 0 <= high:
         return "undecided"  # provisional: within the judge's error
-    if row.p_adjusted <= SIGNIFICANCE:
+    if row.p_adjusted <= level:
         if row.higher_is_better is None:
             return "changed"
         return "better" if (delta > 0) == row.higher_is_better else "worse"
+    if row.looked is not None:
+        return "equivalent" if row.looked.within_margin else "undecided"
     if row.margin is None or row.margin_low is None or row.margin_high is None:
         return "undecided"
     no_loss, no_gain = -row.margin < row.margin_low, row.margin_high < row.margin

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pfh.errors import PluginError, UserError
 from pfh.hooks.budget import Account, Budget
-from pfh.hooks.domains import Converses, Domain, why_unverified
+from pfh.hooks.domains import Converses, Domain, Problem, named_problems, why_unverified
 from pfh.hooks.meanings import Learns, Meaning, Needs, declares, has_variable
 from pfh.hooks.methods import StageSpec
 from pfh.registry.plugins import Plugins
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
-from pfh.steps.training import named_teacher
+from pfh.steps.training import named_others, named_teacher
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from transformers import PreTrainedTokenizerBase
 
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.kit.training import TrainingOptions
@@ -30,6 +31,7 @@ def check_stage(
     *,
     options: BaseModel | None,
     budget: Budget | None,
+    later: bool = False,
 ) -> None:
     """Check that a stage can be trained, as far as that is known beforehand.
 
@@ -40,6 +42,7 @@ def check_stage(
         method: its name.
         options: the method's.
         budget: what it may spend.
+        later: another stage comes before it.
 
     Raises:
         PfhError: the stage cannot be trained; says what to change.
@@ -63,12 +66,16 @@ def check_stage(
             account=account,
             progress=session.progress,
             teacher=named_teacher(session, options, checkpoint),
+            origin=checkpoint if later else None,
+            others=named_others(session, options),
+            data=session.data,
         ),
     )
 
 
 def _check_budget(account: Account, method: str, options: TrainingOptions) -> None:
-    update = options.batch_size * options.gradient_accumulation
+    examples = options.batch_size * options.gradient_accumulation
+    update = examples + options.general(examples)
     if not account.lasts(update):
         raise UserError(
             f"The budget of {account.budget} does not last for one update of {method}, which takes {update} samples: "
@@ -104,21 +111,54 @@ def _check_room(
             f"{method} has max_length={options.max_length}, and completions of up to {limit} tokens leave no room in "
             "it for a prompt: raise max_length, or lower max_new_tokens."
         )
-    tokenizer = load_tokenizer(checkpoint)
-    long = sum(len(encode_prompt(tokenizer, problem.messages)) > room for problem in open_domain.problems)
-    if long and (long == len(open_domain.problems) or not writes):
+    tokenizer, problems = load_tokenizer(checkpoint), open_domain.problems
+    lengths = [len(encode_prompt(tokenizer, problem.messages)) for problem in problems]
+    long = [problem for problem, length in zip(problems, lengths, strict=True) if length > room]
+    if long and (len(long) == len(problems) or not writes):
         raise UserError(
-            f"The prompts of {long} of {len(open_domain.problems)} problems are longer than the {room} tokens that "
-            f"max_length={options.max_length} leaves {method} for them: raise max_length."
+            f"The prompts of {len(long)} of {len(problems)} problems ({named_problems(long)}) are longer than the "
+            f"{room} tokens that max_length={options.max_length} leaves {method} for them: raise max_length, or leave "
+            "these out."
         )
     if long:
         session.progress.say(
-            f"{method} leaves out {long} of {len(open_domain.problems)} prompts: longer than {room} tokens"
+            f"{method} leaves out {len(long)} of {len(problems)} prompts: longer than {room} tokens "
+            f"({named_problems(long)})"
         )
+    if not writes:
+        _tell_cut(session, tokenizer, method, options, problems, lengths)
     if chosen.get(f"use_{session.backend}") is False:
         session.progress.say(
             f"{method} draws the completions that it trains on without the backend {session.backend}: "
             f"use_{session.backend} is off"
+        )
+
+
+def _tell_cut(
+    session: Session,
+    tokenizer: PreTrainedTokenizerBase,
+    method: str,
+    options: TrainingOptions,
+    problems: Sequence[Problem],
+    lengths: Sequence[int],
+) -> None:
+    """Name the problems whose own completion, or rejected one, finds no room behind the prompt and would be cut."""
+    from pfh.kit.tokens.encoding import encode_text
+
+    def fits(problem: Problem, prompt: int) -> bool:
+        texts = [text for text in (problem.solution, problem.rejected) if text]
+        # A token holds a byte at least, so most need not be counted.
+        return all(
+            prompt + len(text.encode()) < options.max_length
+            or prompt + len(encode_text(tokenizer, text)) < options.max_length  # and one token that ends it
+            for text in texts
+        )
+
+    cut = [problem for problem, length in zip(problems, lengths, strict=True) if not fits(problem, length)]
+    if cut:
+        session.progress.say(
+            f"{method} cuts the completions of {len(cut)} of {len(problems)} problems at max_length="
+            f"{options.max_length}, so that they teach no end: {named_problems(cut)}"
         )
 
 
@@ -130,7 +170,8 @@ def check_no_conversations(domain: Domain, method: str, options: BaseModel | Non
     Raises:
         UserError: the method does not say so.
     """
-    if isinstance(domain, Converses) and not declares(options, Learns.CONVERSATIONS):
+    able = declares(options, Learns.CONVERSATIONS) or declares(options, Learns.MERGES)
+    if isinstance(domain, Converses) and not able:
         others = ", ".join(_methods_that_declare(Learns.CONVERSATIONS, plugins))
         raise UserError(
             f"{method} learns from single completions, and the domain {domain.name} holds conversations with a tool: "
@@ -139,15 +180,22 @@ def check_no_conversations(domain: Domain, method: str, options: BaseModel | Non
 
 
 def check_judged(domain: Domain, method: str, options: BaseModel | None, plugins: Plugins) -> None:
-    """Check that the domain judges completions where the method learns from what it says of them.
+    """Check that the domain judges completions where the method learns from what it says of them, or holds its pairs.
 
-    Such a method says so in its options: `needs: ClassVar[Needs] = Needs.VERIFIER`.
+    Such a method says so in its options: `needs: ClassVar[Needs] = Needs.VERIFIER`, or `Needs.PAIRS`.
 
     Raises:
         UserError: nothing judges.
     """
     unverified = why_unverified(domain)
-    if unverified and declares(options, Needs.VERIFIER):
+    if not unverified:
+        return
+    if declares(options, Needs.PAIRS) and all(one.rejected is None for one in domain.problems("train", 1, 0)):
+        raise UserError(
+            f"{method} needs preference pairs (chosen and rejected) in the data, or a verifier that tells right "
+            f"rollouts from wrong ones: {unverified}."
+        )
+    if declares(options, Needs.VERIFIER):
         needing = set(_methods_that_declare(Needs.VERIFIER, plugins))
         others = ", ".join(name for name in plugins.catalogue.names("methods") if name not in needing)
         raise UserError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.evals import EvaluationSpec, Reference
+from pfh.hooks.evals import EvaluationSpec, Part, Reference
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.ledger import Phase, write_ledger
 from pfh.hooks.meanings import Names, Wants, decisive, declares, names_of
@@ -38,15 +38,24 @@ class Question:
     """Whose problems are put to the model; None for a family that asks for no domain."""
     limit: int | None = None
     """At most this many documents a benchmark."""
+    part: Part | None = None
+    """Only these of the documents within the limit."""
+    default_set: bool = False
+    """`benchmarks` are some of the default set, which nobody named."""
     seed: int = 0
 
 
 def evaluate_family(
-    session: Session, checkpoint: Checkpoint, question: Question, reference: Reference | None = None
+    session: Session,
+    checkpoint: Checkpoint,
+    question: Question,
+    reference: Reference | None = None,
+    answers: Path | None = None,
 ) -> tuple[Artifact, Evaluation]:
     """Put one benchmark family to one model; benchmarks that could not run last time are tried again.
 
-    The judges that an option names, the domain and the reference, if the options want them, enter the key.
+    The judges that an option names, the domain and the reference, if the options want them, enter the key. Parts of one
+    question may share a file of `answers`: what a smaller part was asked is not asked again.
     """
     family, benchmarks, options = question.family, question.benchmarks, question.options
     domain = question.domain.domain if question.domain else None
@@ -55,8 +64,14 @@ def evaluate_family(
 
     def measure(work: Path, names: tuple[str, ...]) -> Evaluation:
         label = f"{family} on {checkpoint.name}"
-        journal = work / "journal.jsonl"
-        engine = JournaledEngine(session.engine(checkpoint), journal, session.progress, label, session.completions)
+        engine = JournaledEngine(
+            session.engine(checkpoint),
+            answers or work / "journal.jsonl",
+            session.progress,
+            label,
+            session.completions,
+            one_by_one=answers is not None,
+        )
         spec = EvaluationSpec(
             engine=engine,
             options=options,
@@ -65,8 +80,9 @@ def evaluate_family(
             domain=domain,
             reference=against,
             benchmarks=names,
-            default_set=not benchmarks,
+            default_set=question.default_set or not benchmarks,
             limit=question.limit,
+            part=question.part,
             seed=question.seed,
             progress=session.progress,
         )
@@ -116,6 +132,8 @@ def evaluation_inputs(
         **({"other judges": {name: session.judge_inputs(name) for name in judges[1:]}} if judges[1:] else {}),
         "domain": question.domain.identity(session.plugins) if question.domain else {},
         "limit": question.limit,
+        **({"default set": True} if question.default_set else {}),
+        **({"part": [question.part.seed, question.part.count]} if question.part else {}),
         "seed": question.seed,
         "model": checkpoint.fingerprint,
         "environment": session.environment(checkpoint, plugins=used),

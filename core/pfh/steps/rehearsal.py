@@ -20,7 +20,7 @@ from pfh.registry.code import code_of
 from pfh.registry.libraries import TRAINING
 from pfh.steps.domains import OpenDomain
 from pfh.steps.session import Session
-from pfh.steps.training import checkpoint_of, merged, named_teacher
+from pfh.steps.training import checkpoint_of, named_others, named_teacher, without_adapter
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -66,7 +66,7 @@ def rehearse_stage(
         return
     small = options.model_copy(update={name: value for name, value in _SMALL.items() if hasattr(options, name)})
     teacher = named_teacher(session, options, checkpoint)
-    start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
+    start = without_adapter(session, checkpoint)
     inputs = {
         "method": session.plugins.load("methods", method).code_version,
         "options": small.model_dump(mode="json"),
@@ -89,6 +89,8 @@ def rehearse_stage(
             options=small,
             progress=Silent(),
             teacher=teacher,
+            others=tuple(without_adapter(session, other) for other in named_others(session, options)),
+            data=session.data,
             rehearsal=True,
         )
         told = _rehearse(session, method, spec)

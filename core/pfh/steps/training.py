@@ -6,28 +6,33 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import StepFailedError, UserError
+from pfh.errors import DataUnavailableError, StepFailedError, UserError
 from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import why_unverified
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
-from pfh.hooks.meanings import Learns, Names, declares, name_of, values
+from pfh.hooks.meanings import Learns, Names, declares, name_of, names_of, values
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.hooks.stopping import Look
+from pfh.kit.rows import rows_fingerprint
 from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.training.colocated import undistributed
+from pfh.kit.training.held_near import NOTES
+from pfh.kit.training.looking import told_of_stop
 from pfh.kit.training.models import free_memory
-from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.kit.update_resolution import update_left
 from pfh.kit.weights import restore_defaults
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
+from pfh.steps.resolution import UPDATE_LEFT
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
 from pfh.store.store import Artifact
@@ -40,16 +45,23 @@ if TYPE_CHECKING:
     from pfh.steps.ranks.configuration import Configuration
 
 
-UPDATE_LEFT = "update_left_in_bfloat16"
-"""Note of a stage's last phase: the share of its update that bfloat16 weights keep."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class KeptAlong:
     """A checkpoint along the way, and what the stage had cost by then."""
 
     checkpoint: Checkpoint
     cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """Who looks at a training on its way."""
+
+    look: Look
+    every: int
+    """Updates between two looks."""
+    inputs: Mapping[str, str]
+    """What decides when it stops, for the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +87,18 @@ def train_stage(
     budget: Budget | None = None,
     ranks: Configuration | None = None,
     keep_every: int | None = None,
+    origin: Checkpoint | None = None,
+    stopping: Stopping | None = None,
 ) -> TrainedStage:
     """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
-    The model that an option names (`Names.MODEL`) enters the key.
+    What an option names enters the key: a model (`Names.MODEL`), several (`Names.MODELS`), rows (`Names.ROWS`), a file
+    (`Names.FILE`); so does `origin`, what the run began with, in a later stage.
     """
     teacher = named_teacher(session, options, checkpoint)
-    start = merged(session, checkpoint) if checkpoint.adapter else checkpoint
+    others = tuple(without_adapter(session, other) for other in named_others(session, options))
+    start = without_adapter(session, checkpoint)
+    began = None if origin is None or origin.fingerprint == start.fingerprint else without_adapter(session, origin)
     inputs = training_inputs(
         session,
         start,
@@ -93,6 +110,9 @@ def train_stage(
         ranks=ranks,
         teacher=teacher,
         keep_every=keep_every,
+        origin=began,
+        others=others,
+        stop=stopping.inputs if stopping else None,
     )
 
     def build(work: Path, folder: Path) -> None:
@@ -118,8 +138,10 @@ def train_stage(
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
-            drawn_phases.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
-            account.add(drawn_phases[-1])
+            booked = dataclasses.replace(phase, name="teacher generation") if by_teacher else phase
+            if booked not in drawn_phases:  # the same rollouts asked for again cost nothing
+                drawn_phases.append(booked)
+                account.add(booked)
             session.release()
             return drawn
 
@@ -136,17 +158,22 @@ def train_stage(
             progress=session.progress,
             teacher=teacher,
             keep_every=keep_every,
+            origin=began,
+            others=others,
+            data=session.data,
+            look=stopping.look if stopping else None,
+            look_every=stopping.every if stopping else 0,
         )
-        began = time.monotonic()
+        clock = time.monotonic()
         with undistributed():
-            if ranks:
+            if ranks and not declares(options, Learns.MERGES):
                 opened_with = open_domain.options.model_dump(mode="json") if open_domain.options else None
                 result = train_in_ranks(method, spec, open_domain.name, opened_with, ranks)
             else:
                 result = session.plugins.train(method, spec)
         free_memory()  # trainer and model hold each other
         if not result.phases:
-            drawn_phases.append(Phase(name="training", seconds=time.monotonic() - began))
+            drawn_phases.append(Phase(name="training", seconds=time.monotonic() - clock))
         _keep(result, [*drawn_phases, *result.phases], start, work, folder, method)
 
     artifact = session.store.make("training", inputs, build)
@@ -167,6 +194,9 @@ def training_inputs(
     ranks: Configuration | None,
     teacher: Checkpoint | None,
     keep_every: int | None = None,
+    origin: Checkpoint | None = None,
+    others: Sequence[Checkpoint] = (),
+    stop: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what decides the key of a training; of `start`, where it stands with an adapter or merged, all the same.
 
@@ -174,7 +204,7 @@ def training_inputs(
         UserError: a file that an option names cannot be read.
     """
     plugin = session.plugins.load("methods", method)
-    learned_from = NO_DOMAIN if declares(options, Learns.OWN_PROMPTS) else open_domain
+    learned_from = open_domain if learns_from_problems(options) else NO_DOMAIN
     return {
         "method": plugin.code_version,
         "options": options.model_dump(mode="json") if options else {},
@@ -182,6 +212,10 @@ def training_inputs(
         **({"budget": str(budget)} if budget else {}),
         **({"ranks": ranks.inputs} if ranks else {}),
         **({"keep_every": keep_every} if keep_every else {}),
+        **({"origin": origin.fingerprint} if origin and origin.fingerprint != start.fingerprint else {}),
+        **({"stop": dict(stop)} if stop else {}),
+        **({"others": [other.fingerprint for other in others]} if others else {}),
+        **({"rows": rows} if (rows := _row_hashes(session, options)) else {}),
         "domain": learned_from.inputs(session.plugins),
         "code": session.code("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
         **({"files": files} if (files := _file_hashes(options)) else {}),
@@ -189,6 +223,11 @@ def training_inputs(
         "model": start.fingerprint,
         "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
     }
+
+
+def learns_from_problems(options: BaseModel | None) -> bool:
+    """Say whether the run's problems decide what a method with these options leaves."""
+    return not (declares(options, Learns.OWN_PROMPTS) or declares(options, Learns.MERGES))
 
 
 def _file_hashes(options: BaseModel | None) -> list[str]:
@@ -203,6 +242,17 @@ def _file_hashes(options: BaseModel | None) -> list[str]:
             hashes.append(hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest())
         except OSError as error:
             raise UserError(f"{name} cannot be read ({error.strerror}): name a file that is there.") from error
+    return hashes
+
+
+def _row_hashes(session: Session, options: BaseModel | None) -> list[str]:
+    """Return the hashes of the rows that options name; what cannot be had here has none, and no training uses it."""
+    hashes = []
+    for name in names_of(options, Names.ROWS):
+        try:
+            hashes.append(rows_fingerprint(name, session.data))
+        except DataUnavailableError:
+            hashes.append(f"not-here-{name}")
     return hashes
 
 
@@ -228,6 +278,19 @@ def named_teacher(session: Session, options: BaseModel | None, student: Checkpoi
     return teacher.with_template_arguments({name: value for name, value in arguments.items() if name in known})
 
 
+def named_others(session: Session, options: BaseModel | None) -> tuple[Checkpoint, ...]:
+    """Return the models that an option of a method names, of which it takes several.
+
+    Raises:
+        UserError: one cannot be had here, or its weights cannot.
+    """
+    found = tuple(resolve(name, cache_dir=session.store.cache) for name in names_of(options, Names.MODELS))
+    for each in found:
+        if each.endpoint is not None:
+            raise UserError(f"{each.name} answers through an endpoint: its weights are needed, so name a model.")
+    return found
+
+
 def _keep(
     result: TrainingResult, phases: Sequence[Phase], start: Checkpoint, work: Path, folder: Path, method: str
 ) -> None:
@@ -236,7 +299,9 @@ def _keep(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
     left = update_left(start, result.path)
-    notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
+    held = work / NOTES
+    told = json.loads(held.read_text()) if held.exists() else []
+    notes = [*result.notes, *told, *told_of_stop(phases)]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
@@ -248,13 +313,6 @@ def _keep(
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
     (folder / "notes.json").write_text(json.dumps(notes))
-
-
-def _below_resolution(trained: Path, left: float) -> str:
-    said = f"The update is small for bfloat16: {left:.0%} of it is left where weights are kept so."
-    if (trained / "adapter_config.json").exists():
-        return f"{said} pfh measures the adapter beside the weights; merged into bfloat16 it would be lost in part."
-    return f"{said} Measured with --dtype float32 it counts whole; with --dtype bfloat16 the rest is not measured."
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:
@@ -282,6 +340,11 @@ def checkpoint_of(trained: Path, start: Checkpoint, *, name: str, fingerprint: s
         return start.with_adapter(trained, name=name, fingerprint=fingerprint)
     arguments = start.chat_template_kwargs
     return Checkpoint(name=name, path=trained, fingerprint=fingerprint, chat_template_kwargs=arguments)
+
+
+def without_adapter(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint as plain weights, its adapter merged."""
+    return merged(session, checkpoint) if checkpoint.adapter else checkpoint
 
 
 def merged(session: Session, checkpoint: Checkpoint) -> Checkpoint:

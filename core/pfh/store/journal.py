@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,6 +54,8 @@ class JournaledEngine:
         progress: Progress,
         label: str,
         shared: dict[str, Completion] | None = None,
+        *,
+        one_by_one: bool = False,
     ) -> None:
         """Wrap `engine`.
 
@@ -63,6 +65,7 @@ class JournaledEngine:
             progress: shows them.
             label: what is answered, for the progress.
             shared: completions of other journals, which are not drawn again, and those of this one.
+            one_by_one: find answers by request and not by group, as where more is asked each time; the file says which.
         """
         self.seconds = 0.0
         """Seconds that the answers given so far took, those of earlier attempts included."""
@@ -74,6 +77,10 @@ class JournaledEngine:
         self._label = label
         self._groups = _read_journal(journal_path)
         self._shared = {} if shared is None else shared
+        self._one_by_one = one_by_one
+        self._scores: dict[str, Score] = {}
+        for entry in self._groups.values():
+            self._remember(entry)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -116,7 +123,7 @@ class JournaledEngine:
 
     def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
         """Complete every request, or find its completion in the journal."""
-        keys = {id(request): self._shared_key(request, sampling) for request in requests}
+        keys = {id(request): self._request_key(request, sampling) for request in requests}
 
         def complete(group: list[GenerationRequest]) -> list[Completion]:
             unknown = [request for request in group if keys[id(request)] not in self._shared]
@@ -132,10 +139,13 @@ class JournaledEngine:
         """Score every request, or find its score in the journal."""
 
         def score(group: list[ScoringRequest]) -> list[Score]:
-            scores = self._engine.loglikelihood(group)
+            keys = [self._request_key(request, None) if self._one_by_one else "" for request in group]
+            unknown = [request for request, key in zip(group, keys, strict=True) if key not in self._scores]
+            scores = self._engine.loglikelihood(unknown) if unknown else []
             if any(math.isnan(each.logprob) for each in scores):  # no backend's word is taken for it
                 raise NotNumbersError
-            return scores
+            fresh = iter(scores)
+            return [self._scores.get(key) or next(fresh) for key in keys]
 
         return self._answer(requests, score, Score, None)
 
@@ -175,16 +185,18 @@ class JournaledEngine:
                 if key not in self._groups:
                     began = time.monotonic()
                     fresh = run([requests[index] for index in group])
-                    self._append(key, time.monotonic() - began, [dataclasses.asdict(answer) for answer in fresh])
+                    asked = [self._request_key(requests[index], sampling) for index in group if self._one_by_one]
+                    self._append(key, time.monotonic() - began, [dataclasses.asdict(each) for each in fresh], asked)
                     bar.advance(len(group))
                 entry = self._groups[key]
                 self.seconds += entry["seconds"]
                 answers |= zip(group, (answer_type(**fields) for fields in entry["answers"]), strict=True)
         return [answers[index] for index in range(len(requests))]
 
-    def _shared_key(self, request: GenerationRequest, sampling: Sampling) -> str:
-        """Return what a completion depends on: where it is drawn, that is the request's id too."""
-        return self._key([request if sampling.temperature else dataclasses.replace(request, id="")], sampling)
+    def _request_key(self, request: GenerationRequest | ScoringRequest, sampling: Sampling | None) -> str:
+        """Return what an answer depends on: where a completion is drawn, that is the request's id too."""
+        drawn = sampling is not None and sampling.temperature
+        return self._key([request if drawn else dataclasses.replace(request, id="")], sampling)
 
     def _key(self, requests: Sequence[GenerationRequest | ScoringRequest], sampling: Sampling | None) -> str:
         asked = [dataclasses.asdict(request) for request in requests]
@@ -192,14 +204,24 @@ class JournaledEngine:
         whole = json.dumps([self.checkpoint.fingerprint, self.identity, drawn, asked], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
-    def _append(self, key: str, seconds: float, answers: list[dict[str, Any]]) -> None:
-        entry = {"key": key, "seconds": seconds, "answers": answers}
+    def _append(self, key: str, seconds: float, answers: list[dict[str, Any]], asked: list[str]) -> None:
+        entry: dict[str, Any] = {"key": key, "seconds": seconds, "answers": answers}
+        entry |= {"asked": asked} if asked else {}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="ascii") as stream:
             stream.write(json.dumps(entry) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
         self._groups[key] = entry
+        self._remember(entry)
+
+    def _remember(self, entry: Mapping[str, Any]) -> None:
+        """Find each answer of a group by its request too, where the journal tells whose it is."""
+        for asked, answer in zip(entry.get("asked", ()), entry["answers"], strict=False):
+            if "logprob" in answer:
+                self._scores[asked] = Score(**answer)
+            else:
+                self._shared[asked] = Completion(**answer)
 
 
 def _read_journal(path: Path) -> dict[str, dict[str, Any]]:

@@ -8,15 +8,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pfh import hookimpl
-from pfh.errors import StepFailedError, UserError
+from pfh.errors import StepFailedError
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.domains import Problem, Rollout, why_unverified
+from pfh.hooks.domains import Problem, Rollout
+from pfh.hooks.meanings import Needs
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.preferences import Pair, check_pairs, preference_trainer
-from pfh.kit.supervised import GroundTruthOptions, ground_truth
+from pfh.kit.supervised import GroundTruthOptions, ground_truth, lost_ends
 from pfh.kit.targets import told_forms
 from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import TrainingOptions, Work, rate, save_trained, train_resumably
@@ -36,6 +37,8 @@ class Options(GroundTruthOptions, TrainingOptions):
     Rate, beta and pairs an update are the paper's, which trains all weights with optimizer=rmsprop
     schedule=constant_with_warmup max_grad_norm=10.
     """
+
+    needs: ClassVar[Needs] = Needs.PAIRS
 
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the reference model")
     samples: int = Field(8, ge=2, description="rollouts a problem, of which the pairs are made")
@@ -114,19 +117,12 @@ def options() -> type[BaseModel]:
 
 @hookimpl
 def check(spec: StageSpec) -> None:
-    """Check that the domain holds preference pairs, or can tell a right rollout from a wrong one.
+    """Check the preference pairs that the domain holds.
 
     Raises:
-        UserError: it does neither, or a pair teaches nothing.
+        UserError: one teaches nothing.
     """
-    given = given_pairs(spec.problems)
-    check_pairs(given)
-    unverified = why_unverified(spec.domain)
-    if unverified and not given:
-        raise UserError(
-            "dpo needs preference pairs (chosen and rejected) in the data, or a verifier that tells right rollouts "
-            f"from wrong ones: {unverified}."
-        )
+    check_pairs(given_pairs(spec.problems))
 
 
 @hookimpl
@@ -156,16 +152,17 @@ def train(spec: TrainingSpec) -> TrainingResult:
         return dpo_trainer(spec.checkpoint, pairing.pairs, options, arguments)
 
     trained = train_resumably(spec, build)
-    cut = sum(
-        len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) > options.max_length
-        for row in trained.trainer.train_dataset
-    )
+    cut = [
+        pair.problem
+        for pair, row in zip(pairing.pairs, trained.trainer.train_dataset, strict=True)
+        if len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) > options.max_length
+    ]
     forms = told_forms((pair.chosen, pair.problem) for pair in pairing.pairs)
     return TrainingResult(
         path=save_trained(trained.trainer, spec.output_dir / "trained"),
         phases=(dataclasses.replace(trained.phase, notes={**trained.phase.notes, **pairing.figures, **forms}),),
         curves=trained.curves,
-        notes=(pairing.summary, *([f"{cut} pairs were longer than max_length and lost their end."] if cut else [])),
+        notes=(pairing.summary, *lost_ends("pairs", cut)),
     )
 
 

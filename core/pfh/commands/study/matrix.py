@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from pfh.commands.outcomes import exit_code
+from pfh.commands.study.ended import ended_tasks
 from pfh.commands.study.plan import PlannedStudy, plan_study
-from pfh.commands.study.report import write_study_report
+from pfh.commands.study.reading import read_study
+from pfh.commands.study.report import RUNS, write_study_report
+from pfh.commands.study.settings import launcher_options
 from pfh.commands.study.state import PLAN, alone, edited, read_state, study_folder, write_plan
+from pfh.commands.study.submitted import check_one_launcher, note_submitted, submitted_of, wait_for_all
 from pfh.commands.study.tasks import Task, tasks_of, write_task
 from pfh.errors import EXIT_STEP_FAILED, EXIT_USER, UserError
-from pfh.hooks.launchers import LaunchSpec, TaskOutcome, TaskSpec
+from pfh.hooks.launchers import LaunchSpec, SubmittedSpec, TaskOutcome, TaskSpec
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.records import RunResults
 from pfh.results.stored import open_results
 from pfh.store.store import Store
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ def run_matrix(
     workers: int | None = None,
     phase: str | None = None,
     output: Path | None = None,
+    wait: bool = False,
+    launcher_settings: Mapping[str, Any] | None = None,
     **overrides: Any,  # noqa: ANN401 - fields of `Study`
 ) -> MatrixOutcome:
     """Make what is missing of a study, and gather its runs; one that fails takes down only what needs it.
@@ -67,24 +71,48 @@ def run_matrix(
         workers: tasks at once, where the launcher does not know better.
         phase: only the runs of this one.
         output: folder of what is gathered; by default the study's name in pfh-results.
+        wait: until what is submitted to a cluster has ended.
+        launcher_settings: of the launcher, over what the study says of it.
         overrides: fields of the study that take another value.
 
     Raises:
-        UserError: the file is at fault, or another pfh matrix runs the study.
+        UserError: the file is at fault, or another pfh matrix or another launcher has the study.
     """
-    plugins.load("launchers", launcher)
+    told, _ = read_study(file)
+    options = launcher_options(launcher, told.launchers.get(launcher, {}), plugins, launcher_settings)
+    folder = study_folder(store, told.name)
+    plugins.submitted_tasks(launcher, SubmittedSpec(folder=folder, options=options))  # not everywhere
     planned = plan_study(file, plugins=plugins, store=store, progress=progress, phase=phase, download=True, **overrides)
     for name, reason in planned.refused.items():
         progress.say(f"{name} cannot be run, and the rest goes on: {reason}")
-    folder = study_folder(store, planned.study.name)
-    with alone(folder):
+    with alone(folder, progress):
         for said in edited(read_state(folder / PLAN), planned):
             progress.say(f"the study was edited. Runs {said}")
-        tasks = {task.id: task for task in tasks_of(planned)}
-        write_plan(folder, planned, tasks, planned.refused)
+        there = submitted_of(folder, told.launchers, plugins)
+        check_one_launcher(there, launcher)
+        tasks = {task.id: task for task in tasks_of(planned, there.steps)}
+        write_plan(folder, planned, tasks, there.steps)
         progress.say(f"{len(planned.runs)} runs, {len(planned.graph)} steps: {len(tasks)} tasks are to be done")
-        outcomes = _launch(planned, tasks, folder, launcher, workers, plugins, progress) if tasks else ()
-    failed = {tasks[each.id].label: each.said for each in outcomes if each.state == "failed"}
+        if there.tasks:
+            progress.say(f"{len(there.tasks)} tasks are with {launcher} already, and are not submitted again")
+        spec = LaunchSpec(
+            tasks=_specs(planned, tasks, folder),
+            command=(sys.executable, "-m", "pfh_cli.main", "task"),
+            folder=folder,
+            workers=workers or max(_devices(), 1),
+            devices=_devices(),
+            options=options,
+            submitted={task.id: task.job for task in there.tasks},
+            progress=progress,
+        )
+        outcomes = tuple(plugins.launch(launcher, spec).outcomes) if tasks else ()
+        note_submitted(folder, launcher, outcomes)
+        outcomes += tuple(TaskOutcome(id=task.id, state="submitted", said=task.job) for task in there.tasks)
+        if wait and any(each.state == "submitted" for each in outcomes):
+            wait_for_all(folder, told.launchers, plugins)
+            outcomes = ended_tasks(folder, planned, outcomes)
+    labels = {name: str(task["label"]) for name, task in read_state(folder / PLAN)["tasks"].items()}
+    failed = {labels[each.id]: each.said for each in outcomes if each.state == "failed"}
     submitted = tuple(each.said for each in outcomes if each.state == "submitted")
     into = output or Path("pfh-results") / planned.study.name
     results = {} if submitted else _gather(planned, into, progress)
@@ -99,15 +127,8 @@ def run_matrix(
     )
 
 
-def _launch(
-    planned: PlannedStudy,
-    tasks: Mapping[str, Task],
-    folder: Path,
-    launcher: str,
-    workers: int | None,
-    plugins: Plugins,
-    progress: Progress,
-) -> tuple[TaskOutcome, ...]:
+def _specs(planned: PlannedStudy, tasks: Mapping[str, Task], folder: Path) -> tuple[TaskSpec, ...]:
+    """Write the tasks, and return them as launchers take them."""
     behind: dict[str, float] = {}
     for task in reversed(list(tasks.values())):
         behind[task.id] = behind.get(task.id, 0.0) + task.seconds
@@ -118,7 +139,9 @@ def _launch(
     for run, plan in zip(planned.runs, planned.plans, strict=True):
         for name in plan.graph:
             first.setdefault(name, order[run.phase])
-    specs = tuple(
+    for name in tasks:
+        (folder / "records" / f"{name}.json").unlink(missing_ok=True)
+    return tuple(
         TaskSpec(
             id=task.id,
             label=task.label,
@@ -129,23 +152,6 @@ def _launch(
         )
         for task in tasks.values()
     )
-    for spec in specs:
-        (folder / "records" / f"{spec.id}.json").unlink(missing_ok=True)
-    settings = planned.study.launchers.get(launcher, {})
-    devices = _devices()
-    launched = plugins.launch(
-        launcher,
-        LaunchSpec(
-            tasks=specs,
-            command=(sys.executable, "-m", "pfh_cli.main", "task"),
-            folder=folder,
-            workers=workers or max(devices, 1),
-            devices=devices,
-            settings=settings,
-            progress=progress,
-        ),
-    )
-    return tuple(launched.outcomes)
 
 
 def _devices() -> int:

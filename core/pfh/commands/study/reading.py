@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pfh.commands.study.schema import Chosers, Device, Phase, StartEntry, Study
+from pfh.commands.study.schema import Chosers, Device, Phase, StartEntry, StopEarly, Study
 from pfh.commands.study.yaml_lines import Document, read_yaml
 from pfh.errors import UserError, did_you_mean
 
@@ -18,6 +18,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "where": Chosers,
     "exclude": Chosers,
     "device": Device,
+    "stop_early": StopEarly,
 }
 _TWINS = {"starts": "start", "scales": "scale", "methods": "method", "domains": "domain", "seeds": "seed"}
 

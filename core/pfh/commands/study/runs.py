@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pfh.commands.requests import validate
 from pfh.commands.study.reading import chosen_values, listed
 from pfh.commands.study.schema import Chosers, Options, StartEntry, Study
-from pfh.commands.study.variants import Variant, named_entry, place_of, variants_of
+from pfh.commands.study.variants import Variant, check_count, named_entry, place_of, variants_of
 from pfh.commands.study.yaml_lines import Document, Place
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.budget import Budget
@@ -51,11 +51,17 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             exclusion that matches nothing; names file and line.
     """
     evals, eval_options = _evals(study, document, plugins)
+    families = [choice.family for choice in evals]
+    for name in study.must:
+        if (family := name.partition(":")[0]) not in families:
+            said = f"the study measures no {family!r}.{did_you_mean(family, families)} It measures {listed(families)}."
+            raise document.error(("must", name), said)
     domains = [named_entry(entry) for entry in study.domains]
     for index, (name, _) in enumerate(domains):
         _check(document, ("domains", index), partial(plugins.catalogue.find, "domains", name))
     entries = [(entry, ("methods", index)) for index, entry in enumerate(study.methods)]
     variants = [variant for entry, place in entries for variant in variants_of(entry, place, document)]
+    check_count(len(study.starts) * len(variants) * len(domains) * len(study.seeds), (), document)
     budget = None if study.budget is None else _check(document, ("budget",), partial(Budget.parse, study.budget))
     runs: list[StudyRun] = []
     checker = _Checker(document, plugins)
@@ -78,6 +84,8 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             problems=default_problems(start.model) if study.problems is None else study.problems,
             budget=budget,
             limit=study.limit,
+            stop_early=study.stop_early.alpha if study.stop_early else None,
+            margin=study.stop_early.margin / 100 if study.stop_early else None,
             backend=study.backend,
             dtype=study.dtype,
             revision=start.revision,

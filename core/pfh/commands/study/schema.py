@@ -88,6 +88,15 @@ class Device(_Part):
     """Share of both that is reached."""
 
 
+class StopEarly(_Part):
+    """When comparisons with the start may end before they have looked at all documents."""
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Chance of a false stop in a run, over all looks and benchmarks."""
+    margin: Annotated[float, Field(gt=0, lt=100)] = 5.0
+    """The change that matters, in percentage points, of scores between 0 and 1."""
+
+
 class Study(_Part):
     """A matrix of runs: starts by methods by domains by seeds."""
 
@@ -111,12 +120,17 @@ class Study(_Part):
     """Training problems of a run."""
     limit: int | None = Field(None, ge=1)
     """At most so many documents a benchmark."""
+    stop_early: StopEarly | None = None
+    """Whether what was trained is measured only as far as its comparison with the start needs; {} for the defaults."""
     backend: str = "hf"
     """What runs the models."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of generation and scoring."""
     accelerate: str | None = None
     """A configuration of accelerate for trainings."""
+    must: dict[str, Annotated[float, Field(lt=0)] | Literal["rise"]] = Field(default_factory=dict)
+    """What must hold of a method that the report recommends: of a family, or FAMILY:BENCHMARK, the points that it may
+    change by at the worst, such as -2, or rise. Without it safety and forgetting may fall by 2 and target must rise."""
     phases: list[Phase] = Field(default_factory=list)
     """What comes first."""
     exclude: list[Chosers] = Field(default_factory=list)

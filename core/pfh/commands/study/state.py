@@ -7,18 +7,19 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pfh.commands.study.plan import PlannedStudy
 from pfh.commands.study.tasks import Task
 from pfh.errors import UserError
-from pfh.progress import Bar
+from pfh.progress import Bar, Progress
+from pfh.store.lease import Held, Holder, Lease
 from pfh.store.store import Store
 from pfh.text import write_whole
 
-PLAN, CANCEL, LOCK = "plan.json", "cancel", "matrix.lock"
+PLAN, CANCEL, LEASE = "plan.json", "cancel", "lease"
 EVERY = 1.0
 """Seconds between two notes of a task on its progress."""
 
@@ -44,16 +45,21 @@ def read_state(file: Path) -> dict[str, Any]:
         return {}
 
 
-def write_plan(folder: Path, planned: PlannedStudy, tasks: Mapping[str, Task], refused: Mapping[str, str]) -> None:
-    """Write what `status` needs to know of the study."""
-    task_of = {step: task.id for task in tasks.values() for step in task.steps}
+def write_plan(
+    folder: Path, planned: PlannedStudy, tasks: Mapping[str, Task], submitted: Mapping[str, str] | None = None
+) -> None:
+    """Write what `status` needs to know of the study; `submitted` are steps that a cluster has, id to task."""
+    told = {task.id: {"label": task.label, "needs": task.needs} for task in tasks.values()}
+    earlier = read_state(folder / PLAN).get("tasks", {})
+    told = {name: earlier[name] for name in (submitted or {}).values() if name in earlier} | told
+    task_of = {**(submitted or {}), **{step: task.id for task in tasks.values() for step in task.steps}}
     write_state(
         folder / PLAN,
         {
             "study": planned.study.name,
             "file": str(planned.file.absolute()),
             "made": time.time(),
-            "refused": dict(refused),
+            "refused": dict(planned.refused),
             "runs": {
                 run.name: {"phase": run.phase, "comparison": plan.comparison, "steps": list(plan.graph)}
                 for run, plan in zip(planned.runs, planned.plans, strict=True)
@@ -68,7 +74,7 @@ def write_plan(folder: Path, planned: PlannedStudy, tasks: Mapping[str, Task], r
                 }
                 for name, step in planned.graph.items()
             },
-            "tasks": {task.id: {"label": task.label, "needs": task.needs} for task in tasks.values()},
+            "tasks": told,
         },
     )
 
@@ -92,22 +98,23 @@ def _some(names: list[str]) -> str:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold the study, so that no second `pfh matrix` hands out its tasks at once.
 
     Raises:
         UserError: another one does.
     """
-    from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK)
+    def say_who(holder: Holder) -> None:
+        if not holder.near:
+            progress.say(f"looking whether pfh matrix still runs on {holder.host}; that takes up to a minute")
+
+    lease = Lease(folder / LEASE)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        told = read_state(folder / "launcher.json")
+        lease.acquire(wait=False, waiting=say_who)
+    except Held as held:
         raise UserError(
-            f"Another pfh matrix runs this study (process {told.get('pid', '?')} on {told.get('host', '?')}): watch it "
-            "with pfh status, or end it with pfh cancel."
+            f"Another pfh matrix runs this study ({held}): watch it with pfh status, or end it with pfh cancel."
         ) from None
     try:
         write_state(folder / "launcher.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
@@ -115,7 +122,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         (folder / "launcher.json").unlink(missing_ok=True)
-        lock.release()
+        lease.release()
 
 
 class Recorded:
@@ -157,7 +164,8 @@ class Recorded:
 
     def _note(self) -> None:
         self._written = time.monotonic()
-        write_state(self._file, self._said)
+        with suppress(OSError):  # a full disk, or one that this node may not write, is told by the step that needs it
+            write_state(self._file, self._said)
 
 
 class _RecordedBar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,13 @@ from typing import Any
 import yaml
 
 from pfh.errors import UserError, reading
+from pfh.kit.yaml_files import PlainLoader
+
+MOST_VALUES = 100_000
+"""Of a file, each alias counted as what it stands for: a few lines of them make more than any memory holds."""
 
 Place = tuple[str | int, ...]
 """Where a value stands: keys and numbers from the top."""
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
-    """Reads numbers such as 3e9 as YAML 1.2 has them."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +40,11 @@ def read_yaml(file: Path, what: str) -> Document:
     """Read a YAML file.
 
     Raises:
-        UserError: it cannot be read, is no YAML, or has a key twice.
+        UserError: it cannot be read, is no YAML, has a key twice, or more values than any file that people write.
     """
     with reading(f"{what} {file}", "give a YAML file"):
         text = file.read_text(encoding="utf-8")
-        loader = _Loader(text)
+        loader = PlainLoader(text)
         try:
             node = loader.get_single_node()
             lines: dict[Place, int] = {}
@@ -67,6 +61,8 @@ def read_yaml(file: Path, what: str) -> Document:
 
 def _walk(node: Any, place: Place, lines: dict[Place, int], file: Path) -> None:  # noqa: ANN401 - PyYAML's nodes
     lines[place] = node.start_mark.line + 1
+    if len(lines) > MOST_VALUES:
+        raise UserError(f"{file}:{lines[place]}: it holds more than {MOST_VALUES:,} values by here: use fewer aliases.")
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             _walk(item, (*place, index), lines, file)

@@ -42,6 +42,8 @@ class RankTask:
     output_dir: Path
     budget: Budget | None
     keep_every: int | None = None
+    origin: Checkpoint | None = None
+    others: tuple[Checkpoint, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,8 @@ class Exchange:
             | {
                 "checkpoint": _checkpoint(fields["checkpoint"]),
                 "teacher": _checkpoint(fields["teacher"]),
+                "origin": _checkpoint(fields["origin"]),
+                "others": tuple(map(_checkpoint, fields["others"])),
                 "problems": _problems(fields["problems"]),
                 "output_dir": Path(fields["output_dir"]),
                 "budget": Budget(**fields["budget"]) if fields["budget"] else None,

@@ -59,6 +59,8 @@ def train_in_ranks(
         output_dir=spec.output_dir,
         budget=spec.account.budget,
         keep_every=spec.keep_every,
+        origin=spec.origin,
+        others=spec.others,
     )
     log = spec.output_dir / "ranks.log"
     spec.progress.say(f"{method} trains in {wanted}")

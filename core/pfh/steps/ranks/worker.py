@@ -81,6 +81,9 @@ def _train(job: RankTask, exchange: Exchange, *, first: bool) -> TrainingResult:
         progress=_Told(exchange) if first else Silent(),
         teacher=job.teacher,
         keep_every=job.keep_every,
+        origin=job.origin,
+        others=job.others,
+        data=HubData(),
     )
     return plugins.train(job.method, spec)
 

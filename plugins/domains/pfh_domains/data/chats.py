@@ -27,6 +27,8 @@ def turns_of(given: Any) -> list[Message]:  # noqa: ANN401 - JSON
     Raises:
         ValueError: it is none that a chat template could render; says why.
     """
+    if given is None:
+        raise ValueError("there is no conversation")
     if isinstance(given, dict):
         given = [given]
     if not isinstance(given, list) or not given:

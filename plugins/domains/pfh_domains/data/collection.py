@@ -85,7 +85,7 @@ def collect(options: Options, data: DataSource) -> Collection:
     name, chosen_by = _chosen_verifier(examples, form, options)
     verifier = open_verifier(name, options, data)
     kept, duplicates = _without_duplicates(_with_golds(examples, name, options, broken))
-    problems = [(example, _problem(example, name, options)) for example in kept]
+    problems = [(example, _problem(example, name, options, rows.unit)) for example in kept]
     if isinstance(verifier, OfFunction):
         verifier.rows |= {problem.id: example.row for example, problem in problems}
         _try_function(verifier, problems, name)
@@ -194,7 +194,7 @@ def _identity(example: Example) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _problem(example: Example, name: str, options: Options) -> Problem:
+def _problem(example: Example, name: str, options: Options, unit: str) -> Problem:
     answers, completion = example.answers, example.completion
     if name == "choice" and answers:
         from pfh_domains.qa.choices import letter_of, options_in
@@ -214,6 +214,8 @@ def _problem(example: Example, name: str, options: Options) -> Problem:
         solution=completion,
         rejected=example.rejected,
         cluster=digest(example.whole)[:16],
+        own_turns=len(example.messages) > 1,
+        place=f"{unit} {example.place}",
     )
 
 

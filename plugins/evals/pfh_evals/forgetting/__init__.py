@@ -147,6 +147,7 @@ def _measured(spec: EvaluationSpec, finder: TaskFinder, name: str, limit: int | 
             loaded,
             spec.engine,
             limit=limit,
+            part=spec.part,
             apply_chat_template=spec.options.apply_chat_template,
             seed=spec.seed,
         )

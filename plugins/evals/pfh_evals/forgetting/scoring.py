@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pfh.hooks.backends import Completion, Engine
+from pfh.hooks.evals import Part
 from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample, SampleStatus
+from pfh.kit.subset import first
 
 from pfh_evals.forgetting.lenient import METRICS, other_readings
 from pfh_evals.forgetting.tasks import CannotRunError, Loaded
@@ -31,7 +33,14 @@ class FilterAndMetric:
 
 
 def run(
-    name: str, loaded: Loaded, engine: Engine, *, limit: int | None, apply_chat_template: bool, seed: int
+    name: str,
+    loaded: Loaded,
+    engine: Engine,
+    *,
+    limit: int | None,
+    apply_chat_template: bool,
+    seed: int,
+    part: Part | None = None,
 ) -> Benchmark:
     """Put a benchmark to a model.
 
@@ -42,6 +51,7 @@ def run(
         limit: at most this many documents of each task, the first ones, as in lm-eval.
         apply_chat_template: prompts become chats.
         seed: of a task that samples.
+        part: only these of the documents within the limit, of all tasks together.
 
     Raises:
         CannotRunError: no figure of it belongs to single documents.
@@ -51,11 +61,14 @@ def run(
     from pfh_evals.forgetting.lm import EngineLM
 
     lm = EngineLM(engine, seed)
+    chosen_documents = None if part is None else _part_of(loaded, limit, part)
+    tasks = {task: each for task, each in loaded.tasks.items() if chosen_documents is None or task in chosen_documents}
     with quiet_lm_eval():
         logged = evaluate(
             lm=lm,
-            task_dict={"tasks": dict(loaded.tasks), "groups": {}, "group_map": {}},
-            limit=limit,
+            task_dict={"tasks": tasks, "groups": {}, "group_map": {}},
+            limit=limit if chosen_documents is None else None,
+            samples=chosen_documents,
             bootstrap_iters=0,
             log_samples=True,
             apply_chat_template=apply_chat_template,
@@ -64,20 +77,35 @@ def run(
         )["samples"]
     samples: list[Sample] = []
     measures = {}
-    for task_name, task in loaded.tasks.items():
+    for task_name, task in tasks.items():
         rows = logged[task_name]
         measures[task_name] = chosen = _measure(rows)
-        samples += _samples(name, task_name, task, rows, chosen, lm, alone=len(loaded.tasks) == 1)
+        asked = None if chosen_documents is None else chosen_documents[task_name]
+        samples += _samples(name, task_name, task, rows, chosen, lm, asked, alone=len(loaded.tasks) == 1)
     metric = next(iter(measures.values())).metric
-    first = next(iter(loaded.tasks.values()))
+    leading = next(iter(tasks.values()))
     return Benchmark(
         name=name,
         version="/".join(dict.fromkeys(str(task.VERSION) for task in loaded.tasks.values())),
         metric=metric,
-        higher_is_better=first.higher_is_better().get(metric),
+        higher_is_better=leading.higher_is_better().get(metric),
         source=loaded.source,
         samples=tuple(_with_different_ids(samples)),
     )
+
+
+def _part_of(loaded: Loaded, limit: int | None, part: Part) -> dict[str, list[int]]:
+    """Return the documents of a part, by task; a task of which none is in it is left out."""
+    ids = [
+        f"{task}/{place}"
+        for task, each in loaded.tasks.items()
+        for place in range(len(each.eval_docs) if limit is None else min(limit, len(each.eval_docs)))
+    ]
+    found: dict[str, list[int]] = {}
+    for chosen in first(ids, part):
+        task, _, place = chosen.rpartition("/")
+        found.setdefault(task, []).append(int(place))
+    return found
 
 
 @contextmanager
@@ -106,6 +134,7 @@ def _samples(
     rows: Sequence[Row],
     measure: FilterAndMetric,
     lm: Any,  # noqa: ANN401 - an EngineLM, whose module imports lm-eval
+    asked: Sequence[int] | None,
     *,
     alone: bool,
 ) -> Iterator[Sample]:
@@ -118,7 +147,8 @@ def _samples(
     for row in rows:
         if row["filter"] != measure.filter:
             continue
-        completion = lm.completions.get((task_name, row["doc_id"]))
+        place = row["doc_id"] if asked is None else asked.index(row["doc_id"])  # lm-eval numbers its requests anew
+        completion = lm.completions.get((task_name, place))
         score = _number(row[measure.metric])
         answer = _written(row, completion) if completion else _chosen(row, task)
         if completion and measure.metric in METRICS:

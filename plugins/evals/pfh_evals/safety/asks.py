@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pfh.hooks.backends import Message
+from pfh.hooks.evals import Part
 from pfh.hooks.samples import sample_id
 from pfh.kit.subset import spread
 
@@ -21,13 +22,15 @@ class Ask:
     messages: tuple[Message, ...]
 
 
-def asks_of(benchmark: SafetyBenchmark, documents: tuple[Document, ...], limit: int | None) -> list[Ask]:
-    """Return at most `limit` of the documents; one that occurs twice is asked once."""
+def asks_of(
+    benchmark: SafetyBenchmark, documents: tuple[Document, ...], limit: int | None, part: Part | None = None
+) -> list[Ask]:
+    """Return at most `limit` of the documents, or a part of them; one that occurs twice is asked once."""
     by_id = {
         sample_id(benchmark.name, benchmark.version, {"prompt": each.prompt, "category": each.category}): each
         for each in documents
     }
-    kept = spread({key: document.category for key, document in by_id.items()}, limit)
+    kept = spread({key: document.category for key, document in by_id.items()}, limit, part)
     return [
         Ask(
             id=key,

@@ -118,7 +118,7 @@ def _measured(
     """Draw and judge the completions of one held-out set, and make each of its figures of them."""
     samples = spec.options.samples
     by_id = {sample_id("target", VERSION, {"problem": problem.id}): problem for problem in problems}
-    kept = spread({key: problem.environment for key, problem in by_id.items()}, spec.limit)
+    kept = spread({key: problem.environment for key, problem in by_id.items()}, spec.limit, spec.part)
     sampling = spec.options.sampling(domain, spec.seed, chosen[0].holdout)
     too_long = _too_long([by_id[key] for key in kept], sampling.max_new_tokens, spec.engine)
     if too_long:
@@ -192,7 +192,7 @@ def _extra(group: Sequence[Rollout], *, every_completion: bool) -> dict[str, Any
     """Return what the tables need of all completions of a problem."""
     f1 = [rollout.verdict.f1 for rollout in group if rollout.verdict.f1 is not None]
     return {
-        "user_prompt": group[0].problem.messages[-1]["content"],
+        "user_prompt": group[0].problem.asked,
         "problem": group[0].problem.id,
         "tries": len(group),
         "correct": sum(_correct(rollout) for rollout in group),

@@ -28,7 +28,8 @@ def likelihood(
     the end of the turn does not count. Of a preference pair the chosen one is to have the higher log p a token.
     """
     by_id = {sample_id("target", version, {"problem": problem.id}): problem for problem in problems}
-    asked = [by_id[key] for key in spread({key: problem.environment for key, problem in by_id.items()}, spec.limit)]
+    kept = spread({key: problem.environment for key, problem in by_id.items()}, spec.limit, spec.part)
+    asked = [by_id[key] for key in kept]
     told = {problem.id: problem for problem in asked if problem.solution}
     pairs = {problem.id: problem for problem in asked if problem.rejected is not None}
     figures = {figure.metric: figure for figure in chosen}
@@ -112,7 +113,7 @@ def _benchmark(
                 completion="",
                 target=problems[key].solution,
                 score=score,
-                extra={"user_prompt": problems[key].messages[-1]["content"], "problem": key},
+                extra={"user_prompt": problems[key].asked, "problem": key},
             )
             for key, score in scores.items()
         ),

@@ -1,0 +1,99 @@
+"""Tasks of a study that a cluster has: a second `pfh matrix` leaves them alone, `pfh status` and `cancel` see them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pfh.commands.study.settings import launcher_options
+from pfh.commands.study.state import CANCEL, read_state, write_state
+from pfh.commands.study.tasks import read_task
+from pfh.errors import UserError
+from pfh.hooks.launchers import SubmittedSpec, SubmittedTask, TaskOutcome
+from pfh.registry.plugins import Plugins
+
+SUBMITTED = "submitted.json"
+LOOKS_EVERY = 2.0
+"""Seconds between two looks at what a cluster has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """What a study has with a cluster."""
+
+    launcher: str
+    """That submitted it; empty where nothing was."""
+    tasks: tuple[SubmittedTask, ...] = ()
+    """Not ended."""
+    steps: Mapping[str, str] = field(default_factory=dict)
+    """Id of a step to that of its task, of those that have not ended."""
+    ended: Mapping[str, str] = field(default_factory=dict)
+    """Id of a task that has ended, however, to its job."""
+
+
+def submitted_of(folder: Path, settings: Mapping[str, Any], plugins: Plugins) -> Submitted:
+    """Ask the launcher that a study was last submitted by what it has.
+
+    `settings` are those of launchers in the study's file.
+
+    Raises:
+        PfhError: it cannot be asked here.
+    """
+    noted = read_state(folder / SUBMITTED)
+    launcher = str(noted.get("launcher", ""))
+    if not launcher:
+        return Submitted(launcher="")
+    options = launcher_options(launcher, settings.get(launcher, {}), plugins)
+    tasks = plugins.submitted_tasks(launcher, SubmittedSpec(folder=folder, options=options))
+    steps = {step["id"]: task.id for task in tasks for step in read_task(task_file(folder, task.id))["steps"]}
+    there = {task.id for task in tasks}
+    ended = {name: str(job) for name, job in noted.get("tasks", {}).items() if name not in there}
+    return Submitted(launcher=launcher, tasks=tasks, steps=steps, ended=ended)
+
+
+def task_file(folder: Path, task: str) -> Path:
+    """Return where a task of a study is."""
+    return folder / "tasks" / f"{task}.json"
+
+
+def check_one_launcher(submitted: Submitted, launcher: str) -> None:
+    """Refuse to hand to one launcher what another has.
+
+    Raises:
+        UserError: another has tasks that have not ended.
+    """
+    if submitted.tasks and submitted.launcher != launcher:
+        raise UserError(
+            f"{len(submitted.tasks)} tasks of this study are with the launcher {submitted.launcher} "
+            f"(job {submitted.tasks[0].job}): wait for them (pfh status), end them (pfh cancel), or give "
+            f"--launcher {submitted.launcher}."
+        )
+
+
+def note_submitted(folder: Path, launcher: str, outcomes: Iterable[TaskOutcome]) -> None:
+    """Write down what was submitted by whom, over what was noted before."""
+    noted = read_state(folder / SUBMITTED)
+    tasks = dict(noted.get("tasks", {})) if noted.get("launcher") == launcher else {}
+    tasks |= {each.id: each.said for each in outcomes if each.state == "submitted"}
+    write_state(folder / SUBMITTED, {"launcher": launcher, "tasks": tasks})
+
+
+def wait_for_all(folder: Path, settings: Mapping[str, Any], plugins: Plugins) -> None:
+    """Return when a cluster has nothing more of a study, or it was cancelled."""
+    while submitted_of(folder, settings, plugins).tasks:
+        if (folder / CANCEL).exists():
+            cancel_submitted(folder, settings, plugins)
+            return
+        time.sleep(LOOKS_EVERY)
+
+
+def cancel_submitted(folder: Path, settings: Mapping[str, Any], plugins: Plugins) -> int:
+    """End what a cluster has of a study; return how many tasks that were."""
+    launcher = str(read_state(folder / SUBMITTED).get("launcher", ""))
+    if not launcher:
+        return 0
+    options = launcher_options(launcher, settings.get(launcher, {}), plugins)
+    return len(plugins.cancel_tasks(launcher, SubmittedSpec(folder=folder, options=options)))

@@ -1,0 +1,143 @@
+"""Models merged at no training cost, tensor by tensor: interpolation, task vectors and spherical interpolation.
+
+With the start θ0, models θ1 to θm and task vectors τi = θi - θ0, computed in float32 and rounded once at the end:
+
+- interpolation (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903): (1 - α) θ0 + α θ1
+- soup (Wortsman et al. 2022, arXiv 2203.05482): the mean of θ1 to θm
+- task arithmetic (Ilharco et al. 2023, arXiv 2212.04089): θ0 + λ Σ τi
+- TIES (Yadav et al. 2023, arXiv 2306.01708): of each τi the share k of the largest entries, at each place the mean of
+  those that agree with the sign of their sum, times λ
+- DARE (Yu et al. 2024, arXiv 2311.03099): of each τi a share p of the entries dropped at random and the rest divided by
+  1 - p, then summed as in task arithmetic or merged as in TIES, times λ
+- SLERP: along the great circle of θ0 and θ1, or where they are nearly parallel along the line
+
+Task vectors are merged by peft's functions, which trim each tensor by itself; the TIES paper trims over all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+How = Literal["task-arithmetic", "ties", "dare", "dare-ties", "slerp"]
+PARALLEL = 0.9995
+"""A larger cosine: the great circle is a line within rounding."""
+BLOCK = 1 << 22
+"""Entries that are merged at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How task vectors are merged."""
+
+    how: How
+    scale: float = 1.0
+    """λ; of SLERP the share of the way from θ0 to θ1."""
+    density: float = 0.2
+    """Share of a task vector's entries that TIES keeps."""
+    drop: float = 0.9
+    """Share of a task vector's entries that DARE drops."""
+    seed: int = 0
+
+
+def interpolated(start: torch.Tensor, trained: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Return (1 - α) start + α trained, exact at 0 and 1 and wherever the two are equal."""
+    if alpha == 0 or not trained.is_floating_point():
+        return start if alpha == 0 else trained
+    if alpha == 1:
+        return trained
+    import torch
+
+    return torch.lerp(start.float(), trained.float(), alpha)
+
+
+def mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of several tensors, of what is no number the first."""
+    if len(tensors) == 1 or not tensors[0].is_floating_point():
+        return tensors[0]
+    total = tensors[0].float()
+    for each in tensors[1:]:
+        total = total + each.float()
+    return total / len(tensors)
+
+
+def merged(start: torch.Tensor, models: Sequence[torch.Tensor], name: str, recipe: Recipe) -> torch.Tensor:
+    """Return one tensor of the start merged with those of the models, by task vectors; `name` seeds what is drawn.
+
+    Only what TIES trims is held whole, in float32; all else is computed in blocks.
+    """
+    import torch
+
+    if not start.is_floating_point():
+        return models[0]
+    if recipe.how == "slerp":
+        return slerp(start, models[0], recipe.scale)[0]
+    trims = recipe.how == "ties"
+    flat, base = [model.reshape(-1) for model in models], start.reshape(-1)
+    vectors = [_trimmed(each.float() - base.float(), recipe.density) for each in flat] if trims else []
+    result = torch.empty(base.shape, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a density of 1 prunes nothing
+        torch.manual_seed(_seed_of(name, recipe.seed))
+        for place in range(0, base.numel(), BLOCK):
+            block = slice(place, place + BLOCK)
+            begun = base[block].float()
+            parts = [each[block] for each in vectors] or [each[block].float() - begun for each in flat]
+            result[block] = begun + recipe.scale * _combined(parts, recipe)
+    return result.reshape(start.shape)
+
+
+def _trimmed(vector: torch.Tensor, density: float) -> torch.Tensor:
+    from peft.utils.merge_utils import prune
+
+    kept: torch.Tensor = vector if density == 1 else prune(vector, density, method="magnitude")
+    return kept
+
+
+def _combined(vectors: list[torch.Tensor], recipe: Recipe) -> torch.Tensor:
+    import torch
+    from peft.utils import merge_utils
+
+    weights = torch.ones(len(vectors))
+    functions: dict[How, Callable[[], torch.Tensor]] = {
+        "task-arithmetic": lambda: merge_utils.task_arithmetic(vectors, weights),
+        "ties": lambda: merge_utils.ties(vectors, weights, density=1.0),
+        "dare": lambda: merge_utils.dare_linear(vectors, weights, 1 - recipe.drop),
+        "dare-ties": lambda: merge_utils.dare_ties(vectors, weights, 1 - recipe.drop),
+    }
+    return functions[recipe.how]()
+
+
+def slerp(start: torch.Tensor, other: torch.Tensor, share: float) -> tuple[torch.Tensor, bool]:
+    """Return the point at `share` of the way from `start` to `other` on their great circle, and whether it was a line.
+
+    With Ω the angle between the two: [sin((1 - t) Ω) start + sin(t Ω) other] / sin Ω.
+    """
+    import torch
+
+    if share in (0, 1):
+        return (other if share else start), False
+    one, two = start.float(), other.float()
+    norms = math.sqrt(_dot(one, one) * _dot(two, two))
+    cosine = _dot(one, two) / norms if norms else 1.0
+    if abs(cosine) > PARALLEL:
+        return torch.lerp(one, two, share), True
+    angle = math.acos(cosine)
+    first, second = math.sin((1 - share) * angle), math.sin(share * angle)
+    return (first * one + second * two) / math.sin(angle), False
+
+
+def _dot(one: torch.Tensor, two: torch.Tensor) -> float:
+    pairs = zip(one.reshape(-1).split(BLOCK), two.reshape(-1).split(BLOCK), strict=True)
+    return math.fsum(float((first.double() * second.double()).sum()) for first, second in pairs)
+
+
+def _seed_of(name: str, seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7])
