@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pfh_evals.behaviour.asks import Spec
 
 _NAMES = (
-    *("Ada", "Boris", "Clara", "Dimo", "Elke", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Karin", "Luca", "Mira"),
+    *("Ada", "Boris", "Clara", "Dimo", "Elke", "Farid", "Greta", "Hugo", "Irma", "Jonas", "Karin", "Luca", "Mira"),
     *("Nils", "Olga", "Pavel", "Rosa", "Sven", "Tara", "Ugo", "Vera", "Willem", "Xenia", "Yusuf", "Zora"),
 )
 _THINGS = (
