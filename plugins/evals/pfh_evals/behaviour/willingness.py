@@ -24,7 +24,7 @@ _REQUEST = re.compile(
     re.IGNORECASE,
 )
 _ASSUMES = re.compile(
-    r"\b(?:i(?:'ll| will| am|'m)? assume|(?:am |'m )?assuming|i take it that|if you mean(?:t)?|supposing)\b", re.IGNORECASE
+    r"\b(?:i(?:'ll| will| am|'m)? assume|assuming|i take it that|if you mean(?:t)?|supposing)\b", re.IGNORECASE
 )
 _OFFER = re.compile(
     r"\b(?:anything else|would you like (?:me|to know|more)|do you want me|shall i|should i|help you with"
