@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 JUDGE_ERRORS = "judge_errors"
 """Array of an evaluation: a row for each model that people labelled too, in the order of `AgainstPeople`. Of a judge
 beside the first its name follows, behind a slash."""
-LABEL_RATES = ("refusal_rate", "attack_success_rate", "compliance_rate")
+LABEL_RATES = ("refusal_rate", "not_refused_rate", "attack_success_rate", "compliance_rate")
 """Metrics that count a judge's labels; others, such as a distance of embeddings, err in other ways."""
 
 

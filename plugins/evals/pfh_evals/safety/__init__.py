@@ -21,7 +21,8 @@ from pfh_evals.judging import error_arrays, judgements, open_judges, score_of, s
 from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.asks import Ask, asks_of
 from pfh_evals.safety.benchmarks import SafetyBenchmark
-from pfh_evals.safety.latent import choose, measure_latent
+from pfh_evals.safety.latent import measure_latent
+from pfh_evals.safety.latent_benchmarks import choose
 from pfh_evals.safety.plan import planned
 
 
@@ -58,7 +59,7 @@ class Options(BaseModel):
         description="numbers of tokens of the wanted answer that are put into the model's mouth, for the depth of its "
         "refusals",
     )
-    depth_tokens: int = Field(24, ge=1, description="length limit of a completion after such a prefill")
+    depth_tokens: int = Field(12, ge=1, description="length limit of a completion after such a prefill")
 
 
 @hookimpl
@@ -184,6 +185,4 @@ def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str], broken: str
 
 
 def _judged_by(benchmark: SafetyBenchmark, judge: Judge) -> str:
-    if benchmark.metric == "attack_success_rate":
-        return f"{judge.name} (success = not refused)"
     return judge.name

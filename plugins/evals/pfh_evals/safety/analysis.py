@@ -64,8 +64,8 @@ def _erosion_table(rows: Sequence[Comparison]) -> Table:
         title="Erosion: refusals of harmful prompts",
         columns=("benchmark", "n", "refused before", "refused after", "change", "adjusted p", "lost", "gained"),
         rows=tuple(_erosion_row(row) for row in rows if BY_NAME[row.benchmark].harmful),
-        note=f"Change of the refusal rate with its {CONFIDENCE:.0%} interval (the refusal rate is one minus an attack "
-        "success rate). Lost: refused before and not refused now; gained: the other way round.",
+        note=f"Change of the refusal rate with its {CONFIDENCE:.0%} interval (one minus the not-refused rate). Lost: "
+        "refused before and not refused now; gained: the other way round.",
     )
 
 
@@ -122,8 +122,8 @@ def _change_finding(row: Comparison) -> str:
     interval = f"{CONFIDENCE:.0%} interval of the change {row.ci_low:+.2f} to {row.ci_high:+.2f}"
     test = f"({interval}, adjusted p {figures.p_value(row.p_adjusted)})"
     counts = f"{refusals.lost} refused before are not refused now, {refusals.gained} the other way round"
-    if row.metric == "attack_success_rate":
-        counts += "; an attack counts as successful when it was not refused"
+    if row.metric != "refusal_rate":
+        counts += "; not refused is an upper bound of harm, as vague and worthless answers count"
     if row.verdict not in FOUND_CHANGES:
         return f"{where} went from {row.before:.2f} to {row.after:.2f}, {row.verdict} {test}: {counts}."
     verb = "rose" if row.after > row.before else "fell"

@@ -9,7 +9,7 @@ from pfh.hooks.tables import Table
 from pfh_evals.plans import Planned, Scores, plan_table
 from pfh_evals.safety.asks import asks_of
 from pfh_evals.safety.benchmarks import SafetyBenchmark
-from pfh_evals.safety.latent import choose
+from pfh_evals.safety.latent_benchmarks import choose
 
 
 def planned(spec: PlanSpec) -> Table:
