@@ -174,3 +174,16 @@ def test_what_cannot_be_recovered_is_told_in_a_line(finished, tmp_path):
             recover(RecoverSpec(**changes), plugins=Plugins(), store=store, progress=Silent())
     with pytest.raises(UserError, match="no longer"):
         recover(RecoverSpec(run=finished / "out"), plugins=Plugins(), store=Store(tmp_path / "s"), progress=Silent())
+
+
+def test_weights_are_found_under_the_arguments_of_the_runs_chat_template(tiny_llama_path, tmp_path):
+    from pfh.commands.recover import _weights
+    from pfh.results.records import ModelRecord
+    from pfh.sources.models import resolve
+
+    store, told = Store(tmp_path), {"enable_thinking": False}
+    found = resolve(str(tiny_llama_path), cache_dir=store.cache).with_template_arguments(told)
+    record = ModelRecord(name="tiny", fingerprint=found.fingerprint, path=str(tiny_llama_path))
+    assert _weights(record, store, told).chat_template_kwargs == told
+    with pytest.raises(UserError, match="--chat-template-kwargs"):
+        _weights(record, store, {})
