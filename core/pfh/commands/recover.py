@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -239,7 +240,7 @@ def _weights(model: ModelRecord, store: Store, arguments: Mapping[str, Any]) -> 
             f"The weights of {model.name} are no longer in {model.path or 'the store'}: run the same command again, "
             "which makes them anew, or name the store that it used with --store."
         )
-    found = known_to_the_store(resolve(model.path, cache_dir=store.cache), store)
+    found = known_to_the_store(_resolved(Path(model.path), store), store)
     under = found.with_template_arguments(arguments)
     if under.fingerprint == model.fingerprint:
         return dataclasses.replace(under, name=model.name)
@@ -249,6 +250,17 @@ def _weights(model: ModelRecord, store: Store, arguments: Mapping[str, Any]) -> 
             "run had arguments of its chat template: give the same with --chat-template-kwargs."
         )
     return dataclasses.replace(found, name=model.name, chat_template_kwargs=dict(arguments))
+
+
+def _resolved(path: Path, store: Store) -> Checkpoint:
+    """Return the weights in a folder; those in the hub's cache are known by their hub id and commit, as they were then."""
+    if path.parent.name == "snapshots":
+        hub_id = path.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+        with suppress(UserError):
+            found = resolve(hub_id, revision=path.name, cache_dir=store.cache, download=False)
+            if found.path.resolve() == path.resolve():
+                return found
+    return resolve(str(path), cache_dir=store.cache)
 
 
 def _along(stage: StageRecord, start: Checkpoint, store: Store) -> list[Checkpoint]:
