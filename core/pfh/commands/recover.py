@@ -253,7 +253,7 @@ def _weights(model: ModelRecord, store: Store, arguments: Mapping[str, Any]) -> 
 
 
 def _resolved(path: Path, store: Store) -> Checkpoint:
-    """Return the weights in a folder; those in the hub's cache are known by their hub id and commit, as they were then."""
+    """Return the weights in a folder; those in the hub's cache are known by hub id and commit, as they were then."""
     if path.parent.name == "snapshots":
         hub_id = path.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
         with suppress(UserError):
