@@ -108,7 +108,7 @@ def _format_change(forms: Sequence[Sequence[str]]) -> list[str]:
     (first, _), (last, most) = (Counter(each).most_common(1)[0] for each in forms)
     bits = [entropy(each) for each in forms]
     return [
-        f"The form of the reasoning changed (Jensen-Shannon distance {distance(forms[0], forms[1]):.2f}, permutation p = "
-        f"{p_value:.2g}): mostly {first} before, mostly {last} after ({most} of {len(forms[1])}); entropy "
+        f"The form of the reasoning changed (Jensen-Shannon distance {distance(forms[0], forms[1]):.2f}, permutation "
+        f"p = {p_value:.2g}): mostly {first} before, mostly {last} after ({most} of {len(forms[1])}); entropy "
         f"{bits[0]:.2f} to {bits[1]:.2f} bits."
     ]
