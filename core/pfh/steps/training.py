@@ -294,7 +294,7 @@ def named_others(session: Session, options: BaseModel | None) -> tuple[Checkpoin
 def _keep(
     result: TrainingResult, phases: Sequence[Phase], start: Checkpoint, work: Path, folder: Path, method: str
 ) -> None:
-    if not result.path.is_relative_to(work) or not result.path.is_dir():
+    if not result.path.resolve().is_relative_to(work.resolve()) or not result.path.is_dir():
         raise StepFailedError(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
