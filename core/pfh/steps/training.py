@@ -26,7 +26,7 @@ from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import WHOLE, update_left
 from pfh.kit.weights import restore_defaults
 from pfh.registry.libraries import TRAINING, library_versions
-from pfh.sources.models import resolve
+from pfh.sources.models import OPENAI_URL, resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
 from pfh.steps.rollouts import draw_rollouts
@@ -244,7 +244,8 @@ def _asked(open_domain: OpenDomain, problems: Sequence[Problem] | None) -> OpenD
 def named_teacher(session: Session, options: BaseModel | None, student: Checkpoint) -> Checkpoint | None:
     """Return the model that an option of a method names, or None.
 
-    Of the arguments of the student's chat template it takes those that its own has, where that can be seen.
+    Of the arguments of the student's chat template it takes those that its own has. A remote one is sent all, since its
+    template cannot be seen and servers pass over what it does not read; OpenAI itself takes none.
 
     Raises:
         UserError: it cannot be had here.
@@ -253,8 +254,10 @@ def named_teacher(session: Session, options: BaseModel | None, student: Checkpoi
     if not name:
         return None
     teacher, arguments = resolve(name, cache_dir=session.store.cache), student.chat_template_kwargs
-    if not arguments or teacher.endpoint is not None:
+    if not arguments or (teacher.endpoint is not None and teacher.endpoint.url == OPENAI_URL):
         return teacher
+    if teacher.endpoint is not None:
+        return teacher.with_template_arguments(arguments)
     known = arguments_of(teacher)
     return teacher.with_template_arguments({name: value for name, value in arguments.items() if name in known})
 
