@@ -13,8 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.test_search_tool import corpus_file
 from tests.tiny import CHATML, tiny_config, tiny_tokenizer
 
@@ -74,13 +72,19 @@ def mirror(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+COMMAND = (
+    "run --method grpo --domain qa --eval target:triviaqa --problems 8 --limit 4 --divergence-prompts 0 --no-rehearsal"
+)
+OPTIONS = (
+    "qa.tool=search qa.turns=2 qa.results=1 grpo.batch_size=8 grpo.gradient_accumulation=1 grpo.generations=4 "
+    "grpo.max_steps=4 grpo.save_steps=1 grpo.max_length=700 grpo.max_new_tokens=6 target.max_new_tokens=6"
+)
+
+
 def test_grpo_with_the_search_tool_is_killed_and_goes_on(tmp_path: Path) -> None:
-    corpus = corpus_file(tmp_path)
-    words = f"run --method grpo --domain qa --eval target:triviaqa --problems 8 --limit 4 --divergence-prompts 0 --model {searcher(tmp_path / 'model')}"
-    options = f"qa.tool=search qa.corpus={corpus} qa.turns=2 qa.results=1 qa.max_new_tokens=6 grpo.batch_size=8 grpo.gradient_accumulation=1 grpo.generations=4 grpo.max_steps=4 grpo.save_steps=1 grpo.max_length=700 grpo.max_new_tokens=6 target.max_new_tokens=6"
-    command = [sys.executable, "-m", "pfh_cli.main", *words.split(), "--no-rehearsal"]
-    command += [part for option in options.split() for part in ("-o", option)]
+    options = [*OPTIONS.split(), f"qa.corpus={corpus_file(tmp_path)}"]
+    command = [sys.executable, "-m", "pfh_cli.main", *COMMAND.split(), "--model", str(searcher(tmp_path / "model"))]
+    command += [part for option in options for part in ("-o", option)]
     command += ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "out")]
     environment = {**os.environ, "PFH_DATA_MIRROR": str(mirror(tmp_path / "mirror"))}
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -91,6 +95,7 @@ def test_grpo_with_the_search_tool_is_killed_and_goes_on(tmp_path: Path) -> None
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     (stage,) = json.loads((tmp_path / "out" / "results.json").read_text())["stages"]
-    assert stage["ledger"][-1]["updates"] == 4
+    assert stage["curves"][-1]["step"] == 4
+    assert stage["ledger"][-1]["notes"]["attempts"] == 2
     assert 0 < max(row.get("reward", 0) for row in stage["curves"]) < 1
     assert any(row.get("turns", 1) > 1 for row in stage["curves"]), stage["curves"][0]
