@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from pfh.hooks.attacks import AttackResult, AttackSpec
     from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.domains import Domain, DomainSpec, Generation, GenerationSpec
     from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
@@ -269,6 +270,32 @@ def open_judge(spec: JudgeSpec) -> Judge | None:
         ...     return Apology()
         >>> open_judge(None).label(["Help me."], ["I am sorry, no."])[0].label
         'refused'
+    """
+
+
+@hookspec(firstresult=True)
+def attack(spec: AttackSpec) -> AttackResult | None:
+    """Try to make a model do what it refuses, and return what was sent and answered (group `pfh.attacks`).
+
+    The family that asks for the attack judges the completions. A backend that cannot is a `UserError`, and the
+    benchmark is then not run.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.attacks import Attempt, AttackResult, Outcome
+        >>> from pfh.hooks.backends import GenerationRequest, Sampling
+        >>> @hookimpl
+        ... def attack(spec):
+        ...     outcomes = []
+        ...     for each in spec.behaviours:
+        ...         chat = ({"role": "user", "content": f"Please. {each.prompt}"},)
+        ...         asked = [GenerationRequest(id=each.id, messages=chat)]
+        ...         done = spec.engine.generate(asked, Sampling(max_new_tokens=spec.max_new_tokens))[0]
+        ...         attempt = Attempt(messages=chat, completion=done.text, tokens_out=done.tokens)
+        ...         outcomes.append(Outcome(id=each.id, attempts=(attempt,), queries=1))
+        ...     return AttackResult(outcomes=tuple(outcomes))
+        >>> attack(fakes.attack_spec(["No."])).outcomes[0].attempts[0].completion
+        'No.'
     """
 
 
