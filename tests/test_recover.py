@@ -70,7 +70,7 @@ def test_the_choice_is_made_on_the_held_out_share_alone():
     assert choose([start, half, trained], "target", 0.02) == (half, True)
     assert choose([start, half, trained], "target", 0.06) == (trained, True)
     assert choose([half, trained], "target", 0.01) == (half, False)
-    assert choose([start, half, trained], "", 0.02) == (start, True)
+    assert choose([start, half, trained], "", 0.02) == (half, True)
     equal = variant("equal", 0.03, -0.01, 0)
     assert choose([start, half, equal], "target", 0.02)[0] is equal
 

@@ -62,6 +62,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
     _check_match(spec, plugins)
+    _check_stop(spec)
     check_stops(spec)
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
@@ -114,6 +115,21 @@ def check_stops(spec: Request) -> None:
         raise UserError(
             f"--stop-early looks at a part of the documents, and {asked[0]} needs all: leave one of them out."
         )
+
+
+def _check_stop(spec: RunSpec) -> None:
+    stop = spec.stop_when
+    if stop is None:
+        return
+    if stop.family not in [choice.family for choice in spec.evals]:
+        raise UserError(f"--stop-when looks at {stop.family}, which is not measured: add --eval {stop.family}.")
+    if spec.limit is not None and spec.limit <= stop.documents:
+        raise UserError(
+            f"--stop-when looks at {stop.documents} documents a benchmark, which are then not reported, and --limit "
+            f"{spec.limit} leaves no others: raise --limit, or lower --stop-documents."
+        )
+    if spec.accelerate is not None:
+        raise UserError("--stop-when is for a training in one process: leave --accelerate out.")
 
 
 def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | None]:

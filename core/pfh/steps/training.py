@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,13 @@ from pfh.hooks.domains import why_unverified
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Names, declares, name_of, names_of
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.hooks.stopping import Look
 from pfh.kit.rows import rows_fingerprint
 from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.training.colocated import undistributed
+from pfh.kit.training.held_near import NOTES
+from pfh.kit.training.looking import told_of_stop
 from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import update_left
 from pfh.kit.weights import restore_defaults
@@ -51,6 +54,17 @@ class KeptAlong:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """Who looks at a training on its way."""
+
+    look: Look
+    every: int
+    """Updates between two looks."""
+    inputs: Mapping[str, str]
+    """What decides when it stops, for the key."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedStage:
     """A stage's checkpoint and its records."""
 
@@ -74,6 +88,7 @@ def train_stage(
     ranks: Configuration | None = None,
     keep_every: int | None = None,
     origin: Checkpoint | None = None,
+    stopping: Stopping | None = None,
 ) -> TrainedStage:
     """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
@@ -97,6 +112,7 @@ def train_stage(
         keep_every=keep_every,
         origin=began,
         others=others,
+        stop=stopping.inputs if stopping else None,
     )
 
     def build(work: Path, folder: Path) -> None:
@@ -122,8 +138,10 @@ def train_stage(
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
-            drawn_phases.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
-            account.add(drawn_phases[-1])
+            booked = dataclasses.replace(phase, name="teacher generation") if by_teacher else phase
+            if booked not in drawn_phases:  # the same rollouts asked for again cost nothing
+                drawn_phases.append(booked)
+                account.add(booked)
             session.release()
             return drawn
 
@@ -143,6 +161,8 @@ def train_stage(
             origin=began,
             others=others,
             data=session.data,
+            look=stopping.look if stopping else None,
+            look_every=stopping.every if stopping else 0,
         )
         clock = time.monotonic()
         with undistributed():
@@ -176,6 +196,7 @@ def training_inputs(
     keep_every: int | None = None,
     origin: Checkpoint | None = None,
     others: Sequence[Checkpoint] = (),
+    stop: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what decides the key of a training; of `start`, where it stands with an adapter or merged, all the same.
 
@@ -192,6 +213,7 @@ def training_inputs(
         **({"ranks": ranks.inputs} if ranks else {}),
         **({"keep_every": keep_every} if keep_every else {}),
         **({"origin": origin.fingerprint} if origin and origin.fingerprint != start.fingerprint else {}),
+        **({"stop": dict(stop)} if stop else {}),
         **({"others": [other.fingerprint for other in others]} if others else {}),
         **({"rows": rows} if (rows := _row_hashes(session, options)) else {}),
         "domain": learned_from.inputs(session.plugins),
@@ -262,6 +284,9 @@ def _keep(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
     left = update_left(start, result.path)
+    held = work / NOTES
+    told = json.loads(held.read_text()) if held.exists() else []
+    notes = [*result.notes, *told, *told_of_stop(phases)]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
@@ -272,7 +297,7 @@ def _keep(
         (work / FOLDER).rename(folder / FOLDER)
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
-    (folder / "notes.json").write_text(json.dumps(list(result.notes)))
+    (folder / "notes.json").write_text(json.dumps(notes))
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:

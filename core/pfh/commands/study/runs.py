@@ -51,6 +51,11 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             exclusion that matches nothing; names file and line.
     """
     evals, eval_options = _evals(study, document, plugins)
+    families = [choice.family for choice in evals]
+    for name in study.must:
+        if (family := name.partition(":")[0]) not in families:
+            said = f"the study measures no {family!r}.{did_you_mean(family, families)} It measures {listed(families)}."
+            raise document.error(("must", name), said)
     domains = [named_entry(entry) for entry in study.domains]
     for index, (name, _) in enumerate(domains):
         _check(document, ("domains", index), partial(plugins.catalogue.find, "domains", name))
@@ -142,7 +147,14 @@ class _Checker:
             UserError: two are; names both.
         """
         seen: dict[str, StudyRun] = {}
+        named: dict[str, StudyRun] = {}
         for run in runs:
+            if run.spec != named.setdefault(run.name, run).spec:
+                raise self._document.error(
+                    run.variant.place,
+                    f"two different runs would be called {run.name}: write an option that tells them apart as a list, "
+                    "such as {replay: [builtin]}, which names the run by it.",
+                )
             filled = self._filled[_told(run.spec)]
             told = {key: options.model_dump(mode="json") if options else {} for key, options in filled.items()}
             spec, revision = run.spec, run.start.revision

@@ -128,6 +128,9 @@ class Study(_Part):
     """Precision of generation and scoring."""
     accelerate: str | None = None
     """A configuration of accelerate for trainings."""
+    must: dict[str, Annotated[float, Field(lt=0)] | Literal["rise"]] = Field(default_factory=dict)
+    """What must hold of a method that the report recommends: of a family, or FAMILY:BENCHMARK, the points that it may
+    change by at the worst, such as -2, or rise. Without it safety and forgetting may fall by 2 and target must rise."""
     phases: list[Phase] = Field(default_factory=list)
     """What comes first."""
     exclude: list[Chosers] = Field(default_factory=list)
