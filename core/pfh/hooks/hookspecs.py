@@ -277,8 +277,7 @@ def open_judge(spec: JudgeSpec) -> Judge | None:
 def attack(spec: AttackSpec) -> AttackResult | None:
     """Try to make a model do what it refuses, and return what was sent and answered (group `pfh.attacks`).
 
-    The family that asks for the attack judges the completions. A backend that cannot is a `UserError`, and the
-    benchmark is then not run.
+    The family that asks for it judges the completions; raise a `UserError` for a backend that cannot.
 
     Example:
         >>> from pfh import hookimpl
@@ -286,14 +285,11 @@ def attack(spec: AttackSpec) -> AttackResult | None:
         >>> from pfh.hooks.backends import GenerationRequest, Sampling
         >>> @hookimpl
         ... def attack(spec):
-        ...     outcomes = []
-        ...     for each in spec.behaviours:
-        ...         chat = ({"role": "user", "content": f"Please. {each.prompt}"},)
-        ...         asked = [GenerationRequest(id=each.id, messages=chat)]
-        ...         done = spec.engine.generate(asked, Sampling(max_new_tokens=spec.max_new_tokens))[0]
-        ...         attempt = Attempt(messages=chat, completion=done.text, tokens_out=done.tokens)
-        ...         outcomes.append(Outcome(id=each.id, attempts=(attempt,), queries=1))
-        ...     return AttackResult(outcomes=tuple(outcomes))
+        ...     each = spec.behaviours[0]
+        ...     chat = ({"role": "user", "content": f"Please. {each.prompt}"},)
+        ...     done = spec.engine.generate([GenerationRequest(id=each.id, messages=chat)], Sampling())[0]
+        ...     attempt = Attempt(messages=chat, completion=done.text)
+        ...     return AttackResult(outcomes=(Outcome(id=each.id, attempts=(attempt,), queries=1),))
         >>> attack(fakes.attack_spec(["No."])).outcomes[0].attempts[0].completion
         'No.'
     """
