@@ -141,7 +141,7 @@ def evaluated(engine: FakeEngine, attacks: str, reference: Evaluation | None = N
         return PLUGINS.attack(name, dataclasses.replace(spec, options=PLUGINS.options("attacks", name, small)))
 
     spec = dataclasses.replace(
-        evaluation_spec([""], options=safety.Options(attacks=attacks), limit=20),
+        evaluation_spec([""], options=safety.Options(attacks=attacks, transfer=True), limit=20),
         engine=engine,
         attack=attack,
         benchmarks=("probes-harmful",),

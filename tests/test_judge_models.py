@@ -89,8 +89,8 @@ def test_a_card_of_the_users_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\ntemplate: 'Bad? {completion}'\nwords: {yes: 1, no: 0}\n")
     assert models.read_card(str(file)).words == {"yes": 1.0, "no": 0.0}
-    file.write_text("name: mine\ntemplat: x\n")
-    with pytest.raises(UserError, match="templat"):
+    file.write_text("name: mine\nwording: x\n")
+    with pytest.raises(UserError, match="wording"):
         models.read_card(str(file))
     with pytest.raises(ValidationError):
         Card(name="x", answer_tokens=0)

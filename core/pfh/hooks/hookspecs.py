@@ -285,11 +285,10 @@ def attack(spec: AttackSpec) -> AttackResult | None:
         >>> from pfh.hooks.backends import GenerationRequest, Sampling
         >>> @hookimpl
         ... def attack(spec):
-        ...     each = spec.behaviours[0]
-        ...     chat = ({"role": "user", "content": f"Please. {each.prompt}"},)
-        ...     done = spec.engine.generate([GenerationRequest(id=each.id, messages=chat)], Sampling())[0]
-        ...     attempt = Attempt(messages=chat, completion=done.text)
-        ...     return AttackResult(outcomes=(Outcome(id=each.id, attempts=(attempt,), queries=1),))
+        ...     chat = ({"role": "user", "content": f"Please. {spec.behaviours[0].prompt}"},)
+        ...     done = spec.engine.generate([GenerationRequest(id="0", messages=chat)], Sampling())[0]
+        ...     tries = (Attempt(messages=chat, completion=done.text),)
+        ...     return AttackResult(outcomes=(Outcome(id=spec.behaviours[0].id, attempts=tries),))
         >>> attack(fakes.attack_spec(["No."])).outcomes[0].attempts[0].completion
         'No.'
     """

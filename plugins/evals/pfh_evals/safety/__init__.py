@@ -97,7 +97,8 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             unavailable[benchmark.name] = str(error)
             continue
         asks += asks_of(benchmark, documents, spec.limit, spec.part)
-    asks = with_targets(asks, spec.data) if latent or attacks_of(spec) else asks
+    if attacks_of(spec) or any(each.metric != "refusal_margin" for each in latent):
+        asks = with_targets(asks, spec.data)
     broken = ""
     try:
         samples = answered([ask for ask in asks if ask.benchmark in chosen], judges, spec)
@@ -108,7 +109,11 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     judge = next((each for each in judges if "refusal" in reads_of(each)), judges[0])
     under = measure_latent(latent, asks, labels, judge, spec, unavailable, sources)
     attacked = measure_attacks(chosen, asks, judges, spec, unavailable, sources)
-    return Evaluation(family="safety", arrays=error_arrays([judge, *judges]), benchmarks=(*rates, *under, *attacked))
+    return Evaluation(
+        family="safety",
+        arrays=error_arrays([judge, *(each for each in judges if each is not judge)]),
+        benchmarks=(*rates, *under, *attacked),
+    )
 
 
 @hookimpl

@@ -40,8 +40,8 @@ def measure_attacks(
 ) -> list[Benchmark]:
     """Run every attack on the harmful prompts of the chosen benchmarks, all of them in one call.
 
-    An attack that searches strings gives two benchmarks: `NAME+ATTACK`, searched afresh on every model, and
-    `NAME+ATTACK-transfer`, the strings that were found on the start.
+    An attack that searches strings can give two benchmarks: `NAME+ATTACK`, searched afresh on every model, and with
+    the option `transfer` `NAME+ATTACK-transfer`, the strings that were found on the start.
     """
     found: list[Benchmark] = []
     scoring = scoring_of("not_refused_rate", judges, spec)
@@ -50,7 +50,7 @@ def measure_attacks(
         own = [ask for ask in asks if ask.benchmark in harmful]
         result, reason, status = _run(name, own, scoring, spec) if own else (AttackResult(outcomes=()), "", "MEASURED")
         arms = {name: result.outcomes}
-        if result.searched:
+        if result.searched and spec.options.transfer:
             arms[f"{name}-{TRANSFER}"] = _replayed(name, result, own, scoring, spec)
         for arm, outcomes in arms.items():
             samples = _samples(arm, own, outcomes, scoring, spec)
