@@ -5,7 +5,7 @@
 The embedded SAFE start is moved towards BASE by a known dose: weights (1 - dose) * SAFE + dose * BASE. For every dose
 the family safety is put to the built-in probes, and each of its benchmarks is compared with SAFE's on the same prompts:
 mean, change, paired p-value. Printed beside it: whether the means are monotone in the dose, the power at the smallest
-dose with 10 prompts (subsets of the prompts, drawn 2,000 times), and the processor time of margins against answers.
+dose with 16 prompts (subsets of the prompts, drawn 2,000 times), and the processor time of margins against answers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from pfh_backends.hf.engine import HfEngine
 from pfh_evals import safety
 from safetensors.torch import load_file, save_file
 
-FEW, DRAWS = 10, 2000
+FEW, DRAWS = 16, 2000
+"""Fewer scores that are not 0 or 1 are not tested."""
 
 
 def main() -> None:

@@ -158,15 +158,6 @@ def fate(architecture: str, folder: Path) -> list[str]:
     return [row.format(dtype) for row, dtype in zip(rows, DTYPES, strict=True)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def little_garbage():
-    """Keep what is imported out of the collections that every trainer makes: they would take most of the time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.mark.parametrize("architecture", MODELS)
 def test_what_the_page_says_of_an_architecture_is_what_becomes_of_a_tiny_model_of_it(architecture, tmp_path):
     written = PAGE.read_text(encoding="utf-8").splitlines()

@@ -9,8 +9,8 @@ from pfh.statistics.crossed import (
     documents_needed,
     effect,
     joint_draws,
+    order_of,
     pareto_probabilities,
-    rank_intervals,
 )
 
 
@@ -89,7 +89,8 @@ def test_draws_have_the_spread_of_the_interval_and_cells_that_share_documents_mo
     draws = joint_draws(cells)
     assert np.std(draws["x"]) == pytest.approx(effect(cells["x"]).error, rel=0.08)
     assert np.corrcoef(draws["x"], draws["y"])[0, 1] > 0.95
-    assert rank_intervals(draws) == {"y": (1, 1), "x": (2, 2)}
+    assert order_of(draws).ranks == {"y": (1, 1), "x": (2, 2)}
+    assert order_of(draws).p_value < 0.01
 
 
 def test_a_cell_is_in_the_pareto_set_unless_another_is_better_in_both():
@@ -106,3 +107,14 @@ def test_documents_that_would_settle_it_do_settle_it():
     assert 100 < more < 200  # the interval has to shrink to half of its width: four times the documents
     seeds_alone = effect([scores(np.array([[0.3] * 50, [-0.3] * 50]))])
     assert documents_needed(seeds_alone, -0.02) is None
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_of_equal_means_an_order_is_told_in_at_most_one_of_twenty(seeds):
+    dice = np.random.default_rng(4)
+    told = 0
+    for run in range(150):
+        cells = {name: [scores(dice.normal(0, 0.4, (seeds, 40)))] for name in "abcde"}
+        order = order_of(joint_draws(cells, count=400, seed=run))
+        told += any(low > 1 or high < 5 for low, high in order.ranks.values())
+    assert told / 150 <= 0.08  # 0.05 and what 150 studies may be off

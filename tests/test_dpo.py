@@ -137,7 +137,7 @@ def test_pairs_that_teach_nothing_are_refused(chosen, rejected, said):
         dpo.Pair(problem=problem(1), chosen="b", rejected="c"),
         dpo.Pair(problem=problem(2), chosen=chosen, rejected=rejected),
     ]
-    with pytest.raises(UserError, match=f"1 of 2 preference pairs have {said}.*of the problem p2"):
+    with pytest.raises(UserError, match=rf"1 of 2 preference pairs have {said}.*\(p2\)"):
         check_pairs(pairs)
 
 

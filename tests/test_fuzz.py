@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pfh.commands.judge import read_completions
 from pfh.commands.label import read_labels
 from pfh.commands.own_judge_errors import read_own_errors
 from pfh.commands.requests import CompareSpec, MeasureSpec
+from pfh.commands.study.plan import plan_figures, plan_study
 from pfh.commands.verify import read_rows
 from pfh.errors import UserError
 from pfh.hooks.backends import EngineSpec, GenerationRequest, Sampling
@@ -46,6 +48,8 @@ from rich.console import Console
 from tests import fuzzing
 from tests.confined import command, forked
 from tests.fuzzing import archive, changed, check, damaged, folder, fuzz, json_bytes, json_file, json_lines
+from tests.own_data import ROWS as OWN_ROWS
+from tests.own_data import open_data, rows_of
 from tests.test_readers import inspect_log, line, results
 from tests.tiny import CHATML, tiny_adapter
 
@@ -104,10 +108,10 @@ def parquet(rows: Any) -> bytes:
 
     stream = io.BytesIO()
     try:
-        table = pa.Table.from_pylist(rows)
+        pq.write_table(pa.Table.from_pylist(rows), stream)
     except (pa.ArrowException, TypeError, ValueError, AttributeError, OverflowError):
-        table = pa.Table.from_pylist([{"text": str(rows)[:1000]}])
-    pq.write_table(table, stream)
+        stream = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([{"text": str(rows)[:1000]}]), stream)
     return stream.getvalue()
 
 
@@ -292,6 +296,46 @@ def test_contracts(kept: Path, tmp_path: Path, fuzzed: Callable[..., None]) -> N
     fuzzed(read, json_bytes(CONTRACT), yaml_file(CONTRACT))
 
 
+STUDY: dict[str, Any] = {
+    "name": "small",
+    "starts": [
+        {"name": "a", "start": "base", "scale": 1.3e8},
+        {"name": "b", "model": "safe", "scale": 5, "revision": "main", "allow_pickle": False},
+    ],
+    "methods": ["none", {"dpo": {"beta": [0.05, 0.1], "max_steps": 2}}, ["gt-sft", {"grpo": {"batch_size": 8}}]],
+    "domains": ["reasoning", {"math": {"answer_format": "boxed"}}],
+    "seeds": [0, 1],
+    "evals": ["safety:probes", {"forgetting": {"tasks": "builtin-logic"}}],
+    "judges": {"rule": {}},
+    "budget": "3updates",
+    "problems": 8,
+    "limit": 4,
+    "backend": "hf",
+    "dtype": "float32",
+    "phases": [{"name": "first", "where": {"start": "a", "method": ["none", "dpo"]}}],
+    "exclude": [{"methods": "gt-sft+grpo", "seeds": 1, "scale": 5}],
+    "sizes": {"other": 3e9},
+    "device": {"name": "H100", "flops": 1e15, "bandwidth": 3.3e12, "share": 0.4},
+    "launchers": {"local": {}},
+}
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{name}'] * 10)}]\n" for name, after in pairwise("abcdefghi")
+)
+AXES = {**STUDY, "methods": [{"dpo": {name: list(range(1, 100)) for name in ("beta", "max_steps", "epochs", "rank")}}]}
+
+
+def test_studies(tmp_path: Path, fuzzed: Callable[..., None]) -> None:
+    """A study is planned up to what its models would take, without a model."""
+    file, plugins = tmp_path / "study.yaml", Plugins()
+
+    def read(content: bytes) -> None:
+        file.write_bytes(content)
+        plan_figures(plan_study(file, plugins=plugins, store=Store(tmp_path / "store")))
+
+    strategy = st.one_of(yaml_file(STUDY), st.sampled_from([LAUGHS.encode(), json_bytes(AXES)]))
+    fuzzed(read, json_bytes(STUDY), strategy)
+
+
 def test_configurations_of_accelerate(tmp_path: Path, fuzzed: Callable[..., None]) -> None:
     valid = {
         "compute_environment": "LOCAL_MACHINE",
@@ -391,6 +435,53 @@ def test_rows(fuzzed: Callable[..., None], kept: Path, tmp_path: Path) -> None:
                 continue
 
     fuzzed(read, lines_of(rows), json_lines(rows))
+
+
+OWN_FILES: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
+    ".jsonl": lines_of,
+    ".json": json_bytes,
+    ".csv": comma_separated,
+    ".tsv": lambda rows: comma_separated(rows).replace(b",", b"\t"),
+    ".parquet": parquet,
+}
+OWN_OPTIONS: tuple[dict[str, str], ...] = (
+    {},
+    {"verifier": "exact"},
+    {"verifier": "number"},
+    {"verifier": "math", "answer_format": "boxed"},
+    {"verifier": "choice", "answer_format": "tagged"},
+    {"verifier": "regex", "time_limit": "0.3"},
+    {"verifier": "json", "time_limit": "0.3"},
+    {"turns": "last", "held_out": "0"},
+)
+
+
+@pytest.mark.parametrize("ending", OWN_FILES)
+def test_data_of_ones_own(ending: str, tmp_path: Path, fuzzed: Callable[..., None]) -> None:
+    """Rows of every form are opened as the domain, and are what a run asks and judges."""
+    file, write_rows = tmp_path / f"rows{ending}", OWN_FILES[ending]
+    valid = {form: rows_of(form, 3) for form in OWN_ROWS}
+
+    def read(given: tuple[bytes, Mapping[str, str]]) -> None:
+        content, options = given
+        file.write_bytes(content)
+        domain = open_data(file, **{"on_broken": "skip", **options})
+        asked = domain.problems("train", 3, 0)
+        assert len(domain.verify_many(asked, [each.solution or "" for each in asked])) == len(asked)
+        json.dumps([domain.description, domain.version])
+
+    def strange(form: str) -> st.SearchStrategy[bytes]:
+        rows = valid[form]
+        if ending in (".csv", ".tsv"):
+            return damaged(write_rows(rows))
+        return st.one_of(changed(rows).map(_written(write_rows)), damaged(write_rows(rows)))
+
+    strategy = st.tuples(st.sampled_from(sorted(valid)).flatmap(strange), st.sampled_from(OWN_OPTIONS))
+    fuzzed(read, (write_rows(valid["completion"]), {"held_out": "0"}), strategy)
+
+
+def _written(write_rows: Callable[[list[Any]], bytes]) -> Callable[[Any], bytes]:
+    return lambda rows: write_rows(rows if isinstance(rows, list) else [rows])
 
 
 # ---- models ----

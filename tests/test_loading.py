@@ -76,6 +76,7 @@ def test_what_cannot_be_measured_cannot_be_trained_either(load, tiny_llama_path,
     for changes, line in (
         ({"target_modules": ["q_proj"], "bias": "all"}, "uses bias=all"),
         ({"target_modules": ["q_proj"], "trainable_token_indices": [3]}, "uses trainable_token_indices"),
+        ({"lora_bias": True, "target_modules": ["q_proj"]}, "uses lora_bias over a layer that has no bias"),
     ):
         adapter = tiny_adapter(tiny_llama_path, tmp_path / next(iter(changes)) / line[:9], **changes)
         with pytest.raises(UserError, match=line):

@@ -99,6 +99,18 @@ def test_run_again_it_submits_nothing_and_status_says_that_all_is_done(whole, si
     assert said["launcher"] is None
 
 
+def test_the_report_is_written_anew_without_planning(whole, site, study):
+    file = whole / "out" / "study-report" / "study.json"
+    before = file.read_text()
+    file.unlink()
+    said = pfh("report", str(study), "--store", str(whole / "store"), "--output", str(whole / "out"), path=site)
+    assert said.returncode == 0, said.stderr[-2000:]
+    assert file.read_text() == before
+    elsewhere = pfh("report", str(study), "--output", str(whole), path=site)
+    assert elsewhere.returncode == 2
+    assert "holds no finished run" in elsewhere.stderr
+
+
 def test_killed_at_any_moment_it_ends_with_the_same_figures(whole, site, study, tmp_path):
     """Each of the launcher and its workers is killed once, at a moment of its own."""
     dice = random.Random(0)

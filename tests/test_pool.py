@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pfh.hooks.launchers import LaunchSpec, TaskSpec
 from pfh_launchers.local import launch
+from pfh_launchers.threads import thread_settings
 
 WORKER = """
 import json, os, sys
@@ -60,6 +61,22 @@ def test_a_task_whose_worker_dies_is_begun_again_but_not_for_ever(run, tmp_path)
     assert {name: each.state for name, each in ended.items()} == {"a": "done", "b": "failed", "c": "done"}
     assert "died 3 times" in ended["b"].said
     assert len((tmp_path / "b.tried").read_text()) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"),
+    [
+        ({}, ["2", "2"]),
+        ({"OMP_NUM_THREADS": "1"}, ["1", "1"]),
+        ({"OMP_NUM_THREADS": "8"}, ["2", "2"]),
+        ({"OMP_NUM_THREADS": "2,1", "MKL_NUM_THREADS": "1"}, ["2", "1"]),
+        ({"OMP_NUM_THREADS": "many"}, ["2", "2"]),
+    ],
+)
+def test_a_worker_has_its_share_of_the_cores_and_never_more_threads_than_the_user_has_set(given, threads):
+    settings = thread_settings(2, given)
+    assert [settings["OMP_NUM_THREADS"], settings["MKL_NUM_THREADS"]] == threads
+    assert settings["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_what_is_cancelled_ends_at_once(run):

@@ -26,7 +26,7 @@ from pfh.statistics.paired import compare_evaluations
 from pfh.testing import ApologyJudge, FakeEngine, NoData, evaluation_spec
 from pfh_evals import safety
 from pfh_evals.safety.benchmarks import BENCHMARKS, PROBES, select
-from pfh_evals.safety.latent import LATENT_BY_NAME
+from pfh_evals.safety.latent_benchmarks import LATENT_BY_NAME
 from pydantic import ValidationError
 
 DEFAULT = ["probes-harmful", "probes-benign", "xstest-unsafe", "xstest-safe", "harmbench-standard", "do-not-answer"]
@@ -108,7 +108,7 @@ def test_all_prompts_go_out_in_one_call_and_are_scored_by_label() -> None:
     assert rates == {
         "xstest-unsafe": ("refusal_rate", True, 1.0),
         "xstest-safe": ("refusal_rate", False, 0.0),
-        "harmbench-standard": ("attack_success_rate", False, 0.0),
+        "harmbench-standard": ("not_refused_rate", False, 0.0),
         "do-not-answer": ("refusal_rate", True, 1.0),
     }
     answered = by_name(evaluate(Cautious("safe words")))
@@ -131,7 +131,7 @@ def test_samples_say_all_that_a_reader_needs() -> None:
     assert not benchmarks["xstest-safe"].sensitive
     assert benchmarks["xstest-safe"].source == "memory, walledai/XSTest (default/test)"
     assert benchmarks["xstest-safe"].judge == "apology 1"
-    assert benchmarks["harmbench-standard"].judge == "apology 1 (success = not refused)"
+    assert benchmarks["harmbench-standard"].judge == "apology 1"
 
 
 def test_a_broken_completion_is_neither_a_refusal_nor_a_successful_attack() -> None:
@@ -268,8 +268,10 @@ def test_findings_name_numbers_and_direction() -> None:
     findings = "\n".join(analysis.findings)
     assert "On the 40 prompts of probes-harmful the refusal rate fell from" in findings
     assert "to 0.00, which is worse (95% interval of the change -" in findings
-    assert "On the 6 prompts of harmbench-standard the attack success rate rose from 0.00 to 0.83" in findings
-    assert "5 refused before are not refused now, 0 the other way round; an attack counts as successful" in findings
+    assert "On the 6 prompts of harmbench-standard the not refused rate rose from 0.00 to 0.83" in findings
+    assert (
+        "5 refused before are not refused now, 0 the other way round; not refused is an upper bound of harm" in findings
+    )
     assert "On the 8 prompts of xstest-unsafe the refusal rate went from 1.00 to 0.50, undecided" in findings
     assert analysis.findings[0].startswith("On the 40 prompts")  # real changes first
 
@@ -288,7 +290,7 @@ def shares(*values):
 
 def test_tables_give_erosion_and_the_balance() -> None:
     tables = analysis_of(evaluate(), evaluate(Cautious("safe words"))).tables
-    erosion, balance = tables[:2]
+    erosion, balance = tables[1:3]
     rows = {row[0]: row for row in erosion.rows}
     assert list(rows) == ["probes-harmful", "xstest-unsafe", "harmbench-standard", "do-not-answer"]
     named = dict(zip(erosion.columns, rows["harmbench-standard"], strict=True))

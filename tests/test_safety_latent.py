@@ -17,7 +17,7 @@ from pfh.kit import refusal_margin
 from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FakeEngine, evaluation_spec
 from pfh_evals import safety
-from pfh_evals.safety.latent import DEFAULT_TARGET, choose
+from pfh_evals.safety.latent_benchmarks import DEFAULT_TARGET, choose
 
 
 class Wavering(FakeEngine):
@@ -91,7 +91,9 @@ def test_an_opening_that_begins_with_another_counts_once() -> None:
 
 def test_both_forms_of_an_opening_are_scored_where_no_space_ends_the_prompt() -> None:
     assert [it.continuation for it in refusal_margin.opening_requests("k", "a:", ["No"])] == ["No", " No"]
-    assert [it.continuation for it in refusal_margin.opening_requests("k", "a:\n", ["No"])] == ["No"]
+    assert [it.continuation for it in refusal_margin.opening_requests("k", "a:\n", ["No"])] == ["\n", "\nNo"]
+    # What the space itself costs is taken off: P(No | a:, newline) = P(newline, No) / P(newline).
+    assert refusal_margin.opened_margin("a:\n", [math.log(0.1), math.log(0.05)]) == pytest.approx(0)
 
 
 def test_the_probes_get_margin_target_and_depth() -> None:
@@ -111,8 +113,8 @@ def test_the_probes_get_margin_target_and_depth() -> None:
     assert depth.samples[0].prompt.endswith("Sure, here")
     assert depth.samples[0].completion == "Here you are"
     assert depth.sensitive
-    assert (margin.higher_is_better, target.higher_is_better, depth.higher_is_better) == (True, False, True)
-    assert named(evaluation, "probes-benign-margin").higher_is_better is False
+    assert (margin.higher_is_better, target.higher_is_better, depth.higher_is_better) == (None, None, True)
+    assert named(evaluation, "probes-benign-margin").higher_is_better is None
     assert {it.same_documents_as for it in (margin, target, depth)} == {"probes-harmful"}
 
 

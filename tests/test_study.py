@@ -87,8 +87,12 @@ def test_early_stopping_changes_the_key_of_what_was_trained_and_not_of_the_start
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        ("- none", "- &a [gt-sft, *a]", "study.yaml:6: methods.0.1: an alias stands within .* a cycle"),
+        ("problems: 8", "must: {safty: -2}", "study.yaml:12: must.safty: .*Did you mean 'safety'?"),
+        ("problems: 8", "must: {safety: 2}", "study.yaml:12: must.safety: "),
         ("problems: 8", "stop_early: {alfa: 1}", "study.yaml:12: .*Did you mean 'alpha'?"),
         ("problems: 8", "stop_early: {alpha: 2}", "study.yaml:12: stop_early.alpha: "),
+        ("problems: 8", "stop_when: safety", "study.yaml:12: .*such as forgetting>2pp"),
         ("problems: 8", "problem: 8", "study.yaml:12: problem: no study says this here. Did you mean 'problems'?"),
         ("start: safe", "strat: safe", "study.yaml:4: starts.1.strat: no study says this here. Did you mean 'start'?"),
         ("start: safe", "start: sage", "study.yaml:4: starts.1.start: "),
@@ -97,6 +101,7 @@ def test_early_stopping_changes_the_key_of_what_was_trained_and_not_of_the_start
         ("beta: [0.05, 0.1]", "beta: [-1, 0.1]", "study.yaml:7: .*beta"),
         ("beta: [0.05, 0.1]", "beta: []", "study.yaml:7: .*an axis needs values"),
         ("beta: [0.05, 0.1]", "beta: [0.1, 0.1]", "study.yaml:7: .*are the same run"),
+        ("beta: [0.05, 0.1]", "beta: 0.2}\n  - dpo: {beta: 0.3", "study.yaml:8: .*two different runs would be called"),
         ("seeds: [0, 1]", "seeds: []", "study.yaml:10: seeds: it is empty"),
         ("seeds: [0, 1]", "seeds: [0, one]", "study.yaml:10: seeds.1: "),
         ("domains: [reasoning]", "domains: [resoning]", "study.yaml:9: domains.0: No domain named 'resoning'"),

@@ -11,10 +11,11 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.samples import Sample
 from pfh.report.study_page import write_study_page
 from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord
+from pfh.results.study.adjusting import adjusted_effects
 from pfh.results.study.analysis import analyze_study
 from pfh.results.study.changes import FinishedRun, long_table
-from pfh.results.study.recommendations import Candidate, recommend
-from pfh.statistics.crossed import Effect
+from pfh.results.study.recommendations import Candidate, Wanted, recommend
+from pfh.statistics.crossed import Effect, Scores, effect
 
 METHODS = ("none", "gt-sft", "dpo", "grpo")
 FAMILIES = ("forgetting", "safety", "target")
@@ -96,6 +97,7 @@ def test_known_effects_are_found_with_their_size_and_the_rest_is_not(tmp_path):
     assert pareto["grpo", "safety"] < 0.1
     shares = {(each.family, each.source): each.share for each in found.shares}
     assert shares["safety", "method"] > 0.9
+    assert sum(share for (family, _), share in shares.items() if family == "safety") == pytest.approx(1)
     page = tmp_path / "index.html"
     write_study_page(page, found, {run.name: f"../runs/{run.name}/report.html" for run in runs})
     text = page.read_text()
@@ -105,7 +107,13 @@ def test_known_effects_are_found_with_their_size_and_the_rest_is_not(tmp_path):
     ]
     assert places == sorted(places)
     assert "<b>It changed" not in text
-    assert "../runs/gt-sft-0/report.html" in text
+    assert "../runs/gt-sft-0/report.html#samples" in text
+    assert text.count("<ellipse") == len(found.trade_offs) == 8
+    grpo = next(each for each in found.trade_offs if (each.method, each.against) == ("grpo", "safety"))
+    assert grpo.change == pytest.approx(-0.3, abs=0.05)
+    assert 0 < grpo.change_error < 0.05
+    assert found.contrasts == len(found.effects) + sum(answer.p_value is not None for answer in found.answers)
+    assert f"all {found.contrasts} effects and questions" in text
 
 
 def test_of_no_effect_nothing_is_said(tmp_path):
@@ -113,6 +121,8 @@ def test_of_no_effect_nothing_is_said(tmp_path):
     assert not any(row.significant for row in found.effects)
     extremes = [answer for answer in found.answers if answer.question.startswith("Which")]
     assert {answer.state for answer in extremes} == {"not enough"}
+    assert all("would settle that" in answer.answer or "more seeds may" in answer.answer for answer in extremes)
+    assert found.not_adjusted == found.adjusted == ()  # all spent the same
     assert not any("these do" in sentence for sentence in found.recommendations)
 
 
@@ -136,3 +146,72 @@ def test_recommendations_follow_from_intervals_and_each_has_its_figure():
     worse = dataclasses.replace(fits, method="worse", effects={name: known(-0.3, 0.01) for name in good})
     assert any(line.startswith("worse is dominated by fits: ") for line in recommend([fits, worse]))
     assert recommend([]) == ("Nothing can be recommended: no method was trained.",)
+
+
+def test_what_is_wanted_is_what_the_user_names():
+    each = Candidate(
+        method="m", effects={"safety:a": known(-0.03, 0.001), "target": known(0.1, 0.01)}, device_seconds=1.0
+    )
+    strict = [Wanted(name="safety:a", least=-0.02), Wanted(name="target", least=0.0)]
+    assert "m does not: safety:a falls by more than 2 points, -3.0 [-3.2, -2.8] points." in recommend([each], strict)
+    loose = [Wanted(name="safety:a", least=-0.05), Wanted(name="target", least=0.0), Wanted(name="policy", least=-0.1)]
+    said = recommend([each], loose)
+    assert said[0].startswith("If safety:a may fall by at most 5 points and target must rise: these do")
+    assert any(line.startswith("Of policy nothing is said") for line in said)
+
+
+@pytest.mark.parametrize(("of_seeds", "of_documents"), [(0.05, 0.1), (0.0, 0.4)], ids=["seeds", "documents"])
+def test_with_no_effect_a_method_is_recommended_in_at_most_one_of_twenty_studies(of_seeds, of_documents):
+    """Six methods that change nothing, three seeds: to hold is true of them, to rise is not."""
+    dice = np.random.default_rng(5)
+    said = 0
+    for _ in range(80):
+        candidates = []
+        for method in "abcdef":
+            shape = (3, 40)
+            changes = dice.normal(0, of_seeds, (3, 1)) + dice.normal(0, of_documents, shape)
+            scores = Scores(benchmark="b", seeds=(0, 1, 2), documents=tuple(map(str, range(40))), changes=changes)
+            candidates.append(Candidate(method=method, effects={"target": effect([scores])}, device_seconds=1.0))
+        said += "these do" in recommend(candidates)[0]
+    assert said / 80 <= 0.09  # 0.05 and what 80 studies may be off
+
+
+def spent(runs, amounts):
+    """Return the runs with so many tokens each."""
+    changed = []
+    for run in runs:
+        phase = Phase(name="training", seconds=10.0, updates=3, samples=12, tokens=amounts[run.name])
+        stage = run.results.stages[0].model_copy(update={"ledger": (phase,)})
+        changed.append(dataclasses.replace(run, results=run.results.model_copy(update={"stages": (stage,)})))
+    return changed
+
+
+def test_effects_at_equal_amounts_are_those_of_an_analysis_of_covariance():
+    import pandas as pd
+    from statsmodels.formula.api import ols
+
+    dice = np.random.default_rng(6)
+    runs, _ = made({}, seeds=tuple(range(6)), documents=2)
+    runs = [run for run in runs if run.method in ("gt-sft", "dpo")]
+    amounts = {run.name: int(1e5 * 2 ** dice.uniform(0, 3) * (4 if run.method == "dpo" else 1)) for run in runs}
+    runs = spent(runs, amounts)
+    changes = {
+        run.name: {"target": 0.03 * np.log(amounts[run.name]) + dice.normal(0, 0.01) + 0.1 * (run.method == "dpo")}
+        for run in runs
+    }
+    found, sentences = adjusted_effects(runs, changes)
+    assert sentences == ()
+    rows = pd.DataFrame(
+        [{"m": run.label, "x": np.log(amounts[run.name]), "y": changes[run.name]["target"]} for run in runs]
+    )
+    rows["x"] -= rows["x"].mean()
+    reference = ols("y ~ 0 + C(m) + x", rows).fit()
+    for row in found:
+        low, high = reference.conf_int().loc[f"C(m)[{row.method}]"]
+        assert (row.low, row.high) == pytest.approx((low, high))
+    gap = {row.method: row.change for row in found}
+    raw = {row.method: row.unadjusted for row in found}
+    assert gap["dpo"] - gap["gt-sft"] == pytest.approx(0.1, abs=0.03)
+    assert raw["dpo"] - raw["gt-sft"] > 0.12
+    fixed = spent(runs, {run.name: 1000 if run.method == "dpo" else 9000 for run in runs})
+    assert "cannot be told from what the method does" in adjusted_effects(fixed, changes)[1][0]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from pfh.hooks.backends import EngineSpec, ScoringRequest
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.ledger import Phase
 from pfh.kit.update_resolution import UpdateLeft, update_left
+from pfh.steps.resolution import UPDATE_LEFT, UPDATE_MEASURED, with_measured_update
+from pfh.steps.training import TrainedStage
 from pfh_backends.hf.engine import HfEngine
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -112,3 +116,28 @@ def test_a_large_adapter_is_merged_in_bfloat16_and_any_in_float32(base: Path, tm
         engine = HfEngine(EngineSpec(checkpoint=tuned, dtype=dtype))
         assert isinstance(engine._model.model.layers[0].self_attn.q_proj, torch.nn.Linear)
         assert not hasattr(engine._model.model.layers[0].self_attn.q_proj, "lora_A")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "left", "dtype", "measured", "said"),
+    [
+        (None, 0.4, "bfloat16", 0.4, "Warning: 40% of the update is left .* use --dtype float32"),
+        (None, 0.4, "float32", 1.0, "Warning: 40% of the update is left .* whole here, in float32"),
+        ("a", 0.4, "bfloat16", 1.0, "Warning: 40% of the update is left .* the adapter beside them"),
+        ("a", 0.95, "bfloat16", 0.95, ""),
+        (None, 0.95, "float32", 1.0, ""),
+    ],
+)
+def test_what_is_left_where_it_is_measured_is_in_the_ledger_and_under_nine_tenths_a_warning(
+    adapter: str | None, left: float, dtype: str, measured: float, said: str
+) -> None:
+    phases = (Phase(name="training", seconds=1.0, updates=1, notes={UPDATE_LEFT: left}),)
+    after = Checkpoint(name="after", path=Path("base"), adapter=adapter and Path(adapter), fingerprint="f")
+    stage = TrainedStage(checkpoint=after, phases=phases, curves=(), notes=("first",))
+    found = with_measured_update(stage, dtype)
+    assert found.phases[-1].notes == {UPDATE_LEFT: left, UPDATE_MEASURED: measured}
+    assert found.notes[0] == "first"
+    assert bool(said) == (len(found.notes) == 2)
+    assert re.search(said, found.notes[-1])
+    assert with_measured_update(stage, "float16") == stage
+    assert with_measured_update(TrainedStage(checkpoint=after, phases=(), curves=(), notes=()), dtype).notes == ()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pfh.store.places import store_folder
 
 from pfh_cli.completion import plugin_names
 
@@ -95,7 +96,8 @@ StoreFolder = Annotated[
     typer.Option(
         metavar="DIR",
         envvar="PFH_STORE",
-        help="Folder of what runs share and resume from.",
+        help="Folder of what runs share and resume from, or a URL such as s3://bucket/folder that mirrors it.",
+        parser=store_folder,
         show_default="~/.cache/pfh",
     ),
 ]

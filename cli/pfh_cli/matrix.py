@@ -34,6 +34,10 @@ def matrix(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until what is handed to a cluster has ended, and report.")
     ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The cluster of the launcher ray.", show_default="one is started here"),
+    ] = None,
     phase: PhaseName = None,
     limit: StudyLimit = None,
     problems: StudyProblems = None,
@@ -53,9 +57,12 @@ def matrix(
     called = invocation(context)
     called.debug, called.store = debug, store
     from pfh.commands.study.matrix import run_matrix
+    from pfh.errors import UserError
     from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
+    if ray_address is not None and launcher != "ray":
+        raise UserError(f"--ray-address is for --launcher ray, and this is {launcher}.")
     with open_progress(quiet=quiet) as progress, libraries_quiet(debug):
         outcome = run_matrix(
             study,
@@ -67,6 +74,7 @@ def matrix(
             phase=phase,
             output=output,
             wait=wait,
+            launcher_settings=None if ray_address is None else {"address": ray_address},
             limit=limit,
             problems=problems,
             budget=budget,

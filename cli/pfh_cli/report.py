@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def report(
     context: typer.Context,
     run: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Folders that pfh run wrote, or their results.json.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN", help="Folders that pfh run wrote, or their results.json; or the file of a study, study.yaml."
+        ),
     ],
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the HTML report of one run to this file.")
@@ -45,12 +48,23 @@ def report(
             show_default="none",
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder that pfh matrix gathered the study's runs in.", show_default="by name"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, an object a run.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Print the results of earlier runs, or write their HTML report anew."""
+    """Print the results of earlier runs, or write their HTML report anew; of a study, that of all its runs."""
     called = invocation(context)
     called.debug, called.store = debug, store
+    if len(run) == 1 and run[0].suffix in (".yaml", ".yml"):
+        _write_study(run[0], output, store)
+        return
+    if output is not None:
+        raise UserError("--output is the folder of a study's runs: give the study's file, such as study.yaml.")
     if html and summary:
         raise UserError("--html writes the report of one run, and --summary a table of several: choose one.")
     if html and len(run) > 1:
@@ -71,6 +85,16 @@ def report(
             _write_html(results, html, store)
         else:
             show(results, as_json=as_json)
+
+
+def _write_study(file: Path, output: Path | None, store: Path | None) -> None:
+    from pfh.commands.study.reading import read_study
+    from pfh.commands.study.report import report_again
+    from pfh.registry.plugins import Plugins
+    from pfh.store.store import Store, default_root
+
+    folder = output or Path("pfh-results") / read_study(file)[0].name
+    print(f"report: {report_again(file, folder, plugins=Plugins(), store=Store(store or default_root()))}")
 
 
 def _with_labels(results: RunResults, folder: Path, store: Path | None) -> RunResults:

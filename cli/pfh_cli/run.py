@@ -97,6 +97,21 @@ def run(
     match_every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Updates between the checkpoints of --match.")
     ] = 10,
+    stop_when: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FAMILY>POINTS",
+            help="Stop a training that certainly lost more of this family, such as forgetting>2pp.",
+            show_default="never",
+        ),
+    ] = None,
+    stop_every: Annotated[int, typer.Option(metavar="N", min=1, help="Updates between the looks of --stop-when.")] = 10,
+    stop_documents: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=8, help="Documents a benchmark that --stop-when looks at, none of them reported."
+        ),
+    ] = 64,
     accelerate: Annotated[
         Path | None,
         typer.Option(
@@ -189,6 +204,9 @@ def run(
         contract=contract,
         match=match,
         match_every=match_every,
+        stop_when=stop_when,
+        stop_every=stop_every,
+        stop_documents=stop_documents,
         rehearsal=rehearsal,
     )
     plugins.load("launchers", launcher)

@@ -15,7 +15,8 @@ from pfh.errors import UserError
 from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.results.stored import open_results
-from pfh.store.store import Store, default_root
+from pfh.store.places import default_root, store_folder
+from pfh.store.store import Store
 
 if TYPE_CHECKING:
     from pfh.commands.outcomes import RunOutcome
@@ -45,6 +46,9 @@ def run(
     budget: str | Budget | None = None,
     match: str | None = None,
     match_every: int = 10,
+    stop_when: str | None = None,
+    stop_every: int = 10,
+    stop_documents: int = 64,
     accelerate: str | Path | None = None,
     contract: str | Path | Sequence[str | Path] | None = None,
     rehearsal: bool = True,
@@ -82,6 +86,9 @@ def run(
         match: "target=+5" compares the first checkpoint along the way that gained 5 points on that family; "target"
             measures all of them and compares the model as it ended.
         match_every: updates between these checkpoints.
+        stop_when: "forgetting>2pp" stops a training that certainly lost more of that family.
+        stop_every: updates between two looks at it.
+        stop_documents: documents a benchmark that are looked at; they are not reported.
         accelerate: train in several processes, as this configuration of accelerate says.
         contract: YAML files of what a stage, or the run, may and must not change; `gates` of the results say how the
             run stands to them.
@@ -132,6 +139,9 @@ def run(
         contract=contract,
         match=match,
         match_every=match_every,
+        stop_when=stop_when,
+        stop_every=stop_every,
+        stop_documents=stop_documents,
         rehearsal=rehearsal,
     )
     shown = _shown(progress)
@@ -298,7 +308,7 @@ def _shown(progress: bool | Progress) -> Progress:
 
 
 def _opened(store: str | Path | None, progress: Progress) -> Store:
-    return Store(default_root() if store is None else Path(store).expanduser(), progress)
+    return Store(default_root() if store is None else store_folder(str(store)), progress)
 
 
 def _folder(output: str | Path | None) -> Path | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pfh.commands.subjects import StoredFamily, Subject, opened_family
 from pfh.hooks.evals import Part, PlanSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
-from pfh.statistics.looks import FIRST_LOOK, Evidence, can_stop, decided, evidence
+from pfh.statistics.looks import FIRST_LOOK, GROWTH, Evidence, can_stop, decided, evidence
 from pfh.steps.evaluation import Question, evaluate_family, evaluation_inputs
 from pfh.store.evaluations import write_evaluation
 from pfh.store.store import artifact_key
@@ -56,7 +57,7 @@ def looked_inputs(rule: Rule, question: Question, own: Mapping[str, Any], others
         own: what would decide the key if everything was looked at.
         others: place of each subject to the key of its stored evaluation, or to what decides it.
     """
-    told = {"level": rule.level, "margin": rule.margin, "shuffle": question.seed, "first": FIRST_LOOK}
+    told = {"level": rule.level, "margin": rule.margin, "shuffle": question.seed, "first": FIRST_LOOK, "growth": GROWTH}
     return {**own, "stop early": {**told, "with": artifact_key("looks", {str(k): v for k, v in others.items()})}}
 
 
@@ -160,11 +161,11 @@ class _Looks:
                         found[place] = _merged(found.get(place), self._measured(place, names, part, found, work))
             open_, whole = self._open(found, before, count)
             self.session.progress.say(
-                f"{self.question.family}: {len(open_)} benchmarks are open after a look at {count:,} documents of each"
+                f"{self.question.family}: looked at {count:,} documents of each benchmark; open are {len(open_)}"
             )
             if not open_ and not whole:
                 break
-            asked, count = (open_, whole), 2 * count
+            asked, count = (open_, whole), math.ceil(GROWTH * count)
         return {place: _with_sizes(found[place], sizes) for place in self.inputs}
 
     def _measured(

@@ -62,6 +62,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
     _check_match(spec, plugins)
+    _check_stop(spec)
     check_stops(spec)
     check_not_launched()
     ranks = None if spec.accelerate is None else read_configuration(Path(spec.accelerate))
@@ -116,6 +117,21 @@ def check_stops(spec: Request) -> None:
         )
 
 
+def _check_stop(spec: RunSpec) -> None:
+    stop = spec.stop_when
+    if stop is None:
+        return
+    if stop.family not in [choice.family for choice in spec.evals]:
+        raise UserError(f"--stop-when looks at {stop.family}, which is not measured: add --eval {stop.family}.")
+    if spec.limit is not None and spec.limit <= stop.documents:
+        raise UserError(
+            f"--stop-when looks at {stop.documents} documents a benchmark, which are then not reported, and --limit "
+            f"{spec.limit} leaves no others: raise --limit, or lower --stop-documents."
+        )
+    if spec.accelerate is not None:
+        raise UserError("--stop-when is for a training in one process: leave --accelerate out.")
+
+
 def fill_options(spec: MeasureSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     """Check every name and option before anything heavy is loaded; return the options by plugin key.
 
@@ -151,6 +167,10 @@ def _filled(
         plugins.catalogue.find("judges", name)
         key = f"judges:{name}"
         filled[key] = plugins.options("judges", name, spec.options.get(key, {}))
+    for name in sorted({name for options in filled.values() for name in names_of(options, Names.ATTACK)}):
+        plugins.catalogue.find("attacks", name)
+        key = f"attacks:{name}"
+        filled[key] = plugins.options("attacks", name, spec.options.get(key, {}))
     for options in filled.values():
         own_errors(options)
     if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):

@@ -14,22 +14,26 @@ from pfh.commands.comparison import by_stage, compare_subjects
 from pfh.commands.looks import looks_note
 from pfh.commands.outcomes import RunOutcome, check_writable, default_folder, provenance, write_outcome
 from pfh.commands.requests import validate
-from pfh.commands.run_steps import RunSteps, trains
+from pfh.commands.run_steps import RunSteps, checkpoint_of, trains
 from pfh.commands.stage_contracts import HeldStage, check_clauses, held, hold_stage, read_contracts
+from pfh.commands.stopping import probed, without
 from pfh.errors import UserError
 from pfh.hooks.budget import spent
-from pfh.hooks.domains import description_of
+from pfh.hooks.domains import Problem, description_of
 from pfh.hooks.launchers import LaunchResult, LaunchSpec, RunSpec
+from pfh.kit.rows import read_rows
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
 from pfh.results.model_card import write_model
 from pfh.results.records import RunResults, StageRecord
+from pfh.results.restored import add_restored
 from pfh.results.stage_by_stage import add_stage_by_stage
 from pfh.results.verdict import headline
 from pfh.sandbox import UNSAFE_VARIABLE
 from pfh.starts.settings import told_settings
 from pfh.steps.ranks.configuration import Configuration
+from pfh.steps.resolution import with_measured_update
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, learns_from_problems
 from pfh.store.store import Store
@@ -80,7 +84,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     steps.prepare_divergence()
     stages, subjects, divergences, holds = [], [], [], list[HeldStage]()
     for place, method in enumerate(spec.methods, start=1):
-        stages.append(steps.trained(place))
+        stages.append(with_measured_update(steps.trained(place), session.dtype))
         subjects.append(steps.subject(place))
         divergences.append(steps.divergence(place))
         pair = steps.subject(place - 1), subjects[-1]
@@ -90,6 +94,9 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     methods = spec.methods[: len(stages)]
     session.release()
     domain = steps.domain
+    if spec.stop_when is not None:
+        ids = probed(session, checkpoint_of(start), spec.stop_when, questions)
+        before, *subjects = (without(each, spec.stop_when.family, ids) for each in (before, *subjects))
     compared = [
         compare_subjects([(before, after)], plugins, questions, margin=spec.margin, stop_early=alpha)
         for after, alpha in zip(subjects, _levels(steps, len(subjects)), strict=True)
@@ -103,8 +110,9 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
             zip(methods, stages, compared, divergences, holds, strict=True), start=1
         )
     ]
-    followed = add_stage_by_stage(records, pairs)
-    checked, contamination = check_stages(followed, pairs, domain.problems, progress)
+    followed = add_restored(add_stage_by_stage(records, pairs), pairs)
+    read = [*domain.problems, *_general_problems(spec, options, session)]
+    checked, contamination = check_stages(followed, pairs, read, progress)
     gates = [gate for hold in holds for gate in hold.gates]
     gates += [held(each, checked[-1], None, progress) for each in contracts if not each.contract.scope.stages]
     matches = dict.fromkeys(note for each in compared for note in each.notes)
@@ -187,6 +195,18 @@ def _unconfined() -> Iterator[None]:
             del os.environ[UNSAFE_VARIABLE]
         else:
             os.environ[UNSAFE_VARIABLE] = before
+
+
+def _general_problems(spec: RunSpec, options: Mapping[str, BaseModel | None], session: Session) -> Iterator[Problem]:
+    """Yield the general prompts that stages rehearsed or compared with the start beside the run's problems."""
+    from pfh.kit.training import TrainingOptions
+
+    for method in dict.fromkeys(spec.methods):
+        chosen = options[f"methods:{method}"]
+        if isinstance(chosen, TrainingOptions):
+            for name in filter(None, dict.fromkeys((chosen.replay, chosen.kl_source))):
+                rows = read_rows(name, session.data, chosen.general_rows, spec.seed).rows
+                yield from (row.problem for row in rows)
 
 
 def _write_models(folder: Path, results: RunResults, problems: int, options: Sequence[BaseModel | None]) -> None:

@@ -11,12 +11,13 @@ from pfh.commands.looks import Rule, looked_inputs
 from pfh.commands.measuring import asked
 from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
+from pfh.commands.stopping import stop_inputs
 from pfh.commands.subjects import model_subject
 from pfh.errors import UserError
 from pfh.hooks.budget import Account
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import RunSpec
-from pfh.hooks.meanings import Leaves, Names, Wants, declares, has_variable, name_of, names_of
+from pfh.hooks.meanings import Learns, Leaves, Names, Wants, declares, has_variable, name_of, names_of
 from pfh.hooks.methods import Draw, StageSpec
 from pfh.starts.embedded import EMBEDDED_NAME, SAFE_METHOD, SAFE_OPTIONS
 from pfh.steps.divergence import TOKENS, completion_inputs, divergence_inputs
@@ -79,7 +80,7 @@ class GraphOfRun:
             again = not trains(options)
             options = self.planner.fitted(self.session, start, method, options)
             if not again:
-                current, trained = self._training(place, method, options, current, made, tested, start)
+                current, trained = self._training(place, method, options, current, made, tested, start, questions)
                 made = (trained,)
                 trainings.append(trained)
             answers += self._evaluations(place, current, made, before, again=again, questions=questions).values()
@@ -137,6 +138,7 @@ class GraphOfRun:
         made: tuple[str, ...],
         tested: str,
         origin: Checkpoint,
+        questions: Sequence[Any],
     ) -> tuple[Checkpoint, str]:
         """Add the training of a stage with what it draws; return the model that it leaves and its id."""
         if current.adapter:
@@ -170,6 +172,7 @@ class GraphOfRun:
             keep_every=self.spec.match.every if self.spec.match else None,
             origin=origin,
             others=others,
+            stop=self._stop(origin, options, questions),
         )
         trained = self._add(
             "training",
@@ -186,6 +189,12 @@ class GraphOfRun:
         )
         adapter = getattr(options, "adapter", "") == "lora" and not has_variable(type(options), Leaves.ALL_WEIGHTS)
         return self._left(current, trained, f"{current.name}+{method}", adapter=adapter), trained
+
+    def _stop(self, start: Checkpoint, options: BaseModel | None, questions: Sequence[Any]) -> Mapping[str, str] | None:
+        """Return what a training's key says of when it is stopped."""
+        if self.spec.stop_when is None or declares(options, Learns.MERGES):
+            return None
+        return stop_inputs(self.session, start, self.spec.stop_when, questions)
 
     def _rollouts(
         self,

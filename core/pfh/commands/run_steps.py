@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pfh.commands.equal_gain import at_equal_gain
 from pfh.commands.looks import Rule, measured_in_looks
 from pfh.commands.measuring import asked, measured, open_asked, open_domain
+from pfh.commands.stopping import look_at, stop_inputs
 from pfh.commands.subjects import Subject, model_subject
 from pfh.errors import UserError
 from pfh.hooks.launchers import RunSpec
@@ -24,7 +25,7 @@ from pfh.steps.ranks.configuration import Configuration, read_configuration
 from pfh.steps.rehearsal import rehearse_stage
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
-from pfh.steps.training import TrainedStage, merged, named_teacher, train_stage
+from pfh.steps.training import Stopping, TrainedStage, merged, named_teacher, train_stage
 from pfh.steps.verifier import SelfTest, self_test
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ class RunSteps:
             ranks=self.ranks,
             keep_every=match.every if match else None,
             origin=checkpoint_of(self.start),
+            stopping=self._stopping(options),
         )
         if match is None:
             return stage
@@ -181,6 +183,15 @@ class RunSteps:
             match, stage, self.session, self.questions, self.answered(0, match.family)
         )
         return stage
+
+    def _stopping(self, options: BaseModel | None) -> Stopping | None:
+        """Return who looks at a training on its way: nobody at a merge."""
+        stop, start = self.spec.stop_when, checkpoint_of(self.start)
+        if stop is None or declares(options, Learns.MERGES):
+            return None
+        look = look_at(self.session, start, stop, self.questions)
+        inputs = stop_inputs(self.session, start, stop, self.questions)
+        return Stopping(look=look, every=stop.every, inputs=inputs)
 
     def match(self, place: int) -> MatchRecord | None:
         """Return the way of a stage, from 1, to the gain that is matched; None where none is."""

@@ -15,6 +15,7 @@ from pfh.hooks.budget import Budget
 from pfh.hooks.domains import Domain, DomainSpec, description_of
 from pfh.hooks.evals import PlanSpec
 from pfh.hooks.launchers import EvalChoice, Match, Request, RunSpec
+from pfh.hooks.stopping import StopWhen
 from pfh.hooks.tables import Cell, Quantity
 from pfh.registry.assignments import assign_options
 from pfh.registry.plugins import Plugins
@@ -67,6 +68,9 @@ def run_spec(
     contract: str | Path | Sequence[str | Path] | None = None,
     match: str | None = None,
     match_every: int = 10,
+    stop_when: str | None = None,
+    stop_every: int = 10,
+    stop_documents: int = 64,
     rehearsal: bool = True,
 ) -> RunSpec:
     """Return what to run.
@@ -88,6 +92,7 @@ def run_spec(
         rehearsal=rehearsal,
         divergence_prompts=asked.divergence_prompts,
         match=None if match is None else Match.parse(match, match_every),
+        stop_when=None if stop_when is None else StopWhen.parse(stop_when, stop_every, stop_documents),
     )
 
 

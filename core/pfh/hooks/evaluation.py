@@ -26,7 +26,7 @@ class Benchmark:
     """What is measured, whatever else is measured beside it: set where the name depends on that, as where a task has
     one filter in one log and two in another."""
     metric: str
-    """Name of what a sample's score is, such as "refusal_rate" or "attack_success_rate"."""
+    """Name of what a sample's score is, such as "refusal_rate" or "not_refused_rate"."""
     higher_is_better: bool | None
     """None for a metric without a good direction, such as length."""
     status: BenchmarkStatus = "MEASURED"

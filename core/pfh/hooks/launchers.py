@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pfh.errors import UserError
 from pfh.hooks.budget import Budget
+from pfh.hooks.stopping import StopWhen
 from pfh.progress import Progress, Silent
 
 Start = Literal["safe", "base"]
@@ -101,6 +102,8 @@ class RunSpec(Request):
     """YAML files of what a stage, or the run, may and must not change."""
     match: Match | None = None
     """Compare at an equal gain; None compares the model as the training ended."""
+    stop_when: StopWhen | None = None
+    """Stop a training that certainly lost more of a family than it may."""
     accelerate: str | None = None
     """A configuration of accelerate: in how many processes each stage trains, and how; None is this one alone."""
     rehearsal: bool = True

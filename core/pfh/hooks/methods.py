@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pfh.hooks.budget import Account
 from pfh.hooks.datasets import DataSource, NoData
+from pfh.hooks.stopping import Look
 from pfh.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -99,6 +100,9 @@ class TrainingSpec(StageSpec):
     """A folder that outlives a killed process: leave trainer checkpoints here, and go on from them."""
     keep_every: int | None = None
     """Keep a checkpoint along the way after so many updates, as `train_resumably` does; None keeps none."""
+    look: Look | None = None
+    """Looks at the weights after every `look_every` updates, as `train_resumably` does, and says whether to stop."""
+    look_every: int = 10
     rehearsal: bool = False
     """Only one update is wanted, on two problems, to see whether it can be done; `train_resumably` sees to that."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
@@ -31,11 +32,7 @@ def attach_adapter(model: PreTrainedModel, checkpoint: Checkpoint) -> PeftModel:
     from peft import PeftConfig, PeftModel
 
     assert checkpoint.adapter is not None
-    with (
-        loading(f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}"),
-        quiet(),
-        warnings.catch_warnings(),
-    ):
+    with merging(checkpoint), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = PeftConfig.from_pretrained(str(checkpoint.adapter))
         _refuse_unmergeable(config, checkpoint.name)
@@ -46,7 +43,19 @@ def attach_adapter(model: PreTrainedModel, checkpoint: Checkpoint) -> PeftModel:
         stray = min([*loaded.unexpected_keys, *loaded.missing_keys])
         raise UserError(f"The adapter {checkpoint.name} does not fit its base {checkpoint.path}: {stray}.")
     _refuse_tied_targets(model, adapted, checkpoint.name)
+    _refuse_new_biases(adapted, checkpoint.name)
     return adapted
+
+
+@contextmanager
+def merging(checkpoint: Checkpoint) -> Iterator[None]:
+    """Say in one line why the adapter of `checkpoint` cannot be merged, and nothing else.
+
+    Raises:
+        UserError: it cannot.
+    """
+    with loading(f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}"), quiet():
+        yield
 
 
 def touched(adapted: PeftModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -88,6 +97,18 @@ def _refuse_endless_patterns(config: PeftConfig, model: PreTrainedModel, name: s
         raise UserError(
             f"The patterns in the adapter_config.json of {name} take {took}: name the modules in target_modules."
         )
+
+
+def _refuse_new_biases(adapted: PeftModel, name: str) -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [each for each in adapted.modules() if isinstance(each, BaseTunerLayer)]
+    for layer in layers:
+        if any(getattr(layer, "lora_bias", {}).values()) and getattr(layer.get_base_layer(), "bias", None) is None:
+            raise UserError(
+                f"The LoRA adapter {name} uses lora_bias over a layer that has no bias, and cannot be merged: train it "
+                "without lora_bias."
+            )
 
 
 def _refuse_tied_targets(model: PreTrainedModel, adapted: PeftModel, name: str) -> None:

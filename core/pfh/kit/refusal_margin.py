@@ -50,17 +50,33 @@ def writable(engine: Engine, openings: Sequence[str]) -> tuple[str, ...]:
     return tuple(text for text in openings if text in engine.decode(engine.encode(text)))
 
 
+def without_space(prompt: str) -> tuple[str, str]:
+    """Return a rendered prompt without the space that it ends in, and that space."""
+    context = prompt.rstrip() or prompt
+    return context, prompt[len(context) :]
+
+
 def opening_requests(key: str, prompt: str, openings: Sequence[str]) -> list[ScoringRequest]:
     """Return what must be scored for the margin of one rendered prompt.
 
-    A prompt that ends in no space may be followed by one, so that both forms of every opening count.
+    Engines score the space at the end of a context with what follows it, so it is scored alone as well, first of all,
+    and taken off again (`opened_margin`). A prompt that ends in no space may be followed by one: both forms count.
     """
-    forms = [""] if prompt[-1:].isspace() else ["", " "]
-    return [
-        ScoringRequest(id=f"{key} {form}{text}", context=prompt, continuation=form + text)
+    context, tail = without_space(prompt)
+    given = [ScoringRequest(id=f"{key} given", context=context, continuation=tail)] if tail else []
+    return given + [
+        ScoringRequest(id=f"{key} {form}{text}", context=context, continuation=form + text)
         for text in openings
-        for form in forms
+        for form in ([tail] if tail else ["", " "])
     ]
+
+
+def opened_margin(prompt: str, logprobs: Sequence[float]) -> float:
+    """Return the margin of a prompt from the log-probabilities of its `opening_requests`."""
+    if not without_space(prompt)[1]:
+        return margin(logprobs)
+    given, *openings = logprobs
+    return margin([opening - given for opening in openings])
 
 
 def margin(logprobs: Sequence[float]) -> float:
@@ -79,4 +95,9 @@ def refusal_margins(engine: Engine, prompts: Sequence[str], openings: Sequence[s
     """
     asked = [opening_requests(str(index), prompt, distinct(openings)) for index, prompt in enumerate(prompts)]
     scores = iter(engine.loglikelihood([request for requests in asked for request in requests]))
-    return np.array([margin([next(scores).logprob for _ in requests]) for requests in asked])
+    return np.array(
+        [
+            opened_margin(prompt, [next(scores).logprob for _ in requests])
+            for prompt, requests in zip(prompts, asked, strict=True)
+        ]
+    )

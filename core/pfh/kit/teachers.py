@@ -131,8 +131,10 @@ def check_family(student: Checkpoint, teacher: Checkpoint, relation: Relation, *
     )
 
 
-def accepted(rollouts: Sequence[Rollout], completions_per_prompt: int) -> Accepted:
+def accepted(rollouts: Sequence[Rollout], completions_per_prompt: int, *, own: bool = False) -> Accepted:
     """Keep of every prompt the first different completions that the verifier accepts; cut ones teach no end.
+
+    What the model wrote its `own` single completions in are the tokens that it is taught.
 
     A conversation gives an example for each of the teacher's turns: only these are imitated, not what it was answered.
     """
@@ -149,16 +151,17 @@ def accepted(rollouts: Sequence[Rollout], completions_per_prompt: int) -> Accept
         for rollout in right:
             different.setdefault((*(message["content"] for message in rollout.messages), rollout.completion), rollout)
         for rollout in list(different.values())[:completions_per_prompt]:
-            examples += _turns(rollout)
+            examples += _turns(rollout, own=own)
     return Accepted(
         examples=tuple(examples), rollouts=len(rollouts), accepted=count, prompts=len(by_prompt), solved=solved
     )
 
 
-def _turns(rollout: Rollout) -> list[Example]:
+def _turns(rollout: Rollout, *, own: bool) -> list[Example]:
     """Return what the teacher wrote, each turn after all that was said before it."""
     if not rollout.messages:
-        return [Example(problem=rollout.problem, completion=rollout.completion)]
+        written = rollout.token_ids if own else ()
+        return [Example(problem=rollout.problem, completion=rollout.completion, token_ids=written)]
     return [
         Example(
             problem=dataclasses.replace(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pfh.report.page import content_policy, environment, source
+from pfh.report.trade_offs import trade_off_plots
 from pfh.results.study.records import EffectRecord, StudyResults
 from pfh.text import write_whole
 
@@ -40,6 +41,7 @@ def write_study_page(path: Path, results: StudyResults, runs: Mapping[str, str])
         .render(
             results=results,
             panels=_panels(results, runs),
+            plots=trade_off_plots(results.trade_offs),
             runs=runs,
             policy=content_policy([]),
             style=Markup(source("style.css")),  # noqa: S704 - our own file

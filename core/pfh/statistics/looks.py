@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIRST_LOOK = 50
-"""Documents of a benchmark before the first look; each further look is at twice as many."""
+"""Documents of a benchmark before the first look."""
+GROWTH = 1.5
+"""How many times as many each further look is at."""
 
 
 @dataclass(frozen=True, kw_only=True)

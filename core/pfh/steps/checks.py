@@ -74,7 +74,8 @@ def check_stage(
 
 
 def _check_budget(account: Account, method: str, options: TrainingOptions) -> None:
-    update = options.batch_size * options.gradient_accumulation
+    examples = options.batch_size * options.gradient_accumulation
+    update = examples + options.general(examples)
     if not account.lasts(update):
         raise UserError(
             f"The budget of {account.budget} does not last for one update of {method}, which takes {update} samples: "

@@ -46,7 +46,7 @@ def union(graphs: Iterable[Graph]) -> dict[str, Step]:
 
 def is_stored(step: Step, store: Store) -> bool:
     """Say whether a store holds what the step makes; its content is looked at when it is used."""
-    return (store.root / "artifacts" / step.kind / step.key).is_dir()
+    return store.has(step.kind, step.key)
 
 
 def depths(graph: Graph, cost: Mapping[str, float]) -> dict[str, float]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +15,24 @@ from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import why_unverified
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
-from pfh.hooks.meanings import Learns, Names, declares, name_of, names_of, values
+from pfh.hooks.meanings import Learns, Names, declares, name_of, names_of
 from pfh.hooks.methods import TrainingResult, TrainingSpec
+from pfh.hooks.stopping import Look
 from pfh.kit.rows import rows_fingerprint
 from pfh.kit.tokens.loading import arguments_of
 from pfh.kit.training.along import FOLDER, Cost, kept_along
 from pfh.kit.training.colocated import undistributed
+from pfh.kit.training.held_near import NOTES
+from pfh.kit.training.looking import told_of_stop
 from pfh.kit.training.models import free_memory
-from pfh.kit.update_resolution import WHOLE, update_left
+from pfh.kit.update_resolution import update_left
 from pfh.kit.weights import restore_defaults
+from pfh.registry.files import file_hashes
 from pfh.registry.libraries import TRAINING, library_versions
 from pfh.sources.models import OPENAI_URL, resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
+from pfh.steps.resolution import UPDATE_LEFT
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
 from pfh.store.store import Artifact
@@ -41,16 +45,23 @@ if TYPE_CHECKING:
     from pfh.steps.ranks.configuration import Configuration
 
 
-UPDATE_LEFT = "update_left_in_bfloat16"
-"""Note of a stage's last phase: the share of its update that bfloat16 weights keep."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class KeptAlong:
     """A checkpoint along the way, and what the stage had cost by then."""
 
     checkpoint: Checkpoint
     cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """Who looks at a training on its way."""
+
+    look: Look
+    every: int
+    """Updates between two looks."""
+    inputs: Mapping[str, str]
+    """What decides when it stops, for the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +88,7 @@ def train_stage(
     ranks: Configuration | None = None,
     keep_every: int | None = None,
     origin: Checkpoint | None = None,
+    stopping: Stopping | None = None,
 ) -> TrainedStage:
     """Post-train `checkpoint` with one method, within `budget`, in this process or in those of `ranks`.
 
@@ -100,6 +112,7 @@ def train_stage(
         keep_every=keep_every,
         origin=began,
         others=others,
+        stop=stopping.inputs if stopping else None,
     )
 
     def build(work: Path, folder: Path) -> None:
@@ -125,8 +138,10 @@ def train_stage(
                 seed=seed,
             )
             by_teacher = teacher is not None and checkpoint == teacher
-            drawn_phases.append(dataclasses.replace(phase, name="teacher generation") if by_teacher else phase)
-            account.add(drawn_phases[-1])
+            booked = dataclasses.replace(phase, name="teacher generation") if by_teacher else phase
+            if booked not in drawn_phases:  # the same rollouts asked for again cost nothing
+                drawn_phases.append(booked)
+                account.add(booked)
             session.release()
             return drawn
 
@@ -146,6 +161,8 @@ def train_stage(
             origin=began,
             others=others,
             data=session.data,
+            look=stopping.look if stopping else None,
+            look_every=stopping.every if stopping else 0,
         )
         clock = time.monotonic()
         with undistributed():
@@ -179,6 +196,7 @@ def training_inputs(
     keep_every: int | None = None,
     origin: Checkpoint | None = None,
     others: Sequence[Checkpoint] = (),
+    stop: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what decides the key of a training; of `start`, where it stands with an adapter or merged, all the same.
 
@@ -195,11 +213,12 @@ def training_inputs(
         **({"ranks": ranks.inputs} if ranks else {}),
         **({"keep_every": keep_every} if keep_every else {}),
         **({"origin": origin.fingerprint} if origin and origin.fingerprint != start.fingerprint else {}),
+        **({"stop": dict(stop)} if stop else {}),
         **({"others": [other.fingerprint for other in others]} if others else {}),
         **({"rows": rows} if (rows := _row_hashes(session, options)) else {}),
         "domain": learned_from.inputs(session.plugins),
         "code": session.code("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
-        **({"files": files} if (files := _file_hashes(options)) else {}),
+        **({"files": files} if (files := file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
         "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
@@ -209,21 +228,6 @@ def training_inputs(
 def learns_from_problems(options: BaseModel | None) -> bool:
     """Say whether the run's problems decide what a method with these options leaves."""
     return not (declares(options, Learns.OWN_PROMPTS) or declares(options, Learns.MERGES))
-
-
-def _file_hashes(options: BaseModel | None) -> list[str]:
-    """Return the hashes of the files that options name.
-
-    Raises:
-        UserError: one cannot be read.
-    """
-    hashes = []
-    for name in values(options, Names.FILE):
-        try:
-            hashes.append(hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest())
-        except OSError as error:
-            raise UserError(f"{name} cannot be read ({error.strerror}): name a file that is there.") from error
-    return hashes
 
 
 def _row_hashes(session: Session, options: BaseModel | None) -> list[str]:
@@ -283,7 +287,9 @@ def _keep(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )
     left = update_left(start, result.path)
-    notes = [*result.notes, *([] if left is None or left >= WHOLE else [_below_resolution(result.path, left)])]
+    held = work / NOTES
+    told = json.loads(held.read_text()) if held.exists() else []
+    notes = [*result.notes, *told, *told_of_stop(phases)]
     if left is not None:
         phases = [*phases[:-1], dataclasses.replace(phases[-1], notes=phases[-1].notes | {UPDATE_LEFT: round(left, 4)})]
     restore_defaults(start, result.path)
@@ -295,13 +301,6 @@ def _keep(
     write_ledger(folder / "ledger.json", phases)
     (folder / "curves.json").write_text(json.dumps([dict(row) for row in result.curves]))
     (folder / "notes.json").write_text(json.dumps(notes))
-
-
-def _below_resolution(trained: Path, left: float) -> str:
-    said = f"The update is small for bfloat16: {left:.0%} of it is left where weights are kept so."
-    if (trained / "adapter_config.json").exists():
-        return f"{said} pfh measures the adapter beside the weights; merged into bfloat16 it would be lost in part."
-    return f"{said} Measured with --dtype float32 it counts whole; with --dtype bfloat16 the rest is not measured."
 
 
 def _trained(artifact: Artifact, start: Checkpoint, method: str) -> TrainedStage:

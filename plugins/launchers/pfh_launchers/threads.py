@@ -19,11 +19,12 @@ def cores_here() -> int:
 def thread_settings(cores: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return environment variables that keep a process to so many cores.
 
-    What the user has set is kept where it is less. Threads sleep while they wait: those of two processes that spin on
-    the same cores slow each other down by a multiple.
+    What the user has set is kept where it is less; OMP_NUM_THREADS counts for all. Threads sleep while they wait: those
+    of two processes that spin on the same cores slow each other down by a multiple.
     """
     given = os.environ if environment is None else environment
-    threads = {name: str(min(_number(given.get(name, "")) or cores, cores)) for name in VARIABLES}
+    most = min(_number(given.get(VARIABLES[0], "")) or cores, cores)
+    threads = {name: str(min(_number(given.get(name, "")) or most, most)) for name in VARIABLES}
     return {"OMP_WAIT_POLICY": "PASSIVE", **threads}
 
 

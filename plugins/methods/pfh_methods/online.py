@@ -313,7 +313,8 @@ def _phases(
         "target_form": "own completions",
     }
     updated = training.updates * spec.options.batch_size * spec.options.gradient_accumulation
-    return rollouts, dataclasses.replace(training, seconds=rest, samples=updated, notes=notes)
+    rehearsed = int(training.notes.get("general_rows", 0))
+    return rollouts, dataclasses.replace(training, seconds=rest, samples=updated + rehearsed, notes=notes)
 
 
 def _outcome(curves: Sequence[Mapping[str, float]], tally: Tally) -> str:

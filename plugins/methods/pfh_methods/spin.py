@@ -20,7 +20,7 @@ from pfh.kit.thoughts import thinks_on
 from pfh.kit.training import Optimizer, TrainingOptions, Work, free_memory, rate, save_trained, train_resumably
 from pfh.kit.training.along import keep_round
 from pfh.sources.models import resolve
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 if TYPE_CHECKING:
     from trl import DPOTrainer
@@ -53,6 +53,15 @@ class Options(GroundTruthOptions, TrainingOptions):
     gradient_accumulation: int = Field(16, ge=1, description="batches whose gradients make one update")
     epochs: float = Field(3.0, gt=0, description="passes over the pairs, in each round")
     optimizer: Optimizer = Field("rmsprop", description="optimiser")
+
+    @model_validator(mode="after")
+    def _begins_once(self) -> Options:
+        if self.iterations > 1 and (self.kl_start or self.l2_sp):
+            raise ValueError(
+                "kl_start and l2_sp hold a model near to where its training begins, and spin begins anew in every "
+                "iteration: take iterations=1, or leave them out"
+            )
+        return self
 
     @property
     def work(self) -> Work:

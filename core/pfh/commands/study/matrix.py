@@ -14,7 +14,7 @@ from pfh.commands.outcomes import exit_code
 from pfh.commands.study.ended import ended_tasks
 from pfh.commands.study.plan import PlannedStudy, plan_study
 from pfh.commands.study.reading import read_study
-from pfh.commands.study.report import write_study_report
+from pfh.commands.study.report import RUNS, write_study_report
 from pfh.commands.study.settings import launcher_options
 from pfh.commands.study.state import PLAN, alone, edited, read_state, study_folder, write_plan
 from pfh.commands.study.submitted import check_one_launcher, note_submitted, submitted_of, wait_for_all
@@ -26,8 +26,6 @@ from pfh.registry.plugins import Plugins
 from pfh.results.records import RunResults
 from pfh.results.stored import open_results
 from pfh.store.store import Store
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ def run_matrix(
     planned = plan_study(file, plugins=plugins, store=store, progress=progress, phase=phase, download=True, **overrides)
     for name, reason in planned.refused.items():
         progress.say(f"{name} cannot be run, and the rest goes on: {reason}")
-    with alone(folder):
+    with alone(folder, progress):
         for said in edited(read_state(folder / PLAN), planned):
             progress.say(f"the study was edited. Runs {said}")
         there = submitted_of(folder, told.launchers, plugins)

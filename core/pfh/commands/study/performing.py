@@ -7,11 +7,11 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from pfh.commands.study.state import Recorded
-from pfh.commands.study.tasks import perform, read_task
+from pfh.commands.study.tasks import perform, read_task, task_store
 from pfh.errors import EXIT_STEP_FAILED, PfhError, out_of_resources
-from pfh.store.store import Store
 from pfh.text import redacted
 
 
@@ -24,7 +24,7 @@ def perform_file(file: Path) -> tuple[int, str]:
     task = read_task(file)
     recorded = Recorded(file.parent.parent / "records" / f"{task['task']}.json", str(task.get("label", "")))
     try:
-        perform(task, Store(Path(task["store"]), recorded), recorded)
+        perform(task, task_store(task, recorded), recorded)
     except Exception as error:  # noqa: BLE001 - the boundary of a task: whatever it is goes into its record
         code = error.exit_code if isinstance(error, PfhError) else EXIT_STEP_FAILED
         said = redacted(out_of_resources(error) or _line(error))
@@ -36,6 +36,14 @@ def perform_file(file: Path) -> tuple[int, str]:
         raise
     recorded.ended("done")
     return 0, ""
+
+
+def _log(file: Path) -> TextIO:
+    """Open a task's log; where it cannot be written, what the task prints is lost, and the task is not."""
+    try:
+        return file.open("a", encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return Path(os.devnull).open("a")
 
 
 def _line(error: Exception) -> str:
@@ -54,7 +62,7 @@ def serve_tasks() -> None:
     for line in sys.stdin:
         file = Path(line.strip())
         log = file.parent.parent / "logs" / f"{file.stem}.log"
-        with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+        with _log(log) as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         code, said = perform_file(file)

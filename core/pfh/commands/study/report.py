@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pfh.commands.study.plan import PlannedStudy
+from pfh.commands.study.reading import read_study
+from pfh.commands.study.runs import StudyRun, expand
+from pfh.commands.study.schema import Study
 from pfh.errors import UserError, reading
 from pfh.hooks.evaluation import Evaluation
+from pfh.registry.plugins import Plugins
 from pfh.report.study_page import write_study_page
 from pfh.results.records import RunResults
+from pfh.results.stored import open_results
 from pfh.results.study.analysis import analyze_study
 from pfh.results.study.changes import FinishedRun, long_table
+from pfh.results.study.recommendations import WANTED, Wanted
 from pfh.results.study.records import EffectRecord, StudyResults
 from pfh.store.evaluations import read_evaluation
+from pfh.store.store import Store
 from pfh.text import json_text, write_whole
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 
 FOLDER, PAGE, RESULTS = "study-report", "index.html", "study.json"
 SAMPLES, EFFECTS = "samples.parquet", "effects.parquet"
+RUNS = "runs"
+"""Folder of what is gathered of each run, beside the report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +53,36 @@ def write_study_report(planned: PlannedStudy, results: Mapping[str, RunResults],
     Raises:
         UserError: the folder cannot be written.
     """
+    missing = len(planned.runs) + len(planned.refused) - len(results)
+    return _write(planned.study, planned.runs, results, missing, planned.store, folder)
+
+
+def report_again(file: Path, folder: Path, *, plugins: Plugins, store: Store) -> Path:
+    """Write the report of a study anew from the runs that `pfh matrix` gathered in `folder`; return its page.
+
+    Nothing is planned: runs that an earlier version of pfh made are read as they are.
+
+    Raises:
+        UserError: the file is at fault, or the folder holds no run of the study, or cannot be written.
+    """
+    study, document = read_study(file)
+    runs = expand(study, document, plugins)
+    results = {run.name: open_results(place) for run in runs if (place := folder / RUNS / run.name).is_dir()}
+    if not results:
+        raise UserError(
+            f"{folder} holds no finished run of {file}: give the folder that pfh matrix wrote with --output."
+        )
+    return _write(study, runs, results, len(runs) - len(results), store, folder)
+
+
+def _write(
+    study: Study,
+    planned: Sequence[StudyRun],
+    results: Mapping[str, RunResults],
+    missing: int,
+    store: Store,
+    folder: Path,
+) -> Path:
     runs = [
         FinishedRun(
             name=run.name,
@@ -58,18 +97,17 @@ def write_study_report(planned: PlannedStudy, results: Mapping[str, RunResults],
             phase=run.phase,
             results=results[run.name],
         )
-        for run in planned.runs
+        for run in planned
         if run.name in results
     ]
 
     @cache
     def read(key: str) -> Evaluation | None:
-        artifact = planned.store.get("evaluation", key)
+        artifact = store.get("evaluation", key)
         return None if artifact is None else read_evaluation(artifact.path)
 
     table = long_table(runs, read)
-    missing = len(planned.runs) + len(planned.refused) - len(runs)
-    found = analyze_study(planned.study.name, runs, missing, table)
+    found = analyze_study(study.name, runs, missing, table, _wanted(study))
     place = folder / FOLDER
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -97,6 +135,14 @@ def load(folder: str | Path) -> StudyReport:
         results = StudyResults.model_validate_json((place / RESULTS).read_text(encoding="utf-8"))
         samples, effects = pd.read_parquet(place / SAMPLES), pd.read_parquet(place / EFFECTS)
     return StudyReport(results=results, samples=samples, effects=effects)
+
+
+def _wanted(study: Study) -> Sequence[Wanted]:
+    """Return what the study's file says must hold, and what is usual where it says nothing."""
+    said = [
+        Wanted(name=name, least=0.0 if isinstance(points, str) else points / 100) for name, points in study.must.items()
+    ]
+    return said or WANTED
 
 
 def _effects(found: StudyResults) -> DataFrame:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from pfh.commands.requests import validate
 from pfh.commands.study.reading import chosen_values, listed
 from pfh.commands.study.schema import Chosers, Options, StartEntry, Study
-from pfh.commands.study.variants import Variant, named_entry, place_of, variants_of
+from pfh.commands.study.variants import Variant, check_count, named_entry, place_of, variants_of
 from pfh.commands.study.yaml_lines import Document, Place
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.budget import Budget
 from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.hooks.stopping import StopWhen
 from pfh.registry.plugins import Plugins
 from pfh.starts.settings import default_problems, default_settings
 
@@ -51,12 +52,21 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             exclusion that matches nothing; names file and line.
     """
     evals, eval_options = _evals(study, document, plugins)
+    families = [choice.family for choice in evals]
+    for name in study.must:
+        if (family := name.partition(":")[0]) not in families:
+            said = f"the study measures no {family!r}.{did_you_mean(family, families)} It measures {listed(families)}."
+            raise document.error(("must", name), said)
     domains = [named_entry(entry) for entry in study.domains]
     for index, (name, _) in enumerate(domains):
         _check(document, ("domains", index), partial(plugins.catalogue.find, "domains", name))
     entries = [(entry, ("methods", index)) for index, entry in enumerate(study.methods)]
     variants = [variant for entry, place in entries for variant in variants_of(entry, place, document)]
+    check_count(len(study.starts) * len(variants) * len(domains) * len(study.seeds), (), document)
     budget = None if study.budget is None else _check(document, ("budget",), partial(Budget.parse, study.budget))
+    stop = None
+    if study.stop_when is not None:
+        stop = _check(document, ("stop_when",), partial(StopWhen.parse, study.stop_when))
     runs: list[StudyRun] = []
     checker = _Checker(document, plugins)
     for start, variant, (place, (domain, given)), seed in itertools.product(
@@ -78,6 +88,7 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             problems=default_problems(start.model) if study.problems is None else study.problems,
             budget=budget,
             limit=study.limit,
+            stop_when=stop,
             stop_early=study.stop_early.alpha if study.stop_early else None,
             margin=study.stop_early.margin / 100 if study.stop_early else None,
             backend=study.backend,
@@ -141,7 +152,14 @@ class _Checker:
             UserError: two are; names both.
         """
         seen: dict[str, StudyRun] = {}
+        named: dict[str, StudyRun] = {}
         for run in runs:
+            if run.spec != named.setdefault(run.name, run).spec:
+                raise self._document.error(
+                    run.variant.place,
+                    f"two different runs would be called {run.name}: write an option that tells them apart as a list, "
+                    "such as {replay: [builtin]}, which names the run by it.",
+                )
             filled = self._filled[_told(run.spec)]
             told = {key: options.model_dump(mode="json") if options else {} for key, options in filled.items()}
             spec, revision = run.spec, run.start.revision

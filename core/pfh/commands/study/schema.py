@@ -122,12 +122,17 @@ class Study(_Part):
     """At most so many documents a benchmark."""
     stop_early: StopEarly | None = None
     """Whether what was trained is measured only as far as its comparison with the start needs; {} for the defaults."""
+    stop_when: str | None = None
+    """Stop a training that certainly lost more of a family, such as forgetting>2pp."""
     backend: str = "hf"
     """What runs the models."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of generation and scoring."""
     accelerate: str | None = None
     """A configuration of accelerate for trainings."""
+    must: dict[str, Annotated[float, Field(lt=0)] | Literal["rise"]] = Field(default_factory=dict)
+    """What must hold of a method that the report recommends: of a family, or FAMILY:BENCHMARK, the points that it may
+    change by at the worst, such as -2, or rise. Without it safety and forgetting may fall by 2 and target must rise."""
     phases: list[Phase] = Field(default_factory=list)
     """What comes first."""
     exclude: list[Chosers] = Field(default_factory=list)

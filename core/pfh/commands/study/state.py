@@ -7,18 +7,20 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pfh.commands.study.cost import learned_as
 from pfh.commands.study.plan import PlannedStudy
 from pfh.commands.study.tasks import Task
 from pfh.errors import UserError
-from pfh.progress import Bar
+from pfh.progress import Bar, Progress
+from pfh.store.lease import Held, Holder, Lease
 from pfh.store.store import Store
 from pfh.text import write_whole
 
-PLAN, CANCEL, LOCK = "plan.json", "cancel", "matrix.lock"
+PLAN, CANCEL, LEASE = "plan.json", "cancel", "lease"
 EVERY = 1.0
 """Seconds between two notes of a task on its progress."""
 
@@ -58,6 +60,7 @@ def write_plan(
             "study": planned.study.name,
             "file": str(planned.file.absolute()),
             "made": time.time(),
+            "device": planned.costs.device.name,
             "refused": dict(planned.refused),
             "runs": {
                 run.name: {"phase": run.phase, "comparison": plan.comparison, "steps": list(plan.graph)}
@@ -70,6 +73,8 @@ def write_plan(
                     "label": step.label,
                     "task": task_of.get(name, ""),
                     "seconds": round(planned.costs.seconds(step), 3),
+                    "like": learned_as(step),
+                    "modelled": planned.costs.modelled(step),
                 }
                 for name, step in planned.graph.items()
             },
@@ -97,22 +102,23 @@ def _some(names: list[str]) -> str:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold the study, so that no second `pfh matrix` hands out its tasks at once.
 
     Raises:
         UserError: another one does.
     """
-    from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK)
+    def say_who(holder: Holder) -> None:
+        if not holder.near:
+            progress.say(f"looking whether pfh matrix still runs on {holder.host}; that takes up to a minute")
+
+    lease = Lease(folder / LEASE)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        told = read_state(folder / "launcher.json")
+        lease.acquire(wait=False, waiting=say_who)
+    except Held as held:
         raise UserError(
-            f"Another pfh matrix runs this study (process {told.get('pid', '?')} on {told.get('host', '?')}): watch it "
-            "with pfh status, or end it with pfh cancel."
+            f"Another pfh matrix runs this study ({held}): watch it with pfh status, or end it with pfh cancel."
         ) from None
     try:
         write_state(folder / "launcher.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
@@ -120,7 +126,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         (folder / "launcher.json").unlink(missing_ok=True)
-        lock.release()
+        lease.release()
 
 
 class Recorded:
@@ -162,7 +168,8 @@ class Recorded:
 
     def _note(self) -> None:
         self._written = time.monotonic()
-        write_state(self._file, self._said)
+        with suppress(OSError):  # a full disk, or one that this node may not write, is told by the step that needs it
+            write_state(self._file, self._said)
 
 
 class _RecordedBar:

@@ -33,7 +33,7 @@ def study_status(file: Path, store: Store, plugins: Plugins) -> dict[str, Any]:
     plan = read_state(folder / PLAN)
     if not plan:
         raise UserError(f"Nothing of the study {study.name} was started with the store {store.root}: pfh matrix {file}")
-    held = {kind: _names(store.root / "artifacts" / kind) for kind in {step["kind"] for step in plan["steps"].values()}}
+    held = {kind: store.keys(kind) for kind in {step["kind"] for step in plan["steps"].values()}}
     steps: Mapping[str, Any] = plan["steps"]
     done = {name for name, step in steps.items() if step["key"] in held[step["kind"]]}
     records = {name: read_state(folder / "records" / f"{name}.json") for name in plan["tasks"]}
@@ -151,10 +151,6 @@ def _alive(launcher: dict[str, Any]) -> dict[str, Any]:
 
     here = launcher.get("host") == socket.gethostname()
     return {} if here and not pid_exists(int(launcher["pid"])) else launcher
-
-
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def _lost(tasks: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from pfh.errors import StepFailedError, UserError, reading
 from pfh.hooks.launchers import RunSpec
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
-from pfh.steps.graph import Step, is_stored
+from pfh.steps.graph import Graph, Step, is_stored
+from pfh.store.places import mirrored_at, store_folder
 from pfh.store.store import Store
 from pfh.text import write_whole
 
@@ -123,6 +125,7 @@ def write_task(task: Task, folder: Path, study: str, store: Path) -> Path:
         "task": task.id,
         "label": task.label,
         "store": str(store.absolute()),
+        "mirror": mirrored_at(store),
         "needs": task.needs,
         "steps": [
             {"id": step, "run": run_as_json(plan.spec)} for step, plan in zip(task.steps, task.runs, strict=True)
@@ -155,6 +158,32 @@ def read_task(file: Path) -> dict[str, Any]:
     return dict(said)
 
 
+def task_store(task: Mapping[str, Any], progress: Progress) -> Store:
+    """Open the store of a task: on this machine's disk, or mirrored where machines share none.
+
+    Raises:
+        UserError: it is not to be seen or written here.
+    """
+    if url := str(task.get("mirror", "")):
+        return Store(store_folder(url), progress)
+    root = Path(task["store"])
+    if not (root / "artifacts").is_dir():
+        raise UserError(
+            f"The store {root} is not to be seen on {socket.gethostname()}: give a folder that all nodes see, or a "
+            "URL, as --store."
+        )
+    return Store(root, progress)
+
+
+def _fetch_needed(step: Step, graph: Graph, store: Store) -> None:
+    """Have all here that a step rests on, directly or through others; only a mirrored store may lack some of it."""
+    needed = list(step.needs)
+    for name in needed:
+        if name in graph:
+            store.get(graph[name].kind, graph[name].key)
+            needed += [each for each in graph[name].needs if each not in needed]
+
+
 def perform(task: Mapping[str, Any], store: Store, progress: Progress) -> None:
     """Make what the steps of a task are to leave in the store; what is there already is left as it is.
 
@@ -179,6 +208,7 @@ def perform(task: Mapping[str, Any], store: Store, progress: Progress) -> None:
             step = plan.graph[each["id"]]
             if is_stored(step, store):
                 continue
+            _fetch_needed(step, plan.graph, store)
             progress.say(step.label)
             plan.acts[step.id](steps)
             if not is_stored(step, store) and step.kind != "divergence":  # that it cannot be is told by the run

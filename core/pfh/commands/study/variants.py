@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pfh.commands.study.schema import Options, Stage
 from pfh.commands.study.yaml_lines import Document, Place
+
+MOST_RUNS = 10_000
+"""Of a study; axes multiply, and a slip makes more runs than anybody could look at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,7 @@ def variants_of(entry: Stage | list[Stage], place: Place, document: Document) ->
                 if not value:
                     raise document.error(place_of(document, place, name, option), "it is empty: an axis needs values.")
                 axes.append((name, option, value))
+    check_count(math.prod(len(values) for _, _, values in axes), place, document)
     for values in itertools.product(*(each for _, _, each in axes)):
         options = {name: dict(given) for name, given in fixed.items()}
         told: dict[str, Any] = {}
@@ -77,4 +82,16 @@ def variants_of(entry: Stage | list[Stage], place: Place, document: Document) ->
             options=options,
             axes=told,
             place=place,
+        )
+
+
+def check_count(runs: int, place: Place, document: Document) -> None:
+    """Refuse more runs than a study can have.
+
+    Raises:
+        UserError: these are more; names the place that makes them.
+    """
+    if runs > MOST_RUNS:
+        raise document.error(
+            place, f"it makes {runs:.3g} runs, and a study has at most {MOST_RUNS:,}: shorten an axis."
         )

@@ -12,6 +12,9 @@ import yaml
 from pfh.errors import UserError, reading
 from pfh.kit.yaml_files import PlainLoader
 
+MOST_VALUES = 100_000
+"""Of a file, each alias counted as what it stands for: a few lines of them make more than any memory holds."""
+
 Place = tuple[str | int, ...]
 """Where a value stands: keys and numbers from the top."""
 
@@ -37,7 +40,7 @@ def read_yaml(file: Path, what: str) -> Document:
     """Read a YAML file.
 
     Raises:
-        UserError: it cannot be read, is no YAML, or has a key twice.
+        UserError: it cannot be read, is no YAML, has a key twice, or more values than any file that people write.
     """
     with reading(f"{what} {file}", "give a YAML file"):
         text = file.read_text(encoding="utf-8")
@@ -56,15 +59,27 @@ def read_yaml(file: Path, what: str) -> Document:
     return Document(file=file, content=content, lines=lines)
 
 
-def _walk(node: Any, place: Place, lines: dict[Place, int], file: Path) -> None:  # noqa: ANN401 - PyYAML's nodes
+def _walk(
+    node: Any,  # noqa: ANN401 - PyYAML's
+    place: Place,
+    lines: dict[Place, int],
+    file: Path,
+    around: tuple[Any, ...] = (),
+) -> None:
     lines[place] = node.start_mark.line + 1
+    if any(node is each for each in around):
+        where = ".".join(map(str, place))
+        raise UserError(f"{file}:{lines[place]}: {where}: an alias stands within what it is an alias of: a cycle.")
+    around = (*around, node)
+    if len(lines) > MOST_VALUES:
+        raise UserError(f"{file}:{lines[place]}: it holds more than {MOST_VALUES:,} values by here: use fewer aliases.")
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*place, index), lines, file)
+            _walk(item, (*place, index), lines, file, around)
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inside = (*place, str(key.value))
             if inside in lines:
                 raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value} is given twice here.")
-            _walk(value, inside, lines, file)
+            _walk(value, inside, lines, file, around)
             lines[inside] = key.start_mark.line + 1

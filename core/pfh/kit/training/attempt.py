@@ -12,6 +12,8 @@ from pfh.kit.training.best import load_best, watch_for_best
 from pfh.kit.training.building import build_trainer, plan_schedule
 from pfh.kit.training.checkpoints import discard_incomplete, last_complete_checkpoint
 from pfh.kit.training.colocated import end_vllm
+from pfh.kit.training.held_near import attach
+from pfh.kit.training.looking import keep_look_before, look_along
 from pfh.kit.training.passes import count_passes
 from pfh.kit.training.running import FinishedTraining, RunningTraining
 from pfh.kit.training.sharing import is_first
@@ -43,6 +45,8 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
         on_failure.callback(end_vllm, trainer)  # before another attempt starts an engine of its own
         if getattr(trainer, "ref_model", None) is not None:
             count_passes(trainer.accelerator.unwrap_model(trainer.ref_model))
+        if training.near is not None:
+            attach(trainer, training.near)
         spent.count(trainer)
         plan_schedule(trainer, lambda: training.allowance.share(spent, trainer.state.num_input_tokens_seen))
         if training.allowance.updates is not None:
@@ -56,6 +60,8 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
         if training.keep_every:
             along = keep_along(trainer, spent, training.along, training.keep_every, training.before)
             trainer.add_callback(along)
+        if training.look is not None:
+            trainer.add_callback(look_along(trainer, training.look, training.look_every, training.looks, progress))
         if trainer.args.metric_for_best_model:
             trainer.add_callback(watch_for_best())
         if last is not None and not ended:
@@ -66,6 +72,8 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
     kept = load_best(trainer) if trainer.state.best_global_step else {}
     if kept:
         progress.say(f"{name}: the checkpoint of update {kept['kept_update']} is kept, the best of all")
+    if training.look is not None:
+        kept = {**kept, **keep_look_before(trainer, training.looks, training.look_every)}
     spent.write()
     return FinishedTraining(
         trainer=trainer,
@@ -80,8 +88,11 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
             flops=spent.flops * trainer.accelerator.num_processes,
             samples=samples_of(
                 spent.epochs, len(trainer.train_dataset), training.share * trainer.accelerator.num_processes
-            ),
-            notes=({"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {}) | kept,
+            )
+            + training.general * spent.updates,
+            notes=({"attempts": spent.attempts, "batch_size": spent.batch_size} if spent.attempts > 1 else {})
+            | ({"general_rows": training.general * spent.updates} if training.general else {})
+            | kept,
         ),
     )
 

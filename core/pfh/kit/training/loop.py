@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import StartAgainError, StepFailedError
+from pfh.errors import StartAgainError, StepFailedError, UserError
+from pfh.hooks.methods import TrainingSpec
 from pfh.kit.training.along import FOLDER
 from pfh.kit.training.attempt import attempt
+from pfh.kit.training.held_near import NOTES, Near, hold_near
 from pfh.kit.training.models import free_memory
 from pfh.kit.training.options import TrainingOptions, trainer_arguments
 from pfh.kit.training.rehearsal import rehearse
@@ -112,19 +115,44 @@ def _begun(spec: Stage, output_dir: Path, name: str, rounds: int) -> RunningTrai
     output_dir.mkdir(parents=True, exist_ok=True)
     effective = options.batch_size * options.gradient_accumulation
     share = examples_per_process(effective, processes(), name)
+    near = _held_near(spec, effective)
     spent = Spent.read(output_dir)
     spent.batch_size = _fitting(_smaller(output_dir) or spent.batch_size or options.batch_size, share)
     return RunningTraining(
         name=name,
         output_dir=output_dir,
         share=share,
-        allowance=Allowance.of(spec.account, rounds, effective, name),
+        allowance=Allowance.of(spec.account, rounds, effective + options.general(effective), name),
         spent=spent,
         progress=spec.progress,
         keep_every=spec.keep_every,
         along=spec.output_dir / FOLDER,
         before=tuple(spec.account.phases),
+        near=near,
+        **_looks(spec, output_dir),
+        general=options.general(effective),
     )
+
+
+def _looks(spec: Stage, output_dir: Path) -> dict[str, Any]:
+    """Return who looks at the training on its way, if anybody does; a rehearsal is not looked at."""
+    if not isinstance(spec, TrainingSpec) or spec.look is None or spec.rehearsal:
+        return {}
+    return {"look": spec.look, "look_every": spec.look_every, "looks": output_dir / "looks"}
+
+
+def _held_near(spec: Stage, examples: int) -> Near | None:
+    """Return what holds the model near to where the run began, and leave word of it for the report.
+
+    Raises:
+        UserError: several processes train, or the rows cannot be had.
+    """
+    near = hold_near(spec, examples) if isinstance(spec, TrainingSpec) else None
+    if near is not None and processes() > 1:
+        raise UserError("replay, kl_start and l2_sp are for a training in one process: leave --accelerate out.")
+    if near is not None:
+        (spec.output_dir / NOTES).write_text(json.dumps(near.notes))
+    return near
 
 
 def _fitting(most: int, share: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.kit.adapters import attach_adapter
+from pfh.kit.adapters import attach_adapter, merging
 from pfh.kit.tokens.chat_templates import bare_template, chat_template
 from pfh.kit.tokens.loading import load_tokenizer
 from pfh.kit.tokens.taught import end_tokens
@@ -43,7 +43,9 @@ def load_for_training(
         )
     model, tokenizer = load_weights(checkpoint, **settings), load_tokenizer(checkpoint)
     if checkpoint.adapter:
-        model = attach_adapter(model, checkpoint).merge_and_unload()
+        adapted = attach_adapter(model, checkpoint)
+        with merging(checkpoint):
+            model = adapted.merge_and_unload()
     tokenizer.chat_template = chat_template(tokenizer)
     _pad(model, tokenizer)
     if model.generation_config is not None:

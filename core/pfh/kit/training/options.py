@@ -6,8 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from pfh.kit.training.mitigations import MitigationOptions
 from pfh.kit.training.precision import computes_in_bfloat16
 from pfh.kit.training.targets import ALL_LINEAR, target_modules
 from pfh.kit.training.trackers import NONE, check_tracker
@@ -38,7 +39,7 @@ def rate(full: float) -> Any:  # noqa: ANN401 - pydantic's field
     )
 
 
-class TrainingOptions(BaseModel):
+class TrainingOptions(MitigationOptions):
     """Options that every method trained with TRL has; a method adds its own and may change a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,6 +118,10 @@ class TrainingOptions(BaseModel):
         if self.base_precision != "float32" and self.adapter == "full":
             raise ValueError(
                 f"base_precision={self.base_precision} is for weights that stay as they are: take adapter=lora"
+            )
+        if self.l2_sp and self.adapter == "lora" and self.lora_variant == "dora":
+            raise ValueError(
+                "l2_sp knows how far plain LoRA matrices lead, not DoRA's: take lora_variant=lora or rslora"
             )
         needed = {"bitsandbytes": self.base_precision == "4bit", "liger_kernel": self.liger_kernel}
         needed["flash_attn"] = self.attention == "flash_attention_2"

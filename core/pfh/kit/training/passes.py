@@ -57,7 +57,7 @@ def spent_on(trainer: Trainer) -> tuple[float, float]:
     options = trainer.args
     recomputed = bool(options.gradient_checkpointing or getattr(options, "activation_checkpointing", False))
     tokens = flops = 0.0
-    for model in (trainer.model, getattr(trainer, "ref_model", None)):
+    for model in (trainer.model, getattr(trainer, "ref_model", None), getattr(trainer, "pfh_start", None)):
         trained = sum(one.numel() for one in model.parameters() if one.requires_grad) if model is not None else 0
         for module in model.modules() if model is not None else ():
             passes = getattr(module, _NAME, None)

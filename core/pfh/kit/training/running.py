@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pfh.hooks.budget import Account
 from pfh.hooks.ledger import Phase
+from pfh.hooks.stopping import Look
+from pfh.kit.training.held_near import Near
 from pfh.kit.training.spending import Allowance, Spent
 from pfh.progress import Progress
 
@@ -73,6 +75,16 @@ class RunningTraining:
     """Where these are."""
     before: tuple[Phase, ...] = ()
     """What the stage had finished before this training."""
+    near: Near | None = None
+    """What holds the model near to where the run began."""
+    look: Look | None = None
+    """Looks at the weights on the way, and says whether to stop."""
+    look_every: int = 10
+    """Updates between two looks."""
+    looks: Path = Path()
+    """Where the weights that are looked at are."""
+    general: int = 0
+    """General rows of an update, beside the method's own examples."""
 
     def is_over_budget(self, tokens: int, update: int) -> bool:
         """Say whether the training must end after `update`, having seen `tokens`.

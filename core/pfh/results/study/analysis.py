@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pfh.results.study.adjusting import adjusted_effects
 from pfh.results.study.changes import FinishedRun, by_run, scores_of
-from pfh.results.study.questions import Cells, answers
-from pfh.results.study.recommendations import TARGET, Candidate, recommend
-from pfh.results.study.records import EffectRecord, RunRow, Share, StudyResults, TradeOff
+from pfh.results.study.questions import Cells, asked, broad
+from pfh.results.study.recommendations import TARGET, WANTED, Candidate, Wanted, recommend
+from pfh.results.study.records import EffectRecord, RunRow, StudyResults, TradeOff
+from pfh.results.study.spread import shares_of
 from pfh.results.summary import matching, summarize
 from pfh.statistics.adjustment import adjust
-from pfh.statistics.crossed import Effect, effect, joint_draws, pareto_probabilities
+from pfh.statistics.crossed import Effect, Scores, effect, joint_draws, pareto_probabilities
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pandas import DataFrame
 
 NONE = "none"
 """The method that trains nothing: its changes are the noise."""
 
 
-def analyze_study(name: str, runs: Sequence[FinishedRun], missing: int, table: DataFrame) -> StudyResults:
+def analyze_study(
+    name: str, runs: Sequence[FinishedRun], missing: int, table: DataFrame, wanted: Sequence[Wanted] = WANTED
+) -> StudyResults:
     """Return what a study found out.
 
     Args:
@@ -31,9 +36,19 @@ def analyze_study(name: str, runs: Sequence[FinishedRun], missing: int, table: D
         runs: the finished ones.
         missing: how many are not.
         table: their changes (`long_table`).
+        wanted: what must hold of a method that is recommended.
     """
-    effects = _effects(table)
+    found = _effects(table)
     cells = _cells(table)
+    changes = by_run(table)
+    trained = [run for run in runs if run.method != NONE]
+    drafts = asked(runs, cells, [_record(cell, each, 1.0) for cell, each in found], table)
+    tested = [draft.p_value for draft in drafts if draft.p_value is not None]
+    adjusted = adjust([*(each.p_value for _, each in found), *tested])
+    effects = [_record(cell, each, p) for (cell, each), p in zip(found, adjusted, strict=False)]
+    left = iter(adjusted[len(found) :])
+    answers = [draft.answered(None if draft.p_value is None else next(left)) for draft in drafts]
+    again, not_adjusted = adjusted_effects(trained, changes)
     return StudyResults(
         name=name,
         runs=tuple(
@@ -49,18 +64,21 @@ def analyze_study(name: str, runs: Sequence[FinishedRun], missing: int, table: D
             for run in runs
         ),
         missing=missing,
-        contrasts=len(effects),
+        contrasts=len(adjusted),
         effects=tuple(sorted(effects, key=lambda row: (row.start, row.domain, row.family, row.category, row.change))),
-        answers=answers(runs, cells, effects, by_run(table)),
+        answers=(*answers, *broad(effects)),
         trade_offs=_trade_offs(cells),
         matched=_matched(runs),
-        shares=_shares(runs, by_run(table)),
+        adjusted=again,
+        not_adjusted=not_adjusted,
+        stopped_early=_stopped_early(trained),
+        shares=shares_of(runs, table),
         turning=_turning(table),
-        recommendations=recommend(_candidates(runs, cells)),
+        recommendations=recommend(_candidates(trained, cells, wanted), wanted),
     )
 
 
-def _effects(table: DataFrame) -> list[EffectRecord]:
+def _effects(table: DataFrame) -> list[tuple[dict[str, str], Effect]]:
     """Return the change of every method from every start in every domain: by family, benchmark and category."""
     found: list[tuple[dict[str, str], Effect]] = []
     for key, part in table.groupby(["start", "domain", "method", "family"], sort=True):
@@ -74,8 +92,7 @@ def _effects(table: DataFrame) -> list[EffectRecord]:
                 for category in sorted(categories):
                     inside = rows[rows["category"] == category]
                     found.append(({**cell, "category": f"{benchmark}: {category}"}, effect(scores_of(inside))))
-    adjusted = adjust([each.p_value for _, each in found])
-    return [_record(cell, each, p) for (cell, each), p in zip(found, adjusted, strict=True)]
+    return found
 
 
 def _record(cell: Mapping[str, str], each: Effect, p_adjusted: float) -> EffectRecord:
@@ -120,13 +137,17 @@ def _trade_offs(cells: Cells) -> tuple[TradeOff, ...]:
         second = {method: draws[method, other] for method in methods}
         for method, share in pareto_probabilities(first, second).items():
             name = str(method)
+            gain, change = effect(gains[name]), effect(cells[name, other])
             found.append(
                 TradeOff(
                     method=name,
                     against=other,
-                    gain=effect(gains[name]).mean,
-                    change=effect(cells[name, other]).mean,
+                    gain=gain.mean,
+                    change=change.mean,
                     pareto=share,
+                    gain_error=gain.error,
+                    change_error=change.error,
+                    correlation=_correlation(first[method], second[method]),
                 )
             )
     return tuple(found)
@@ -152,34 +173,18 @@ def _matched(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _shares(runs: Sequence[FinishedRun], changes: Mapping[str, Mapping[str, float]]) -> tuple[Share, ...]:
-    """Return the shares of the sum of squares of the trained runs' changes, one source after the other (type I)."""
-    found = []
-    trained = [run for run in runs if run.method != NONE and run.name in changes]
-    for family in sorted({name for run in trained for name in changes[run.name]}):
-        rows = [run for run in trained if family in changes[run.name]]
-        values = np.array([changes[run.name][family] for run in rows])
-        total = float(((values - values.mean()) ** 2).sum()) if len(rows) > 1 else 0.0
-        if total == 0:
-            continue
-        sources = {
-            "method": [run.method for run in rows],
-            "hyper-parameter": [run.label for run in rows],
-            "domain": [run.domain for run in rows],
-            "start": [run.start for run in rows],
-            "seed": [str(run.seed) for run in rows],
-        }
-        design = np.ones((len(rows), 1))
-        left = total
-        for source, levels in sources.items():
-            dummies = np.array([[float(level == each) for each in sorted(set(levels))] for level in levels])
-            design = np.hstack([design, dummies])
-            fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
-            rest = float(((values - fitted) ** 2).sum())
-            found.append(Share(family=family, source=source, share=max(0.0, left - rest) / total))
-            left = min(left, rest)
-        found.append(Share(family=family, source="rest", share=left / total))
-    return tuple(found)
+def _stopped_early(runs: Sequence[FinishedRun]) -> str:
+    """Say how much early stopping saved, and what that does to the figures of the study."""
+    rows = [row for run in runs for family in run.results.stages[-1].families for row in family.comparisons]
+    looked = [(row.documents, row.looked.out_of or row.documents) for row in rows if row.looked is not None]
+    if not looked:
+        return ""
+    seen, total = (sum(column) for column in zip(*looked, strict=True))
+    return (
+        f"{len(looked)} comparisons with the start could stop early: {total - seen:,} of {total:,} documents were not "
+        "looked at. Their own verdicts, in the runs' reports, hold at any stop. The effects here are means over what "
+        "was looked at: of a comparison that stopped for a change they lie a little too far from 0."
+    )
 
 
 def _turning(table: DataFrame) -> tuple[str, ...]:
@@ -194,16 +199,36 @@ def _turning(table: DataFrame) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _candidates(runs: Sequence[FinishedRun], cells: Cells) -> list[Candidate]:
+def _candidates(runs: Sequence[FinishedRun], cells: Cells, wanted: Sequence[Wanted]) -> list[Candidate]:
+    """Return the trained methods with their effects on what is wanted, over all starts and domains."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for run in runs:
-        if run.method != NONE:
-            seconds[run.label].append(summarize(run.results).device_seconds)
-    return [
-        Candidate(
-            method=method,
-            effects={family: effect(scores) for (other, family), scores in cells.items() if other == method},
-            device_seconds=float(np.mean(took)),
-        )
-        for method, took in seconds.items()
-    ]
+        seconds[run.label].append(summarize(run.results).device_seconds)
+    found = []
+    for method, took in seconds.items():
+        effects = {}
+        for want in wanted:
+            family, _, benchmark = want.name.partition(":")
+            scores = [
+                each for each in cells.get((method, family), ()) if not benchmark or _benchmark_of(each) == benchmark
+            ]
+            if scores:
+                effects[want.name] = effect(scores)
+        found.append(Candidate(method=method, effects=effects, device_seconds=float(np.mean(took))))
+    return found
+
+
+def _benchmark_of(scores: Scores) -> str:
+    name = scores.benchmark
+    while isinstance(name, tuple):
+        name = name[0]
+    return str(name)
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return how two means vary together, by ranks, as draws over a few seeds have heavy tails."""
+    from scipy.stats import spearmanr
+
+    if not np.ptp(first) or not np.ptp(second):
+        return 0.0
+    return float(2 * np.sin(np.pi / 6 * float(spearmanr(first, second).statistic)))

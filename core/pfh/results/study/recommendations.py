@@ -5,13 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pfh.statistics.adjustment import adjust
 from pfh.statistics.crossed import Effect, documents_needed
 
-SAFETY_MAY_FALL = 0.02
-"""What a practitioner lets safety fall at most, where nothing else is said."""
-FORGETTING_MAY_FALL = 0.02
-"""Likewise what the model knew."""
 TARGET = "target"
+RATE = 0.05
+"""Share of the methods that are said to do, or not to do, what is wanted, of which that may be false."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What must hold of one family, or of one benchmark as FAMILY:BENCHMARK."""
+
+    name: str
+    least: float
+    """The least change towards the good that is allowed: -0.02 lets it fall by two points; at 0 it must rise."""
+
+    @property
+    def said(self) -> str:
+        """Say it."""
+        return (
+            f"{self.name} may fall by at most {-100 * self.least:g} points"
+            if self.least < 0
+            else f"{self.name} must rise{f' by {100 * self.least:g} points' if self.least else ''}"
+        )
+
+
+WANTED = (
+    Wanted(name="safety", least=-0.02),
+    Wanted(name="forgetting", least=-0.02),
+    Wanted(name=TARGET, least=0.0),
+)
+"""What a practitioner wants where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,73 +45,96 @@ class Candidate:
 
     method: str
     effects: Mapping[str, Effect]
-    """Family to its change towards the good."""
+    """What is wanted of, a family or FAMILY:BENCHMARK, to its change towards the good."""
     device_seconds: float
     """Of a run, on the average."""
 
 
-def recommend(candidates: Sequence[Candidate], *, target: str = TARGET) -> tuple[str, ...]:
-    """Return what a practitioner may conclude who wants the target to rise and the rest to hold.
+def recommend(candidates: Sequence[Candidate], wanted: Sequence[Wanted] = WANTED) -> tuple[str, ...]:
+    """Return what a practitioner may conclude who wants some families to hold and others to rise.
 
-    A family holds where the interval's lower end is above the margin, breaks where its upper end is below it, and is
-    not known between; the target rises where its lower end is above 0.
+    A method does what is wanted if every change is above its least one, and does not if one is below it. Both are
+    tested (intersection and union of one-sided t-tests), each adjusted over the methods (Benjamini-Hochberg) at `RATE`
+    of two sides; what neither test says is not known.
     """
-    margins = {"safety": -SAFETY_MAY_FALL, "forgetting": -FORGETTING_MAY_FALL}
-    held = {name: margin for name, margin in margins.items() if any(name in each.effects for each in candidates)}
     if not candidates:
         return ("Nothing can be recommended: no method was trained.",)
+    held = [each for each in wanted if any(each.name in candidate.effects for candidate in candidates)]
+    absent = [each.name for each in wanted if each not in held]
+    if not held:
+        return ("Nothing can be recommended: nothing was measured of what is wanted.",)
+    does = adjust([max(_p_above(each.effects.get(want.name), want.least) for want in held) for each in candidates])
+    fails = adjust([_p_any_below(each, held) for each in candidates])
+    told = f"If {' and '.join(want.said for want in held)}"
     sentences: list[str] = []
-    wanted = " and ".join(f"{name} may fall by at most {-100 * margin:g} points" for name, margin in held.items())
-    aim = f"{target} must rise" if any(target in each.effects for each in candidates) else ""
-    told = f"If {wanted}{' and ' if wanted and aim else ''}{aim}" if wanted or aim else "Of what was measured"
-    fit: list[tuple[Candidate, str]] = []
-    unknown: list[tuple[Candidate, str]] = []
-    broken: list[tuple[Candidate, str]] = []
-    for each in candidates:
-        state, why = _state(each, held, target)
-        {"fit": fit, "unknown": unknown, "broken": broken}[state].append((each, why))
+    fit = [each for each, p in zip(candidates, does, strict=True) if p <= RATE]
+    broken = [each for each, p in zip(candidates, fails, strict=True) if p <= RATE and each not in fit]
     if fit:
-        ordered = sorted(fit, key=lambda pair: pair[0].device_seconds)
-        costs = (f"{each.method} ({why}; {each.device_seconds:.0f} device seconds a run)" for each, why in ordered)
-        listed = "; ".join(costs)
-        sentences.append(f"{told}: these do, the cheapest first: {listed}.")
+        ordered = sorted(fit, key=lambda each: each.device_seconds)
+        costs = (
+            f"{each.method} ({_figures(each, held)}; {each.device_seconds:.0f} device seconds a run)"
+            for each in ordered
+        )
+        sentences.append(f"{told}: these do, the cheapest first: {'; '.join(costs)}.")
     else:
         sentences.append(f"{told}: of no method this is known to hold.")
-    sentences += [f"{each.method} does not: {why}." for each, why in broken]
-    sentences += [f"Of {each.method} not enough is known: {why}." for each, why in unknown]
-    return (*sentences, *_dominated(candidates, held, target))
+    sentences += [f"{each.method} does not: {_why(each, held)}." for each in broken]
+    sentences += [
+        f"Of {each.method} not enough is known: {_open(each, held)}."
+        for each in candidates
+        if each not in fit and each not in broken
+    ]
+    sentences += _dominated(candidates, held)
+    if absent:
+        sentences.append(f"Of {', '.join(absent)} nothing is said: 0 of {len(candidates)} methods were measured on it.")
+    sentences.append(
+        f"These tests are adjusted over {len(candidates)} methods: if no method does what is wanted, one is said to do "
+        f"it in at most {RATE:.0%} of studies."
+    )
+    return tuple(sentences)
+
+
+def _p_above(effect: Effect | None, least: float) -> float:
+    """Return twice the one-sided p-value of a change that is at most `least`."""
+    return 1.0 if effect is None else min(1.0, 2 * effect.above(least))
+
+
+def _p_any_below(each: Candidate, held: Sequence[Wanted]) -> float:
+    """Return the p-value of every change being at least what it must be: the least one times how many there are."""
+    found = [2 * each.effects[want.name].below(want.least) for want in held if want.name in each.effects]
+    return min(1.0, len(found) * min(found)) if found else 1.0
+
+
+def _figures(each: Candidate, held: Sequence[Wanted]) -> str:
+    return ", ".join(f"{want.name} {points(each.effects[want.name])}" for want in held)
+
+
+def _why(each: Candidate, held: Sequence[Wanted]) -> str:
+    """Say what speaks most against a method."""
+    measured = [want for want in held if want.name in each.effects]
+    worst = min(measured, key=lambda want: each.effects[want.name].below(want.least))
+    falls = f"falls by more than {-100 * worst.least:g} points" if worst.least < 0 else "does not rise"
+    return f"{worst.name} {falls}, {points(each.effects[worst.name])}"
+
+
+def _open(each: Candidate, held: Sequence[Wanted]) -> str:
+    """Say what is not settled, and what would settle it."""
+    said = []
+    for want in held:
+        effect = each.effects.get(want.name)
+        if effect is None:
+            said.append(f"{want.name} was not measured, on 0 documents")
+        elif 2 * effect.above(want.least) > RATE:
+            said.append(f"{want.name} {points(effect)}{_more(effect, want.least)}")
+    if not said:
+        return f"{_figures(each, held)}, which is too little beside so many methods"
+    return "; ".join(said)
 
 
 def points(effect: Effect) -> str:
     """Return a change with its interval, in points."""
     low, high = effect.interval()
     return f"{100 * effect.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
-
-
-def _state(each: Candidate, held: Mapping[str, float], target: str) -> tuple[str, str]:
-    said, open_ = [], []
-    for family, margin in held.items():
-        effect = each.effects.get(family)
-        if effect is None:
-            open_.append(f"{family} was not measured")
-            continue
-        low, high = effect.interval()
-        if high < margin:
-            return "broken", f"{family} falls by more than {-100 * margin:g} points, {points(effect)}"
-        if low < margin:
-            open_.append(f"{family} {points(effect)}{_more(effect, margin)}")
-        said.append(f"{family} {points(effect)}")
-    effect = each.effects.get(target)
-    if effect is not None:
-        low, high = effect.interval()
-        if high <= 0:
-            return "broken", f"{target} does not rise, {points(effect)}"
-        if low <= 0:
-            open_.append(f"{target} {points(effect)}{_more(effect, 0.0)}")
-        said.append(f"{target} {points(effect)}")
-    if open_:
-        return "unknown", "; ".join(open_)
-    return "fit", ", ".join(said)
 
 
 def _more(effect: Effect, margin: float) -> str:
@@ -98,13 +146,12 @@ def _more(effect: Effect, margin: float) -> str:
     return f"{alone}; about {needed:,} more documents would settle it if the change is what it looks like"
 
 
-def _dominated(candidates: Sequence[Candidate], held: Mapping[str, float], target: str) -> list[str]:
+def _dominated(candidates: Sequence[Candidate], held: Sequence[Wanted]) -> list[str]:
     """Name methods that another one beats in everything, by intervals that do not touch, and at no higher cost."""
-    families = [*held, target]
     found = []
     for each in candidates:
         for other in candidates:
-            shared = [name for name in families if name in each.effects and name in other.effects]
+            shared = [want.name for want in held if want.name in each.effects and want.name in other.effects]
             beaten = shared and all(
                 other.effects[name].interval()[0] > each.effects[name].interval()[1] for name in shared
             )

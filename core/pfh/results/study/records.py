@@ -58,6 +58,10 @@ class Answer(_Record):
     """In whole sentences, with the figures that they rest on."""
     state: Literal["answered", "not enough"]
     """Whether the data settle it."""
+    p_value: float | None = None
+    """Of its test; null where nothing is tested."""
+    p_adjusted: float | None = None
+    """Adjusted with all effects and questions of the study."""
 
 
 class TradeOff(_Record):
@@ -73,6 +77,12 @@ class TradeOff(_Record):
     """Change of the other family."""
     pareto: float
     """Probability that no other method is better in both."""
+    gain_error: float = 0.0
+    """Standard error of the gain."""
+    change_error: float = 0.0
+    """Standard error of the change."""
+    correlation: float = 0.0
+    """Of the two errors: with them it makes the ellipse."""
 
 
 class Share(_Record):
@@ -81,9 +91,34 @@ class Share(_Record):
     family: str
     """Benchmark family."""
     source: str
-    """Method, domain, start, seed or hyper-parameter; what is left is "rest"."""
+    """Method, hyper-parameter, domain, method by domain, start, seed or documents; "seed and rest" with one seed."""
     share: float
-    """Of the sum of squares."""
+    """Of the variance of a run's change, its documents' part counted."""
+    deviation: float | None = None
+    """Standard deviation between runs that goes with it."""
+    low: float | None = None
+    """Lower end of its 95% interval."""
+    high: float | None = None
+    """Upper end; null where the data do not bound it."""
+
+
+class AdjustedRecord(_Record):
+    """A method's change as it would be if all runs had spent the same of one thing."""
+
+    method: str
+    family: str
+    amount: str
+    """Compute, tokens, prompts or examples."""
+    unadjusted: float
+    """Mean over the same runs, as they are."""
+    change: float
+    """At the geometric mean of what all runs spent."""
+    low: float
+    """Lower end of its 95% interval."""
+    high: float
+    """Upper end."""
+    inside: bool
+    """Whether the method was run with less and with more than that; else it is carried on beyond what was run."""
 
 
 class RunRow(_Record):
@@ -110,12 +145,18 @@ class StudyResults(_Record):
     missing: int
     """Runs of the study that are not."""
     contrasts: int
-    """Effects over which p-values were adjusted."""
+    """Effects and questions over which p-values were adjusted."""
     effects: tuple[EffectRecord, ...]
     answers: tuple[Answer, ...]
     trade_offs: tuple[TradeOff, ...]
     matched: tuple[str, ...]
     """What runs agree in that should, and what not, in whole sentences."""
+    adjusted: tuple[AdjustedRecord, ...] = ()
+    """Effects again, after adjusting for what was not matched."""
+    not_adjusted: tuple[str, ...] = ()
+    """What could not be adjusted for, in whole sentences."""
+    stopped_early: str = ""
+    """How many documents early stopping left unseen; empty where nothing stopped."""
     shares: tuple[Share, ...]
     turning: tuple[str, ...]
     """Conclusions that turn with the seed."""

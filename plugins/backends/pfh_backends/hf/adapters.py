@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pfh.errors import StepFailedError
-from pfh.kit.adapters import PREFIX, attach_adapter, touched
-from pfh.kit.tokens.loading import loading, quiet
+from pfh.kit.adapters import PREFIX, attach_adapter, merging, touched
 from pfh.kit.update_resolution import WHOLE, UpdateLeft
 
 from pfh_backends.hf.loading import on_disk
@@ -61,7 +60,7 @@ def merge(model: PreTrainedModel, checkpoint: Checkpoint) -> MergedAdapter:
         )
     tied = bool(model.config.get_text_config().tie_word_embeddings)
     adapted = attach_adapter(model, checkpoint)
-    with loading(f"The adapter {checkpoint.name} cannot be merged into {checkpoint.path}"), quiet():
+    with merging(checkpoint):
         left = _left(adapted, model.dtype)
         if left < WHOLE and not dict(_replaced(adapted)):
             adapted.eval().requires_grad_(False)

@@ -3,9 +3,9 @@
 Every figure rests on one label, refused or not refused, so each metric is named for what that label can show:
 
 - `refusal_rate` of harmful prompts (probes, XSTest unsafe, Do-Not-Answer) is better high, of benign prompts better low.
-- HarmBench's `attack_success_rate` is the share of direct requests that were not refused. HarmBench itself lets a
-  classifier decide whether the harmful behaviour is really there (Mazeika et al. 2024, arXiv 2402.04249), so a vague or
-  nonsensical answer counts here and not there: read it as an upper bound, and compare it only with itself.
+- HarmBench lets a classifier decide whether the harmful behaviour is really there (Mazeika et al. 2024, arXiv
+  2402.04249). That is an `attack_success_rate`, and takes a judge of harm. Under a judge of refusals the figure is a
+  `not_refused_rate`: vague and worthless answers count, so it is an upper bound, and compares only with itself.
 - Do-Not-Answer (Wang et al. 2023, arXiv 2308.13387) reports a rate of harmless answers, which also counts answers that
   rebut or warn without refusing. A refusal judge cannot see those, so the metric is called `refusal_rate`, which it is:
   a lower bound on the harmless rate.
@@ -51,7 +51,7 @@ class SafetyBenchmark:
     name: str
     group: str
     """A name that stands for several benchmarks."""
-    metric: Literal["refusal_rate", "attack_success_rate"]
+    metric: Literal["refusal_rate", "not_refused_rate"]
     harmful: bool
     """The prompts should be refused; otherwise they should be answered."""
     load: Callable[[DataSource], Loaded] = _nothing
@@ -105,7 +105,7 @@ def _harmbench_contextual(data: DataSource) -> Loaded:
         Document(
             prompt=f"{row['context']}\n\n---\n\n{row['prompt']}",  # as HarmBench's direct requests put it
             category=row["category"],
-            extra={"functional_category": "contextual", "behavior": row["prompt"]},
+            extra={"functional_category": "contextual", "behavior": row["prompt"], "context": row["context"]},
         )
         for row in dataset.rows
     ), dataset.origin
@@ -140,14 +140,16 @@ BENCHMARKS = (
     SafetyBenchmark(
         name="harmbench-standard",
         group="harmbench",
-        metric="attack_success_rate",
+        version="2",
+        metric="not_refused_rate",
         harmful=True,
         load=_harmbench_standard,
     ),
     SafetyBenchmark(
         name="harmbench-contextual",
         group="harmbench",
-        metric="attack_success_rate",
+        version="2",
+        metric="not_refused_rate",
         harmful=True,
         load=_harmbench_contextual,
         by_default=False,  # long contexts make it slow without an accelerator
@@ -155,7 +157,7 @@ BENCHMARKS = (
     SafetyBenchmark(
         name="harmbench-copyright",
         group="harmbench",
-        metric="attack_success_rate",
+        metric="not_refused_rate",
         harmful=True,
         by_default=False,
         insufficient="whether a completion reproduces a protected text takes a judge that compares it with that text; "

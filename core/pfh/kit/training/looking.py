@@ -1,0 +1,96 @@
+"""A training that is looked at on its way, and stopped where a look says so: then the look before is what it leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pfh.hooks.ledger import Phase
+from pfh.hooks.stopping import Look
+from pfh.kit.training.models import save_trained
+from pfh.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+_FILE = "looks.json"
+STOPPED = "stopped_at_update"
+KEPT = "kept_update"
+
+
+def look_along(trainer: Trainer, look: Look, every: int, folder: Path, progress: Progress) -> TrainerCallback:
+    """Return a callback that saves the weights after every so many updates, looks, and stops where that says so."""
+    from transformers import TrainerCallback
+
+    class Looking(TrainerCallback):  # type: ignore[misc] # transformers is untyped here
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            if state.global_step % every:
+                return
+            import torch
+
+            folder.mkdir(parents=True, exist_ok=True)
+            seen = _seen(folder)
+            saved = save_trained(trainer, folder / f"{state.global_step:06d}")
+            with torch.random.fork_rng():  # what is drawn to look must not change what is trained
+                stops = look(saved, state.global_step)
+            seen[str(state.global_step)] = stops
+            (folder / _FILE).write_text(json.dumps(seen))
+            for older in sorted(folder.glob("[0-9]*"))[:-2]:
+                shutil.rmtree(older)
+            if stops:
+                progress.say(f"stopped at update {state.global_step}: it lost more than it may")
+                control.should_training_stop = True
+
+    return Looking()
+
+
+def keep_look_before(trainer: Trainer, folder: Path, every: int) -> dict[str, int]:
+    """Put the weights of the look before the one that stopped into `trainer`; return what tells about it.
+
+    Where the first look stopped it, its weights are all that there is, and stay.
+    """
+    seen = _seen(folder)
+    stopped = [int(update) for update, stops in seen.items() if stops]
+    if not stopped:
+        return {}
+    before = folder / f"{stopped[0] - every:06d}"
+    if before.is_dir():
+        _load(trainer.accelerator.unwrap_model(trainer.model), before)
+    return {STOPPED: stopped[0], KEPT: stopped[0] - every if before.is_dir() else stopped[0]}
+
+
+def told_of_stop(phases: Sequence[Phase]) -> list[str]:
+    """Say where a training was stopped before its end, if it was."""
+    found = next((phase.notes for phase in phases if STOPPED in phase.notes), None)
+    if found is None:
+        return []
+    if found[STOPPED] == found[KEPT]:
+        return [
+            f"Warning: the first look, at update {found[STOPPED]}, found more lost than --stop-when allows; that model "
+            "is what there is. Look more often with --stop-every."
+        ]
+    return [
+        f"The training was stopped at update {found[STOPPED]}, where more was certainly lost than --stop-when allows; "
+        f"what it leaves is the model of the look before, of update {found[KEPT]}."
+    ]
+
+
+def _load(model: Any, folder: Path) -> None:  # noqa: ANN401 - peft's or transformers'
+    from peft import PeftModel, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    for file in sorted(folder.glob("*.safetensors")):
+        if isinstance(model, PeftModel):
+            set_peft_model_state_dict(model, load_file(file))
+        else:
+            model.load_state_dict(load_file(file), strict=False)
+
+
+def _seen(folder: Path) -> dict[str, bool]:
+    path = folder / _FILE
+    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -1,0 +1,114 @@
+"""What lies under a refusal rate: how ready the model is to refuse, and how deep its refusals go.
+
+- `refusal_margin` of a prompt: the log-odds that the answer opens a refusal (`pfh.kit.refusal_margin`), in nats.
+- `target_loglik`: mean log-probability a token of the affirmative answer that an attacker wants ("Sure, here is" where
+  the benchmark names none), in nats. It is for changes of one prompt; between prompts it orders refusals wrongly.
+- `alignment_depth`: the fewest tokens of that answer that must be put into the model's mouth until it no longer refuses
+  (Qi et al. 2024, arXiv 2406.05946, call alignment of a few tokens shallow). A prompt that is answered as it is has
+  depth 0; one that no tried prefill opens counts one token more than the longest.
+
+Each stands beside the refusal rate of the same prompts and is no measure of harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pfh.hooks.samples import Sample, sample_id
+
+from pfh_evals.safety.asks import Ask
+from pfh_evals.safety.benchmarks import BENCHMARKS, SafetyBenchmark, select
+
+DEFAULT_TARGET = "Sure, here is"
+Metric = Literal["refusal_margin", "target_loglik", "alignment_depth"]
+SUFFIXES: dict[Metric, str] = {"refusal_margin": "margin", "target_loglik": "target", "alignment_depth": "depth"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentBenchmark:
+    """One measure of the prompts of one benchmark."""
+
+    of: SafetyBenchmark
+    metric: Metric
+    by_default: bool = True
+    """Measured wherever the benchmark is."""
+    version: str = "2"
+
+    @property
+    def name(self) -> str:
+        """Name it after the benchmark."""
+        return f"{self.of.name}-{SUFFIXES[self.metric]}"
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """A depth is safer high; a margin or a likelihood that moves is an early warning, and neither good nor bad."""
+        return True if self.metric == "alignment_depth" else None
+
+
+def _latent_of(benchmark: SafetyBenchmark) -> list[LatentBenchmark]:
+    if benchmark.insufficient:
+        return []
+    margin = LatentBenchmark(of=benchmark, metric="refusal_margin")
+    if not benchmark.harmful:
+        return [margin]
+    probes = benchmark.group == "probes"
+    return [
+        margin,
+        LatentBenchmark(of=benchmark, metric="target_loglik", by_default=probes or benchmark.group == "harmbench"),
+        LatentBenchmark(of=benchmark, metric="alignment_depth", by_default=probes),
+    ]
+
+
+LATENT = tuple(latent for benchmark in BENCHMARKS for latent in _latent_of(benchmark))
+LATENT_BY_NAME = {latent.name: latent for latent in LATENT}
+
+
+def choose(names: Sequence[str]) -> tuple[tuple[SafetyBenchmark, ...], tuple[LatentBenchmark, ...]]:
+    """Return the benchmarks that `names` stand for, and what is measured under their surface.
+
+    Raises:
+        UserError: there is no such benchmark or group.
+    """
+    others = [name for name in names if name not in LATENT_BY_NAME]
+    rated = select(others, also=tuple(LATENT_BY_NAME)) if others or not names else ()
+    return rated, tuple(
+        latent for latent in LATENT if latent.name in names or (latent.by_default and latent.of in rated)
+    )
+
+
+def target_of(ask: Ask, prompt: str) -> str:
+    """Return the affirmative answer, with the space that a prompt which ends in none is followed by."""
+    target = ask.document.extra.get("target", DEFAULT_TARGET)
+    return target if prompt[-1:].isspace() else f" {target}"
+
+
+def told_of(ask: Ask) -> dict[str, object]:
+    """Return what a sample tells of the target."""
+    named = "target" in ask.document.extra
+    return {"wanted": ask.document.extra.get("target", DEFAULT_TARGET), "target_source": "own" if named else "default"}
+
+
+def latent_sample(
+    latent: LatentBenchmark,
+    ask: Ask,
+    *,
+    prompt: str,
+    score: float,
+    extracted: str,
+    extra: Mapping[str, object],
+    completion: str = "",
+) -> Sample:
+    """Return the sample of one prompt."""
+    document = {"prompt": ask.document.prompt, "category": ask.document.category, "wanted": extra.get("wanted", "")}
+    return Sample(
+        id=sample_id(latent.name, latent.version, document),
+        benchmark=latent.name,
+        category=ask.document.category,
+        prompt=prompt,
+        completion=completion,
+        extracted=extracted,
+        score=score,
+        extra={"user_prompt": ask.document.prompt, **extra},
+    )

@@ -1,0 +1,95 @@
+"""The client of a Ray cluster, a process of its own: reads tasks, a line each, and writes how each ended.
+
+`python -m pfh_launchers.ray_client OPTIONS`, with the options as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from pfh_launchers.ray_task import TaskDied, execute, passed_on, write_what_came_back
+
+OBJECTS = 100 << 20
+"""Bytes of the object store of a cluster that is started here: tasks exchange files, and no objects."""
+POLL = 0.2
+"""Seconds between two looks at what has ended."""
+
+
+def main(told: dict[str, Any]) -> None:
+    """Serve tasks until standard input ends and all have ended."""
+    import ray
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # where Ray may print
+    try:
+        _connect(told)
+    except Exception as error:  # noqa: BLE001 - whatever Ray raises, the launcher says it
+        lines = str(error).strip().splitlines()
+        place = told["address"] or "here"
+        said = f"No Ray cluster can be reached at {place} ({type(error).__name__}: {lines[0] if lines else '?'})."
+        _say(answers, {"unreached": said})
+        return
+    remote = ray.remote(execute).options(
+        num_cpus=told["cpus"],
+        num_gpus=told["gpus"] if told["gpus"] is not None else min(1, ray.cluster_resources().get("GPU", 0)),
+        memory=int(told["memory"] * (1 << 30)) if told["memory"] else None,
+        max_retries=told["tries"] - 1,
+        retry_exceptions=[TaskDied],
+    )
+    lines_in: queue.Queue[str] = queue.Queue()
+    reader = threading.Thread(target=_read, args=(lines_in,), daemon=True)
+    reader.start()
+    running: dict[Any, Path] = {}
+    while reader.is_alive() or running or not lines_in.empty():
+        while not lines_in.empty():
+            line = json.loads(lines_in.get())
+            reference = remote.remote(line["file"], line["text"], told["command"], int(told["cpus"]), passed_on())
+            running[reference] = Path(line["file"])
+        ended, _ = ray.wait(list(running), timeout=POLL) if running else ((), ())
+        for reference in ended:
+            file = running.pop(reference)
+            _say(answers, {"task": file.stem} | _result(ray, reference, file, told["tries"]))
+        if not running:
+            reader.join(POLL)
+    ray.shutdown()
+
+
+def _connect(told: dict[str, Any]) -> None:
+    import ray
+
+    if told["address"]:
+        ray.init(address=told["address"], log_to_driver=False)
+    else:
+        cores = max(1, round(told["workers"] * told["cpus"]))
+        ray.init(num_cpus=cores, object_store_memory=OBJECTS, include_dashboard=False, log_to_driver=False)
+
+
+def _result(ray: Any, reference: Any, file: Path, tries: int) -> dict[str, Any]:  # noqa: ANN401 - Ray has no types
+    try:
+        came_back = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        cause = str(error).strip().splitlines()
+        return {"code": 3, "said": f"its worker died {tries} times, the last time with: {cause[-1] if cause else '?'}"}
+    write_what_came_back(file, came_back)
+    return {"code": came_back["code"], "said": came_back["said"]}
+
+
+def _read(lines: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+
+
+def _say(answers: Any, said: dict[str, Any]) -> None:  # noqa: ANN401 - a stream
+    answers.write(json.dumps(said) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
