@@ -160,7 +160,7 @@ def _sound(data: HubData) -> dict[str, Pairs]:
         "programs (MBPP)": _column(data, "google-research-datasets/mbpp", "sanitized", "test", "prompt", "code"),
         **{
             f"MGSM, {language}": [("", row["question"]) for row in data.load("juletxara/mgsm", language, "test").rows]
-            for language in ("en", "de", "es", "fr", "sw", "ru", "zh", "ja", "th", "bn", "te")
+            for language in ("en", "de", "es", "fr", "sw", "ru", "zh", "ja", "th", "bn")
         },
     }
 

@@ -84,7 +84,7 @@ def test_the_rules_look_at_enough_text() -> None:
     assert not off_subject(PROMPT, "Ask somebody else.")
 
 
-SYLLABLES = ("ser", "vice", "as", "rity", "igation", "ulus", "uggage", "pper", "lit", "racle", "apagos", "elescope")
+SYLLABLES = ("serv", "vice", "as", "rity", "igation", "ulus", "uggage", "pper", "lit", "racle", "apagos", "elescope")
 
 
 def glued(seed: int) -> str:
