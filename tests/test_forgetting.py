@@ -16,7 +16,7 @@ from pfh.errors import DataUnavailableError, StepFailedError, UserError
 from pfh.hooks.backends import Completion, EngineSpec, GenerationRequest, Sampling, Score, ScoringRequest
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.datasets import Dataset
-from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
+from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, Part, PlanSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
 from pfh.sandbox import available
@@ -125,6 +125,26 @@ def evaluate(*benchmarks: str, **changes: Any) -> dict[str, Benchmark]:
 
 
 # --- lm-eval's tasks over pfh's data
+
+
+@pytest.mark.parametrize("name", ["arc_challenge", "builtin-arithmetic"])
+def test_a_part_is_asked_what_the_whole_is_asked_and_nothing_else(name: str) -> None:
+    """Worked examples are drawn one document after the other: a part must not change those of its documents."""
+    options = {"num_fewshot": 2} if name == "arc_challenge" else {}
+    tables = {**DATA, ("allenai/ai2_arc", "ARC-Challenge", "validation"): ARC[::-1]}
+    tables[("allenai/ai2_arc", "ARC-Challenge", "train")] = ARC[::-1]
+    asked: dict[bool, Chooser] = {}
+    found = {}
+    for part in (None, Part(seed=0, count=3)):
+        asked[part is None] = engine = Chooser("the blue one", answers=("7",))
+        found[part is None] = evaluate(name, engine=engine, tables=tables, options=options, limit=6, part=part)[name]
+    whole = {sample.id: sample for sample in found[True].samples}
+    assert len(whole) >= 6
+    assert len(found[False].samples) == 3
+    assert all(sample == whole[sample.id] for sample in found[False].samples)
+    few, all_ = (asked[which].scored + asked[which].asked for which in (False, True))
+    assert 0 < len(few) < len(all_)
+    assert all(request in all_ for request in few)
 
 
 def test_a_task_of_lm_eval_runs_on_rows_from_the_data_source() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -62,7 +63,10 @@ def test_the_student_comes_nearer_to_the_teacher(tiny_llama_path, tmp_path, teac
 
 def test_a_teacher_of_other_tokens_is_refused(tiny_llama_path, tmp_path, teacher):
     other = tiny_llama(tmp_path / "other")
-    (other / "tokenizer.json").write_text((other / "tokenizer.json").read_text().replace('"the"', '"eht"'))
+    described = json.loads((other / "tokenizer.json").read_text())
+    tokens = described["model"]["vocab"]
+    tokens["!"], tokens["#"] = tokens["#"], tokens["!"]
+    (other / "tokenizer.json").write_text(json.dumps(described))
     stranger = Checkpoint(name="stranger", path=other, fingerprint="stranger")
     with pytest.raises(UserError, match="other tokens"):
         opd._teacher(spec_of(tiny_llama_path, tmp_path, stranger))

@@ -87,7 +87,7 @@ def test_the_critic_learns_a_constant_reward_and_the_policy_sees_its_advantages(
 
 
 def test_a_training_updates_policy_and_critic_and_its_curves_hold_the_values_loss(tiny_llama_path, tmp_path):
-    spec = training_spec(ppo, tiny_llama_path, tmp_path, generations=2, beta=0.1, critic_rate=0.05, epochs=2.0)
+    spec = training_spec(ppo, tiny_llama_path, tmp_path, count=16, generations=2, beta=0.1, epochs=2.0)
     result = ppo.train(spec)
     assert all("value_loss" in row for row in untimed(result.curves))
     assert result.phases[-1].updates == len(result.curves)

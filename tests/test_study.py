@@ -97,6 +97,7 @@ def test_early_stopping_changes_the_key_of_what_was_trained_and_not_of_the_start
         ("beta: [0.05, 0.1]", "beta: [-1, 0.1]", "study.yaml:7: .*beta"),
         ("beta: [0.05, 0.1]", "beta: []", "study.yaml:7: .*an axis needs values"),
         ("beta: [0.05, 0.1]", "beta: [0.1, 0.1]", "study.yaml:7: .*are the same run"),
+        ("beta: [0.05, 0.1]", "beta: 0.2}\n  - dpo: {beta: 0.3", "study.yaml:8: .*two different runs would be called"),
         ("seeds: [0, 1]", "seeds: []", "study.yaml:10: seeds: it is empty"),
         ("seeds: [0, 1]", "seeds: [0, one]", "study.yaml:10: seeds.1: "),
         ("domains: [reasoning]", "domains: [resoning]", "study.yaml:9: domains.0: No domain named 'resoning'"),

@@ -13,6 +13,7 @@ import typer
 from pfh_cli.boundary import invocation
 from pfh_cli.flags import Debug, StoreFolder
 from pfh_cli.output import WIDTH_OF_A_FILE
+from pfh_cli.progress import open_progress
 from pfh_cli.quiet import libraries_quiet
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study's YAML file.")]
@@ -36,18 +37,25 @@ def plan(
     price: Annotated[
         float | None, typer.Option(metavar="AMOUNT", min=0, help="What an hour of one device costs.")
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Time a few batches of the starts on this device first, and remember it."),
+    ] = False,
     store: StoreFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Check a study, and print its runs, what they share, and what that takes; nothing is loaded or made."""
+    """Check a study, and print its runs, what they share, and what that takes; nothing is made.
+
+    Without --calibrate no model is loaded.
+    """
     called = invocation(context)
     called.debug, called.store = debug, store
     from pfh.commands.study.plan import plan_figures, plan_study
     from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
-    with libraries_quiet(debug):
+    with open_progress(quiet=as_json or not calibrate) as progress, libraries_quiet(debug):
         planned = plan_study(
             study,
             plugins=Plugins(),
@@ -56,6 +64,8 @@ def plan(
             limit=limit,
             problems=problems,
             budget=budget,
+            progress=progress,
+            calibrated=calibrate,
         )
         figures = plan_figures(planned, price)
     if as_json:
@@ -109,6 +119,8 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     table("phase", figures["by_phase"])
     console.print()
     line(f"Costs are from {' and '.join(figures['costs_from']) or 'nothing'}, for {figures['device']}.")
+    if figures["device_note"]:
+        line(figures["device_note"])
     line(figures["assumed"])
     for row in figures["by_kind"]:
         if row["models_naive"] > row["models"] > 0:

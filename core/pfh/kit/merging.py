@@ -21,6 +21,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -49,23 +50,33 @@ class Recipe:
 
 def interpolated(start: torch.Tensor, trained: torch.Tensor, alpha: float) -> torch.Tensor:
     """Return (1 - α) start + α trained, exact at 0 and 1 and wherever the two are equal."""
-    if alpha == 0 or not trained.is_floating_point():
-        return start if alpha == 0 else trained
-    if alpha == 1:
-        return trained
     import torch
 
-    return torch.lerp(start.float(), trained.float(), alpha)
+    if alpha == 0:
+        return start
+    if alpha == 1 or not trained.is_floating_point():
+        return trained
+    return _in_blocks([start, trained], lambda parts: torch.lerp(parts[0], parts[1], alpha))
 
 
 def mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the mean of several tensors, of what is no number the first."""
     if len(tensors) == 1 or not tensors[0].is_floating_point():
         return tensors[0]
-    total = tensors[0].float()
-    for each in tensors[1:]:
-        total = total + each.float()
-    return total / len(tensors)
+    return _in_blocks(tensors, lambda parts: sum(parts[1:], parts[0]) / len(parts))
+
+
+def _in_blocks(tensors: Sequence[torch.Tensor], make: Callable[[list[torch.Tensor]], torch.Tensor]) -> torch.Tensor:
+    """Return what `make` makes of the tensors, `BLOCK` entries at a time in float32, in the widest of their types."""
+    import torch
+
+    dtype = reduce(torch.promote_types, (each.dtype for each in tensors))
+    flat = [each.reshape(-1) for each in tensors]
+    result = torch.empty(flat[0].shape, dtype=dtype)
+    for place in range(0, len(result), BLOCK):
+        block = slice(place, place + BLOCK)
+        result[block] = make([each[block].float() for each in flat])
+    return result.reshape(tensors[0].shape)
 
 
 def merged(start: torch.Tensor, models: Sequence[torch.Tensor], name: str, recipe: Recipe) -> torch.Tensor:
@@ -79,24 +90,25 @@ def merged(start: torch.Tensor, models: Sequence[torch.Tensor], name: str, recip
         return models[0]
     if recipe.how == "slerp":
         return slerp(start, models[0], recipe.scale)[0]
-    trims = recipe.how == "ties"
-    flat, base = [model.reshape(-1) for model in models], start.reshape(-1)
-    vectors = [_trimmed(each.float() - base.float(), recipe.density) for each in flat] if trims else []
-    result = torch.empty(base.shape, dtype=torch.float32)
+    vectors = [_trimmed(start, model, recipe.density) for model in models] if recipe.how == "ties" else []
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a density of 1 prunes nothing
         torch.manual_seed(_seed_of(name, recipe.seed))
-        for place in range(0, base.numel(), BLOCK):
-            block = slice(place, place + BLOCK)
-            begun = base[block].float()
-            parts = [each[block] for each in vectors] or [each[block].float() - begun for each in flat]
-            result[block] = begun + recipe.scale * _combined(parts, recipe)
-    return result.reshape(start.shape)
+        if vectors:
+            return _in_blocks([start, *vectors], lambda parts: parts[0] + recipe.scale * _combined(parts[1:], recipe))
+        return _in_blocks([start, *models], lambda parts: parts[0] + recipe.scale * _combined(_from(parts), recipe))
 
 
-def _trimmed(vector: torch.Tensor, density: float) -> torch.Tensor:
+def _from(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [each - parts[0] for each in parts[1:]]
+
+
+def _trimmed(start: torch.Tensor, model: torch.Tensor, density: float) -> torch.Tensor:
+    """Return the largest entries of a task vector, in float32 as the rest of it, which is 0."""
+    import torch
     from peft.utils.merge_utils import prune
 
+    vector = torch.sub(model.float(), start)
     kept: torch.Tensor = vector if density == 1 else prune(vector, density, method="magnitude")
     return kept
 
@@ -124,14 +136,13 @@ def slerp(start: torch.Tensor, other: torch.Tensor, share: float) -> tuple[torch
 
     if share in (0, 1):
         return (other if share else start), False
-    one, two = start.float(), other.float()
-    norms = math.sqrt(_dot(one, one) * _dot(two, two))
-    cosine = _dot(one, two) / norms if norms else 1.0
+    norms = math.sqrt(_dot(start, start) * _dot(other, other))
+    cosine = _dot(start, other) / norms if norms else 1.0
     if abs(cosine) > PARALLEL:
-        return torch.lerp(one, two, share), True
+        return _in_blocks([start, other], lambda parts: torch.lerp(parts[0], parts[1], share)), True
     angle = math.acos(cosine)
-    first, second = math.sin((1 - share) * angle), math.sin(share * angle)
-    return (first * one + second * two) / math.sin(angle), False
+    first, second = (math.sin(part * angle) / math.sin(angle) for part in (1 - share, share))
+    return _in_blocks([start, other], lambda parts: first * parts[0] + second * parts[1]), False
 
 
 def _dot(one: torch.Tensor, two: torch.Tensor) -> float:

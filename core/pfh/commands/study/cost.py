@@ -6,20 +6,25 @@ decoding reads all weights for each token of a batch. What is assumed of lengths
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pfh.commands.study.calibration import Rates, remembered
 from pfh.commands.study.schema import Device, Study
 from pfh.hooks.budget import Budget
 from pfh.hooks.ledger import Phase, read_ledger
+from pfh.kit.accelerators import REACHED, STAND_IN, named
 from pfh.starts.embedded import EMBEDDED_NAME
 from pfh.steps.graph import Step
 from pfh.store.store import MANIFEST, Store
 
+LEDGER = "ledger.json"
 _BILLIONS = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
 _UNIT = {"b": 1e9, "m": 1e6}
 
@@ -86,13 +91,6 @@ class Work:
 
 CPU = Device(name="a CPU core complex", flops=1e11, bandwidth=2e10, share=0.5)
 """Where neither the study nor a ledger tells of a device, and there is no accelerator."""
-KNOWN = (
-    Device(name="H200", flops=989e12, bandwidth=4.8e12),
-    Device(name="H100", flops=989e12, bandwidth=3.35e12),
-    Device(name="A100", flops=312e12, bandwidth=2.0e12),
-    Device(name="L40", flops=181e12, bandwidth=0.86e12),
-)
-"""Peaks in bfloat16 and memory bandwidths as NVIDIA's data sheets have them."""
 
 
 @dataclass
@@ -106,19 +104,40 @@ class CostModel:
     """Part of a run to modelled seconds a measured second, from ledgers."""
     measured: Mapping[str, float] = field(default_factory=dict)
     """Id of a stored step to the seconds that its ledger tells."""
+    rates: Mapping[str, Rates] = field(default_factory=dict)
+    """Model to what its tokens take on this kind of device, where that was timed."""
+    note: str = ""
+    """What must be said of the device."""
 
     def seconds(self, step: Step) -> float:
         """Return how long a step takes."""
         if step.id in self.measured:
             return self.measured[step.id]
-        modelled = self.work(step).seconds(self.device, self.assumed.batch)
-        return modelled * self.speeds.get(_learned_as(step), 1.0)
+        if (speed := self.speeds.get(learned_as(step))) is not None:
+            return self.modelled(step) * speed
+        return self.modelled(step) if (timed := self._timed(step)) is None else timed
+
+    def modelled(self, step: Step) -> float:
+        """Return how long a step takes by operations and bytes alone."""
+        return self.work(step).seconds(self.device, self.assumed.batch)
+
+    def _timed(self, step: Step) -> float | None:
+        """Return how long it takes by the batches that were timed: of the model, else of the one nearest in size."""
+        if not self.rates:
+            return None
+        work = self.work(step)
+        own = self.rates.get(str(step.about.get("weights", "")))
+        rates = own or min(self.rates.values(), key=lambda each: abs(math.log(max(work.weights, 1.0) / each.weights)))
+        share = 1.0 if own else work.weights / rates.weights
+        return share * (work.read * rates.read + work.written * rates.written + work.trained * rates.trained)
 
     def source(self, step: Step) -> str:
         """Say what tells how long a step takes."""
         if step.id in self.measured:
             return "its own ledger"
-        return "ledgers of such steps" if _learned_as(step) in self.speeds else "operations and bytes"
+        if learned_as(step) in self.speeds:
+            return "ledgers of such steps"
+        return "batches timed on this device" if self.rates else "operations and bytes"
 
     def size(self, name: str) -> float:
         """Return the number of weights of a model, by the study or by its name."""
@@ -171,34 +190,62 @@ def cost_model(study: Study, steps: Iterable[Step], store: Store) -> CostModel:
     """Return the model for a study: it learns from the ledgers in the store, of this kind of device."""
     sizes = {**study.sizes, **{start.model: start.scale for start in study.starts if start.model and start.scale}}
     sizes.setdefault(EMBEDDED_NAME, next((s.scale for s in study.starts if s.model is None and s.scale), 134.5e6))
-    here = device_here()
+    here, note = device_here()
     device = study.device or here
-    model = CostModel(device=device, sizes=sizes)
+    model = CostModel(device=device, sizes=sizes, note="" if study.device else note)
     wanted = list(steps)
-    measured = {step.id: told for step in wanted if (told := _measured(store, step)) is not None}
+    model.measured = {step.id: told for step in wanted if (told := _measured(store, step)) is not None}
     if study.device is not None and study.device.name != here.name:
-        return CostModel(device=device, sizes=sizes, measured=measured)
+        return model
+    model.rates = remembered(store)
     modelled: dict[str, float] = defaultdict(float)
     took: dict[str, float] = defaultdict(float)
     for step in wanted:
-        if step.id in measured:
-            modelled[_learned_as(step)] += model.work(step).seconds(device, model.assumed.batch)
-            took[_learned_as(step)] += measured[step.id]
-    speeds = {name: took[name] / modelled[name] for name in took if modelled[name] > 0 and took[name] > 0}
-    return CostModel(device=device, sizes=sizes, speeds=speeds, measured=measured)
+        if step.id in model.measured:
+            modelled[learned_as(step)] += model.modelled(step)
+            took[learned_as(step)] += model.measured[step.id]
+    for like, expected, seconds in _of_other_studies(store, device, {step.id for step in wanted}):
+        modelled[like] += expected
+        took[like] += seconds
+    model.speeds = {name: took[name] / modelled[name] for name in took if modelled[name] > 0 and took[name] > 0}
+    return model
 
 
-def device_here() -> Device:
-    """Return the device of this machine."""
+def _of_other_studies(store: Store, device: Device, known: set[str]) -> Iterator[tuple[str, float, float]]:
+    """Yield of the stored steps of other studies what they are like, what was expected of them, and what they took."""
+    for file in sorted((store.root / "studies").glob("*/plan.json")):
+        try:
+            told = json.loads(file.read_text(encoding="utf-8"))
+            rows = [
+                (str(row["kind"]), str(row["key"]), str(row["like"]), float(row["modelled"]))
+                for row in told["steps"].values()
+                if told.get("device") == device.name and "modelled" in row
+            ]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # of another version of pfh
+        for kind, key, like, expected in rows:
+            ledger = store.root / "artifacts" / kind / key / LEDGER
+            if f"{kind}-{key}" not in known and (seconds := _seconds(ledger, kind)) is not None:
+                yield like, expected, seconds
+
+
+def device_here() -> tuple[Device, str]:
+    """Return the device of this machine, and what must be said of it where its speeds are not known."""
     import torch
 
     if not torch.cuda.is_available():
-        return CPU
+        return CPU, ""
     name = str(torch.cuda.get_device_name())
-    return next((device for device in KNOWN if device.name in name), KNOWN[2].model_copy(update={"name": name}))
+    found = named(name)
+    taken = found or STAND_IN
+    device = Device(name=taken.name if found else name, flops=taken.flops, bandwidth=taken.bandwidth, share=REACHED)
+    return device, "" if found else (
+        f"The speeds of {name} are not known, and those of an {STAND_IN.name} were taken: give device: in the study's "
+        "file, or time a few batches with --calibrate."
+    )
 
 
-def _learned_as(step: Step) -> str:
+def learned_as(step: Step) -> str:
     """Return the name under which steps that take alike are learned from together."""
     told = step.about.get("method") or step.about.get("family") or ""
     return f"{step.kind} {told}".strip()
@@ -206,13 +253,15 @@ def _learned_as(step: Step) -> str:
 
 def _measured(store: Store, step: Step) -> float | None:
     """Return the device seconds of a stored step, as its ledger has them; None without one."""
-    folder = store.root / "artifacts" / step.kind / step.key
-    ledger = folder / "ledger.json"
-    if not ledger.is_file() or not (folder / MANIFEST).is_file():
+    return _seconds(store.root / "artifacts" / step.kind / step.key / LEDGER, step.kind)
+
+
+def _seconds(ledger: Path, kind: str) -> float | None:
+    if not ledger.is_file() or not (ledger.parent / MANIFEST).is_file():
         return None
     try:
         phases: tuple[Phase, ...] = read_ledger(ledger)
     except (ValueError, TypeError):
         return None
-    own = [phase for phase in phases if step.kind != "training" or phase.updates or len(phases) == 1]
+    own = [phase for phase in phases if kind != "training" or phase.updates or len(phases) == 1]
     return sum(phase.seconds * phase.devices for phase in own)

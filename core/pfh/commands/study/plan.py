@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pfh.commands.planning import Planner, RunPlan
+from pfh.commands.study.calibration import calibrate
 from pfh.commands.study.cost import CostModel, cost_model
 from pfh.commands.study.reading import read_study
 from pfh.commands.study.runs import StudyRun, expand
 from pfh.commands.study.schedule import wall_time
 from pfh.commands.study.schema import Study
 from pfh.errors import UserError, did_you_mean
-from pfh.progress import Progress
+from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.steps.graph import Graph, Step, depths, is_stored, union
 from pfh.store.store import Store
@@ -56,6 +57,7 @@ def plan_study(
     progress: Progress | None = None,
     phase: str | None = None,
     download: bool = False,
+    calibrated: bool = False,
     **overrides: Any,  # noqa: ANN401 - fields of `Study`
 ) -> PlannedStudy:
     """Read a study and plan all its runs, or those of one phase.
@@ -67,12 +69,15 @@ def plan_study(
         progress: shows what takes time.
         phase: only the runs of this one.
         download: get the models and the data that are not here; a run that lacks one is refused, and the others stay.
+        calibrated: time a few batches of the starts first, and remember that.
         overrides: fields of the study that take another value, such as `limit`; None leaves them.
 
     Raises:
         UserError: the file is at fault, or has no such phase.
     """
     study, document = read_study(file)
+    if calibrated:
+        calibrate(study, plugins=plugins, store=store, progress=progress or Silent())
     study = study.model_copy(update={name: value for name, value in overrides.items() if value is not None})
     runs = expand(study, document, plugins)
     if phase is not None:
@@ -137,6 +142,7 @@ def plan_figures(planned: PlannedStudy, price: float | None = None) -> dict[str,
         "wall_hours": {str(count): wall_time(planned.graph, remaining, count) / 3600 for count in DEVICES},
         "device": planned.costs.device.name,
         "costs_from": list(sources),
+        "device_note": planned.costs.note,
         "assumed": planned.costs.assumed.sentence(),
         "not_here": list(planned.unknown),
     }

@@ -147,7 +147,14 @@ class _Checker:
             UserError: two are; names both.
         """
         seen: dict[str, StudyRun] = {}
+        named: dict[str, StudyRun] = {}
         for run in runs:
+            if run.spec != named.setdefault(run.name, run).spec:
+                raise self._document.error(
+                    run.variant.place,
+                    f"two different runs would be called {run.name}: write an option that tells them apart as a list, "
+                    "such as {replay: [builtin]}, which names the run by it.",
+                )
             filled = self._filled[_told(run.spec)]
             told = {key: options.model_dump(mode="json") if options else {} for key, options in filled.items()}
             spec, revision = run.spec, run.start.revision

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pfh.commands.study.cost import learned_as
 from pfh.commands.study.plan import PlannedStudy
 from pfh.commands.study.tasks import Task
 from pfh.errors import UserError
@@ -59,6 +60,7 @@ def write_plan(
             "study": planned.study.name,
             "file": str(planned.file.absolute()),
             "made": time.time(),
+            "device": planned.costs.device.name,
             "refused": dict(planned.refused),
             "runs": {
                 run.name: {"phase": run.phase, "comparison": plan.comparison, "steps": list(plan.graph)}
@@ -71,6 +73,8 @@ def write_plan(
                     "label": step.label,
                     "task": task_of.get(name, ""),
                     "seconds": round(planned.costs.seconds(step), 3),
+                    "like": learned_as(step),
+                    "modelled": planned.costs.modelled(step),
                 }
                 for name, step in planned.graph.items()
             },

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
+from pfh.kit.accelerators import REACHED, STAND_IN
 from pfh.kit.training.estimate import Estimate
 
 if TYPE_CHECKING:
     from pfh.kit.training.options import TrainingOptions
 
-SPEED, BANDWIDTH = 125e12, 2.0e12
-"""Operations and bytes a second of a device where the user says nothing: 40% of the 312e12 of an A100 in bfloat16, and
-its memory's bandwidth (NVIDIA's data sheet of the A100 of 80 GB)."""
+SPEED, BANDWIDTH = round(REACHED * STAND_IN.flops, -12), STAND_IN.bandwidth
+"""Operations and bytes a second of a device where the user says nothing: those of an A100."""
 _WRITTEN = re.compile(r"(?:(\d+)\s*x\s*)?(\d+(?:\.\d+)?)\s*GB(?:\s*@\s*(\d+(?:\.\d+)?)\s*TFLOPS)?", re.IGNORECASE)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM  # noqa: TID253 - a base class; nothing imports this module before it is needed
 from lm_eval.models.utils import normalize_gen_kwargs  # noqa: TID253
 from pfh.errors import UserError
-from pfh.hooks.backends import Completion, Engine, GenerationRequest, Message, Sampling, ScoringRequest
+from pfh.hooks.backends import Completion, Engine, GenerationRequest, Message, Sampling, Score, ScoringRequest
 from pfh.kit.thoughts import behind_thought, opened_by, thinks_on
 
 from pfh_evals.forgetting.tasks import CannotRunError
@@ -22,11 +23,21 @@ MAX_NEW_TOKENS = 256
 KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p"}
 
 
-class EngineLM(LM):  # type: ignore[misc]
-    """Answers lm-eval's requests with an engine. What was generated is kept, as lm-eval passes on the text alone."""
+_NOT_ASKED = Score(logprob=-1.0, greedy=False, tokens=1)
+_NOT_WRITTEN = Completion(text="", tokens=0, prompt_tokens=0, truncated=False)
+"""Answers for documents that are not looked at; nobody sees them."""
 
-    def __init__(self, engine: Engine, seed: int = 0) -> None:
+
+class EngineLM(LM):  # type: ignore[misc]
+    """Answers lm-eval's requests with an engine. What was generated is kept, as lm-eval passes on the text alone.
+
+    Of documents that are not in a part it answers without the engine: lm-eval builds their requests all the same, as
+    the worked examples of one document depend on those before it.
+    """
+
+    def __init__(self, engine: Engine, seed: int = 0, part: Collection[tuple[str, int]] | None = None) -> None:
         super().__init__()
+        self._part = part
         self.completions: dict[tuple[str, int], Completion] = {}
         """(Task, document number) to the first completion of the document."""
         self._engine = engine
@@ -38,8 +49,11 @@ class EngineLM(LM):  # type: ignore[misc]
         asked = [
             ScoringRequest(id=name, context=request.args[0], continuation=request.args[1])
             for name, request in zip(_ids(requests), requests, strict=True)
+            if self._is_asked(request)
         ]
-        return [(score.logprob, score.greedy) for score in self._engine.loglikelihood(asked)]
+        scores = iter(self._engine.loglikelihood(asked) if asked else ())
+        answers = [next(scores) if self._is_asked(request) else _NOT_ASKED for request in requests]
+        return [(score.logprob, score.greedy) for score in answers]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Refuse: an engine scores a continuation in one window.
@@ -56,9 +70,13 @@ class EngineLM(LM):  # type: ignore[misc]
         """
         names = _ids(requests)
         groups: dict[Sampling, list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            groups[_sampling(request.args[1], self._seed)].append(index)
         texts: dict[int, str] = {}
+        for index, request in enumerate(requests):
+            if not self._is_asked(request):
+                texts[index] = _NOT_WRITTEN.text
+                self.completions.setdefault((request.task_name, request.doc_id), _NOT_WRITTEN)
+                continue
+            groups[_sampling(request.args[1], self._seed)].append(index)
         for sampling, indices in groups.items():
             asked = [GenerationRequest(id=names[index], prompt=requests[index].args[0]) for index in indices]
             for index, written in zip(indices, self._engine.generate(asked, sampling), strict=True):
@@ -66,6 +84,9 @@ class EngineLM(LM):  # type: ignore[misc]
                 texts[index] = behind_thought(completion.text).lstrip("\n") if self._chats else completion.text
                 self.completions.setdefault((requests[index].task_name, requests[index].doc_id), completion)
         return [texts[index] for index in range(len(requests))]
+
+    def _is_asked(self, request: Instance) -> bool:
+        return self._part is None or (request.task_name, request.doc_id) in self._part
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Render a chat as the engine does; without a system turn where the model's template refuses one.

@@ -60,15 +60,13 @@ def run(
 
     from pfh_evals.forgetting.lm import EngineLM
 
-    lm = EngineLM(engine, seed)
-    chosen_documents = None if part is None else _part_of(loaded, limit, part)
-    tasks = {task: each for task, each in loaded.tasks.items() if chosen_documents is None or task in chosen_documents}
+    looked = None if part is None else _part_of(loaded, limit, part)
+    lm = EngineLM(engine, seed, looked)
     with quiet_lm_eval():
         logged = evaluate(
             lm=lm,
-            task_dict={"tasks": tasks, "groups": {}, "group_map": {}},
-            limit=limit if chosen_documents is None else None,
-            samples=chosen_documents,
+            task_dict={"tasks": dict(loaded.tasks), "groups": {}, "group_map": {}},
+            limit=limit,
             bootstrap_iters=0,
             log_samples=True,
             apply_chat_template=apply_chat_template,
@@ -77,35 +75,34 @@ def run(
         )["samples"]
     samples: list[Sample] = []
     measures = {}
-    for task_name, task in tasks.items():
+    for task_name, task in loaded.tasks.items():
         rows = logged[task_name]
         measures[task_name] = chosen = _measure(rows)
-        asked = None if chosen_documents is None else chosen_documents[task_name]
-        samples += _samples(name, task_name, task, rows, chosen, lm, asked, alone=len(loaded.tasks) == 1)
+        samples += _samples(name, task_name, task, rows, chosen, lm, alone=len(loaded.tasks) == 1)
     metric = next(iter(measures.values())).metric
-    leading = next(iter(tasks.values()))
+    first_task = next(iter(loaded.tasks.values()))
     return Benchmark(
         name=name,
         version="/".join(dict.fromkeys(str(task.VERSION) for task in loaded.tasks.values())),
         metric=metric,
-        higher_is_better=leading.higher_is_better().get(metric),
+        higher_is_better=first_task.higher_is_better().get(metric),
         source=loaded.source,
-        samples=tuple(_with_different_ids(samples)),
+        samples=tuple(
+            sample
+            for sample in _with_different_ids(samples)
+            if looked is None or (sample.extra["task"], sample.extra["doc_id"]) in looked
+        ),
     )
 
 
-def _part_of(loaded: Loaded, limit: int | None, part: Part) -> dict[str, list[int]]:
-    """Return the documents of a part, by task; a task of which none is in it is left out."""
-    ids = [
-        f"{task}/{place}"
+def _part_of(loaded: Loaded, limit: int | None, part: Part) -> set[tuple[str, int]]:
+    """Return the documents of a part, as (task, number)."""
+    ids = {
+        f"{task}/{place}": (task, place)
         for task, each in loaded.tasks.items()
         for place in range(len(each.eval_docs) if limit is None else min(limit, len(each.eval_docs)))
-    ]
-    found: dict[str, list[int]] = {}
-    for chosen in first(ids, part):
-        task, _, place = chosen.rpartition("/")
-        found.setdefault(task, []).append(int(place))
-    return found
+    }
+    return {ids[chosen] for chosen in first(list(ids), part)}
 
 
 @contextmanager
@@ -134,7 +131,6 @@ def _samples(
     rows: Sequence[Row],
     measure: FilterAndMetric,
     lm: Any,  # noqa: ANN401 - an EngineLM, whose module imports lm-eval
-    asked: Sequence[int] | None,
     *,
     alone: bool,
 ) -> Iterator[Sample]:
@@ -147,8 +143,7 @@ def _samples(
     for row in rows:
         if row["filter"] != measure.filter:
             continue
-        place = row["doc_id"] if asked is None else asked.index(row["doc_id"])  # lm-eval numbers its requests anew
-        completion = lm.completions.get((task_name, place))
+        completion = lm.completions.get((task_name, row["doc_id"]))
         score = _number(row[measure.metric])
         answer = _written(row, completion) if completion else _chosen(row, task)
         if completion and measure.metric in METRICS:

@@ -1,0 +1,166 @@
+"""A few batches timed on this device, and remembered by device and model: what plans count by where no ledger tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from pfh.errors import UserError
+from pfh.hooks.backends import GenerationRequest, Sampling, ScoringRequest
+from pfh.progress import Progress
+from pfh.registry.plugins import Plugins
+from pfh.sources.models import resolve
+from pfh.starts.embedded import EMBEDDED_NAME
+from pfh.steps.session import Session
+from pfh.steps.starts import embedded_start
+from pfh.store.store import Store
+from pfh.text import write_whole
+
+if TYPE_CHECKING:
+    from pfh.commands.study.schema import StartEntry, Study
+    from pfh.hooks.backends import Engine
+    from pfh.hooks.checkpoint import Checkpoint
+
+FILE = "speeds.json"
+WORDS, ASKED, BATCH, NEW_TOKENS, TRAINED = 384, 8, 32, 32, 2
+"""Words of a prompt that is read; prompts that are read; prompts that are continued at once; tokens that each is
+continued by; sequences of an update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Seconds a token of one model on one device."""
+
+    read: float
+    written: float
+    """Of a batch of completions together."""
+    trained: float
+    weights: float
+    """Of the model: of one of another size a token takes in proportion."""
+
+
+def calibrate(study: Study, *, plugins: Plugins, store: Store, progress: Progress) -> dict[str, Rates]:
+    """Time the study's starts that are on this machine, remember what it took, and return it by model.
+
+    Raises:
+        UserError: none of them is here.
+    """
+    session = Session(plugins=plugins, store=store, progress=progress, backend=study.backend, dtype=study.dtype)
+    found: dict[str, Rates] = {}
+    missing: list[str] = []
+    for name, entry in _models(study):
+        try:
+            checkpoint = _checkpoint(entry, session)
+        except UserError as error:
+            missing.append(f"{name} ({error})")
+            continue
+        progress.say(f"timing a few batches of {name}")
+        found[name] = _timed(checkpoint, session)
+    if not found:
+        raise UserError(f"--calibrate times models on this machine, and has none: {'; '.join(missing)}")
+    for line in missing:
+        progress.say(f"not timed: {line}")
+    known = _all(store)
+    device = device_name()
+    known[device] = known.get(device, {}) | found
+    told = {kind: {name: asdict(rates) for name, rates in models.items()} for kind, models in known.items()}
+    write_whole(store.cache / FILE, json.dumps(told, indent=1))
+    return found
+
+
+def remembered(store: Store) -> Mapping[str, Rates]:
+    """Return what was timed on a device of this kind, by model."""
+    return _all(store).get(device_name(), {})
+
+
+def device_name() -> str:
+    """Return what torch calls this machine's device; cpu without an accelerator."""
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "cpu"
+
+
+def _all(store: Store) -> dict[str, dict[str, Rates]]:
+    """Return everything that was timed; nothing where the file is not there, or is none that this pfh wrote."""
+    try:
+        told = json.loads((store.cache / FILE).read_text(encoding="utf-8"))
+        return {
+            str(kind): {str(name): Rates(**rates) for name, rates in models.items()} for kind, models in told.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _models(study: Study) -> Iterator[tuple[str, StartEntry]]:
+    """Yield every model of the starts once."""
+    seen: set[str] = set()
+    for entry in study.starts:
+        name = entry.model or EMBEDDED_NAME
+        if name not in seen:
+            seen.add(name)
+            yield name, entry
+
+
+def _checkpoint(entry: StartEntry, session: Session) -> Checkpoint:
+    if entry.model in (None, "base", "safe"):
+        return embedded_start(session)
+    cache = session.store.cache
+    return resolve(str(entry.model), revision=entry.revision, allow_pickle=entry.allow_pickle, cache_dir=cache)
+
+
+def _timed(checkpoint: Checkpoint, session: Session) -> Rates:
+    engine = session.engine(checkpoint)
+    text = " ".join(f"{number}" for number in range(WORDS))
+    try:
+        read = _read(engine, text)
+        written = _written(engine)
+    finally:
+        session.release()
+    trained, weights = _trained(checkpoint, text)
+    return Rates(read=read, written=written, trained=trained, weights=weights)
+
+
+def _read(engine: Engine, text: str) -> float:
+    requests = [ScoringRequest(id=str(place), context=f"{place} {text}", continuation=" end") for place in range(ASKED)]
+    engine.loglikelihood(requests[:1])
+    began = time.perf_counter()
+    engine.loglikelihood(requests)
+    return (time.perf_counter() - began) / sum(engine.count_tokens(each.context) for each in requests)
+
+
+def _written(engine: Engine) -> float:
+    """Time a batch of completions; those that end early count as far as they were written."""
+    requests = [GenerationRequest(id=str(place), prompt=f"{place}, {place + 1},") for place in range(BATCH)]
+    engine.generate(requests[:1], Sampling(max_new_tokens=2))
+    began = time.perf_counter()
+    written = engine.generate(requests, Sampling(max_new_tokens=NEW_TOKENS))
+    return (time.perf_counter() - began) / max(1, sum(each.tokens for each in written))
+
+
+def _trained(checkpoint: Checkpoint, text: str) -> tuple[float, float]:
+    """Time passes through a model and back; return seconds a token, and the number of weights."""
+    import torch
+
+    from pfh.kit.tokens.loading import pick_device
+    from pfh.kit.training.models import free_memory, load_for_training
+
+    model, tokenizer = load_for_training(checkpoint)
+    device = pick_device()
+    model = model.to(device)
+    model.train()
+    tokens = torch.tensor([tokenizer(text)["input_ids"]] * TRAINED, device=device)
+    weights = float(sum(each.numel() for each in model.parameters()))
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        loss = model(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        loss.item()  # what is asked of an accelerator is done only now
+        model.zero_grad()
+        took.append(time.perf_counter() - began)
+    del model, loss
+    free_memory()
+    return min(took[1:]) / tokens.numel(), weights
