@@ -192,8 +192,8 @@ def test_settings_of_a_launcher_are_the_studys_over_the_users_own(tmp_path, monk
     file.write_text("account: us\ntime: 4:00:00\nlines: [--constraint=a100]\n")
     options = launcher_options("slurm", {"time": 90}, Plugins())
     assert (options.account, options.time, options.lines) == ("us", 90, ("--constraint=a100",))
-    file.write_text("accont: us\n")
-    with pytest.raises(UserError, match=r"slurm\.yaml: launchers:slurm has no option 'accont'. Did you mean 'account'"):
+    file.write_text("acct: us\n")
+    with pytest.raises(UserError, match=r"slurm\.yaml: launchers:slurm has no option 'acct'. Did you mean 'account'"):
         launcher_options("slurm", {}, Plugins())
     file.write_text("- account\n")
     with pytest.raises(UserError, match="settings are a mapping"):
