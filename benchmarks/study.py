@@ -61,7 +61,7 @@ def overhead(folder: Path) -> float:
 
 
 def thousand(folder: Path) -> tuple[float, float, int]:
-    """Return the processor seconds in which a thousand runs of fake steps are planned and shown, and how many steps they have."""
+    """Return the processor seconds in which a thousand runs of fake steps are planned and shown, and their steps."""
     from tests.plugin_dists import install
     from tests.test_run import COIN, PICKY
 
@@ -133,9 +133,7 @@ def main() -> None:
         (Path(folder) / "pool").mkdir()
         print(f"launcher local: {1000 * overhead(Path(folder) / 'pool'):.1f} ms a step, over {STEPS} steps")
         planning, showing, steps = thousand(Path(folder))
-        print(
-            f"a thousand runs of {steps} fake steps, on the processor: planned in {planning:.1f} s, status in {showing:.2f} s"
-        )
+        print(f"a thousand runs of {steps} fake steps: planned in {planning:.1f} s, status in {showing:.2f} s of CPU")
         if asked.with_models:
             one, two = two_workers(Path(folder))
             print(f"small study: one worker {one:.0f} s, two workers {two:.0f} s: {one / two:.2f} times as fast")
