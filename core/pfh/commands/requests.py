@@ -167,6 +167,10 @@ def _filled(
         plugins.catalogue.find("judges", name)
         key = f"judges:{name}"
         filled[key] = plugins.options("judges", name, spec.options.get(key, {}))
+    for name in sorted({name for options in filled.values() for name in names_of(options, Names.ATTACK)}):
+        plugins.catalogue.find("attacks", name)
+        key = f"attacks:{name}"
+        filled[key] = plugins.options("attacks", name, spec.options.get(key, {}))
     for options in filled.values():
         own_errors(options)
     if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):
