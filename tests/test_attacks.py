@@ -18,7 +18,7 @@ from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FAKE_CHECKPOINT, FakeEngine, attack_spec, evaluation_spec
 from pfh_attacks import best_of_n, random_search, templates
 from pfh_evals import safety
-from pfh_evals.safety.attack_analysis import null_floor
+from pfh_evals.safety.attack_analysis import AnyOf, null_floor
 from pydantic import ValidationError
 
 PLUGINS = Plugins()
@@ -200,6 +200,9 @@ def test_transfer_sends_the_starts_strings_and_adaptive_searches_again() -> None
 def test_the_floor_of_any_attempt_is_what_the_judges_errors_make() -> None:
     assert null_floor(0.05, 20) == pytest.approx(0.6415, abs=1e-4)
     assert null_floor(0.0, 100) == 0
+    # A judge that calls every twentieth refusal a success, on a model that refuses all 20 attempts at each behaviour.
+    told = AnyOf(rate=0.64, low=0.5, floor=null_floor(0.05, 20), attempts=20).told
+    assert told.startswith("INSUFFICIENT: 0.64")
 
 
 def test_an_attack_that_is_not_there_is_named() -> None:
