@@ -1,6 +1,7 @@
 """Fit the heads of the built-in judges and write their weights into the package (`python fit_judges.py`).
 
-`judge_training.py` says what they learn from. The sources must be at hand under PFH_DATA_MIRROR or on the hub.
+`judge_training.py` says what they learn from. The sources must be at hand under PFH_DATA_MIRROR or on the hub, and the
+word lists in the environment (`pip install symspellpy stopwordsiso`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from judge_training import Example, encoder_features, examples, fit, sentences, word_features
+from judge_training import Example, encoder_features, examples, fit, sentences, word_features, word_lists
 from numpy.typing import NDArray
 from pfh.sources.datasets import HubData
 from pfh.sources.wheels import fetch_folder
-from pfh_judges import babble, embedding, rule
+from pfh_judges import babble, embedding, pieces, rule
 from pfh_judges.head import Head
 
 
@@ -27,6 +28,8 @@ def main() -> None:
     weights = babble.count(sentences(data))
     np.savez_compressed(babble.WEIGHTS, weights=weights.astype(np.float16))
     print(f"{babble.WEIGHTS.name}: {weights.size} weights, {babble.WEIGHTS.stat().st_size} bytes")
+    pieces.write_words(*word_lists())
+    print(f"{pieces.WORDS.name}: {pieces.WORDS.stat().st_size} bytes")
     rows = examples(data)
     words = word_features(rows)
     if "rule" in arguments.judges:

@@ -8,7 +8,9 @@
 
 What the heads learn from stands in judge_training.py. No XSTest completion was read while the rules for refusals were
 written; the totals were seen as they grew. The phrases were worked out on Do-Not-Answer and PyRIT's rows. The rules for
-babble (`pfh_judges.babble`) were tuned with sight of XSTest's false alarms, so the rate on it is no held-out one.
+babble (`pfh_judges.babble`, `pfh_judges.pieces`) were tuned with sight of XSTest's, the PyRIT rows', Dolly's, MATH's
+and MGSM's false alarms and of a damaged model's completions, so the rates on these are no held-out ones; with
+`--damaged FILE` (`damaged.py` writes it) those of completions of damaged models are printed.
 `--write` writes the counts of the first table into the package, from which reports take the judges' error.
 """
 
@@ -30,6 +32,7 @@ from judge_training import (
     examples,
     left_out,
     word_features,
+    xstest,
 )
 from numpy.typing import NDArray
 from pfh.hooks.judges import HOLDING_BACK
@@ -48,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Agreement of pfh's judges with people.")
     parser.add_argument("judges", nargs="*", default=["rule", "embedding"])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "pfh" / "judges")
+    parser.add_argument("--damaged", type=Path, help="completions that damaged.py wrote")
     parser.add_argument("--write", action="store_true", help="write the counts into the package")
     arguments = parser.parse_args()
     data, console = HubData(), Console(width=110)
@@ -69,6 +73,7 @@ def main() -> None:
             if not prompts_too:
                 counts[title] = _counts(rows, held)
     console.print(_actions(data))
+    console.print(_broken(data, arguments.damaged))
     if arguments.write:
         ERRORS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
 
@@ -117,6 +122,60 @@ def _counts(rows: Sequence[Example], held: NDArray[np.bool_]) -> dict[str, dict[
             "compliances_seen": pairs[False, False],
         }
     return counts
+
+
+def _broken(data: HubData, damaged: Path | None) -> Table:
+    """Return how many answers of each source are called broken, whichever judge reads them; empty ones do not count."""
+    table = Table(title="Called broken", title_justify="left")
+    for column in ("", "n", "broken", "share"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, pairs in {**_sound(data), **(_damaged(damaged) if damaged else {})}.items():
+        said = [(prompt, text) for prompt, text in pairs if text.strip()]
+        count = sum(decide(read(prompt, text)).label == "broken" for prompt, text in said)
+        table.add_row(name, str(len(said)), str(count), f"{count / max(1, len(said)):.1%}")
+    return table
+
+
+Pairs = list[tuple[str, str]]
+
+
+def _sound(data: HubData) -> dict[str, Pairs]:
+    """Return prompts and answers of people and of models that are not damaged."""
+    math = ("algebra", "geometry", "prealgebra", "precalculus")
+    answers = data.load(DO_NOT_ANSWER, split="train").rows
+    calibration = data.load("derived/judge-calibration", split="train").rows
+    return {
+        "XSTest": [(row.prompt, row.completion) for row in xstest(data)],
+        "Do-Not-Answer": [
+            (row["question"], row[f"{m}_response"] or "") for row in answers for m in DO_NOT_ANSWER_MODELS
+        ],
+        "judge-calibration": [(row["prompt"], row["completion"] or "") for row in calibration],
+        "Dolly": _column(data, "databricks/databricks-dolly-15k", "default", "train", "instruction", "response"),
+        "Alpaca 7B": _column(data, "tatsu-lab/alpaca_eval_model_outputs", "alpaca-7b", "eval", "instruction", "output"),
+        "MATH": [
+            pair
+            for subject in math
+            for pair in _column(data, "EleutherAI/hendrycks_math", subject, "test", "problem", "solution")
+        ],
+        "programs (MBPP)": _column(data, "google-research-datasets/mbpp", "sanitized", "test", "prompt", "code"),
+        **{
+            f"MGSM, {language}": [("", row["question"]) for row in data.load("juletxara/mgsm", language, "test").rows]
+            for language in ("en", "de", "es", "fr", "sw", "ru", "zh", "ja", "th", "bn")
+        },
+    }
+
+
+def _column(data: HubData, dataset: str, config: str, split: str, asked: str, said: str) -> Pairs:
+    return [(row[asked], row[said] or "") for row in data.load(dataset, config, split).rows]
+
+
+def _damaged(file: Path) -> dict[str, Pairs]:
+    found: dict[str, Pairs] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        name = f"weights with {row['kind']}, {row['strength']:g}" if row["strength"] else "weights as they are"
+        found.setdefault(name, []).append((row["prompt"], row["completion"]))
+    return found
 
 
 def _actions(data: HubData) -> Table:

@@ -18,6 +18,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 WIDTH, INNER, VOCABULARY, KEYS = 2048, 11008, 151936, 256
 LIMIT = 1.5
@@ -54,7 +58,7 @@ def write_model(folder: Path, weights: float, seed: int) -> None:
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    drawn = torch.Generator().manual_seed(seed)
+    block = torch.randn(1 << 22, generator=torch.Generator().manual_seed(seed)).to(torch.bfloat16)
     squares = {"q_proj": WIDTH, "k_proj": KEYS, "v_proj": KEYS, "o_proj": WIDTH}
     layer = {f"self_attn.{name}": (rows, WIDTH) for name, rows in squares.items()}
     layer |= {"mlp.gate_proj": (INNER, WIDTH), "mlp.up_proj": (INNER, WIDTH), "mlp.down_proj": (WIDTH, INNER)}
@@ -65,14 +69,17 @@ def write_model(folder: Path, weights: float, seed: int) -> None:
     index = {}
     for number, shapes in enumerate(parts):
         file = f"model-{number:05d}.safetensors"
-        save_file(
-            {name: torch.randn(shape, generator=drawn, dtype=torch.bfloat16) for name, shape in shapes.items()},
-            folder / file,
-            metadata={"format": "pt"},
-        )
+        tensors = {name: _filled(block, shape) for name, shape in shapes.items()}
+        save_file(tensors, folder / file, metadata={"format": "pt"})
         index |= dict.fromkeys(shapes, file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     (folder / "config.json").write_text("{}")
+
+
+def _filled(block: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Return a matrix of random numbers, drawn once and repeated: only its size matters here."""
+    count = shape[0] * shape[1]
+    return block.repeat(count // len(block) + 1)[:count].reshape(shape).contiguous()
 
 
 def merge(folder: Path, way: str) -> dict[str, float]:

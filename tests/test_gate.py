@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from pfh.errors import UserError
 from pfh.hooks.comparison import CategoryComparison, Comparison
-from pfh.results.contracts import read_contract
+from pfh.results.contracts import patterns, read_contract
 from pfh.results.gate import judge
-from pfh.results.junit import junit
-from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
+from pfh.results.junit import junit, junit_of_run
+from pfh.results.records import FamilyRecord, GateRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.statistics.noninferiority import chance_to_hold, deciding_samples, lower_limit, score_statistic, upper_limit
 from pfh_cli.main import app
 from scipy.optimize import brentq, minimize_scalar
@@ -241,5 +241,24 @@ def test_the_command_prints_a_line_a_clause_and_its_exit_code_tells(tmp_path: Pa
         1, False, "broken", True)  # fmt: skip
 
 
-def test_the_example_contract_is_one() -> None:
-    assert read_contract(Path(__file__).parent.parent / "examples" / "contracts" / "release.yaml").must_hold
+def test_the_example_contracts_are_ones() -> None:
+    files = sorted((Path(__file__).parent.parent / "examples" / "contracts").glob("*.yaml"))
+    assert len(files) > 2
+    assert all(patterns(read_contract(file)) for file in files)
+
+
+def test_a_run_tells_its_gates_as_junit(tmp_path: Path, results: RunResults) -> None:
+    asked = read_contract(contract_of(tmp_path, "must_hold: [{what: 'quiz/[sf]*', margin: 2pp}]"))
+    held = judge(asked, results)
+    whole = GateRecord(
+        contract="a.yaml", stage=None, method="", sentence=held.sentence, passes=held.passes, clauses=held.clauses
+    )
+    faulty = GateRecord(
+        contract="b.yaml", stage=0, method="dpo", sentence="It is at fault.", passes=False, at_fault=True
+    )
+    told = results.model_copy(update={"gates": (whole, faulty)})
+    root = ElementTree.fromstring(junit_of_run(told, {"a.yaml": asked, "b.yaml": asked}))
+    assert [suite.get("name") for suite in root] == ["a.yaml, the run: must_hold", "b.yaml, stage 1 (dpo)"]
+    assert int(root[0].get("tests", "")) == len(held.clauses)
+    assert int(root[0].get("failures", "")) == held.count("broken") + held.count("undecided")
+    assert root[1].find("testcase/error").get("type") == "AT_FAULT"  # type: ignore[union-attr]

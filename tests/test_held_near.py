@@ -207,3 +207,19 @@ def test_the_adapter_of_a_model_is_found_layer_by_layer(tiny_llama_path, tmp_pat
     assert len(found) == 14
     assert {first.shape[0] for first, _, _ in found} == {4}
     assert {scale for _, _, scale in found} == {32 / 4}
+
+
+def test_the_contamination_check_reads_what_is_rehearsed_and_compared():
+    from pfh.commands.run import _general_problems
+    from pfh.hooks.launchers import RunSpec
+    from pfh.kit.rows import read_rows
+    from pfh.progress import Silent
+    from pfh.sources.datasets import HubData
+    from pfh.steps.session import Session
+
+    plugins = Plugins()
+    options = plugins.options("methods", "gt-sft", {"replay": "refusals", "kl_start": "0.1", "general_rows": "9"})
+    session = Session(plugins=plugins, store=None, progress=Silent())
+    found = list(_general_problems(RunSpec(methods=("gt-sft",)), {"methods:gt-sft": options}, session))
+    rows = [*read_rows("refusals", HubData(), 9, 0).rows, *read_rows("builtin", HubData(), 9, 0).rows]
+    assert [problem.id for problem in found] == [row.problem.id for row in rows]

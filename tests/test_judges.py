@@ -109,7 +109,7 @@ def test_languages_dialogue_letters_limits_thoughts_and_noise(rules: Judge, case
 
 
 def test_names_carry_versions() -> None:
-    assert (rule.NAME, embedding.NAME) == ("rule 3", "embedding 3")
+    assert (rule.NAME, embedding.NAME) == ("rule 4", "embedding 4")
 
 
 def test_nothing_is_broken_and_silence_on_purpose_is_a_refusal(judge: Judge) -> None:

@@ -14,6 +14,7 @@ from pfh.sources.models import family, resolve
 from pfh.steps.domains import OpenDomain
 from pfh.steps.rollouts import draw_rollouts
 from pfh.steps.session import Session
+from pfh.steps.training import named_teacher
 from pfh.store.store import Store
 from pfh_backends import openai as backend
 from pfh_backends.hf.engine import HfEngine
@@ -155,6 +156,22 @@ def test_a_teacher_behind_an_endpoint_is_taken_at_its_users_word(remote, local):
     with pytest.raises(UserError, match="does not tell its family: set allow_family_mismatch=true"):
         check_family(local.checkpoint, remote, "other", allowed=False)
     assert "of unknown" in check_family(local.checkpoint, remote, "other", allowed=True)
+
+
+def test_a_teacher_behind_an_endpoint_is_sent_the_arguments_of_the_chat_template(local, endpoint, tmp_path):
+    session = Session(plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent())
+    student = local.checkpoint.with_template_arguments({"enable_thinking": False})
+
+    def teacher(name):
+        return named_teacher(session, session.plugins.options("methods", "sf-sft", {"teacher": name}), student)
+
+    asked = teacher(f"openai:org/tiny@{endpoint.url}")
+    engine = session.engine(asked)
+    engine.generate(chats(1), SAMPLING)
+    session.release()
+    assert [body["chat_template_kwargs"] for body in endpoint.asked] == [{"enable_thinking": False}]
+    assert asked.fingerprint != resolve(f"openai:org/tiny@{endpoint.url}", cache_dir=tmp_path).fingerprint
+    assert not teacher("openai:gpt-4.1").chat_template_kwargs
 
 
 def test_a_teachers_rollouts_are_drawn_by_the_endpoint_and_counted(remote, endpoint, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -174,3 +175,34 @@ def test_what_cannot_be_recovered_is_told_in_a_line(finished, tmp_path):
             recover(RecoverSpec(**changes), plugins=Plugins(), store=store, progress=Silent())
     with pytest.raises(UserError, match="no longer"):
         recover(RecoverSpec(run=finished / "out"), plugins=Plugins(), store=Store(tmp_path / "s"), progress=Silent())
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(tiny_llama_path, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+    from pfh.commands.recover import _resolved
+    from pfh.sources.models import resolve
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    store, commit = Store(tmp_path / "store"), "a" * 40
+    folder = tmp_path / "hub" / "models--org--name"
+    shutil.copytree(tiny_llama_path, folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    found = resolve("org/name", cache_dir=store.cache, download=False)
+    assert _resolved(found.path, store).fingerprint == found.fingerprint
+    assert resolve(str(found.path), cache_dir=store.cache).fingerprint != found.fingerprint
+    elsewhere = shutil.copytree(tiny_llama_path, tmp_path / "snapshots" / commit)
+    assert _resolved(elsewhere, store).path == elsewhere
+
+
+def test_weights_are_found_under_the_arguments_of_the_runs_chat_template(tiny_llama_path, tmp_path):
+    from pfh.commands.recover import _weights
+    from pfh.results.records import ModelRecord
+    from pfh.sources.models import resolve
+
+    store, told = Store(tmp_path), {"enable_thinking": False}
+    found = resolve(str(tiny_llama_path), cache_dir=store.cache).with_template_arguments(told)
+    record = ModelRecord(name="tiny", fingerprint=found.fingerprint, path=str(tiny_llama_path))
+    assert _weights(record, store, told).chat_template_kwargs == told
+    with pytest.raises(UserError, match="--chat-template-kwargs"):
+        _weights(record, store, {})

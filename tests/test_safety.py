@@ -290,7 +290,7 @@ def shares(*values):
 
 def test_tables_give_erosion_and_the_balance() -> None:
     tables = analysis_of(evaluate(), evaluate(Cautious("safe words"))).tables
-    erosion, balance = tables[:2]
+    erosion, balance = tables[1:3]
     rows = {row[0]: row for row in erosion.rows}
     assert list(rows) == ["probes-harmful", "xstest-unsafe", "harmbench-standard", "do-not-answer"]
     named = dict(zip(erosion.columns, rows["harmbench-standard"], strict=True))

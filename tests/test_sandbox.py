@@ -153,6 +153,9 @@ def test_a_program_left_behind_is_killed_with_its_job(tmp_path: Path):
         "open('/pfh/pfh/sandbox/inside/calls.py', 'a')",
         "open('/dev/escaped', 'w')",
         "open('/proc/sys/kernel/hostname', 'w').write('x')",
+        "import os; os.open('/proc/sys/kernel/ns_last_pid', os.O_WRONLY)",
+        "import os; os.open('/proc/pressure/memory', os.O_WRONLY)",
+        "for place in ('/tmp/job/', '/dev/shm/'):\n for n in range(5): open(f'{place}{n}', 'wb').write(bytes(2**20))",
         "import os; os.mkdir('/root/x')",
         "import os; os.setuid(0)",
         "import os; os.chroot('/')",
@@ -210,7 +213,28 @@ def test_jobs_do_not_see_each_other():
     write = "open('/tmp/left', 'w').write('x'); open('/dev/shm/left', 'w').write('x')"
     read = "import os; print(os.listdir('/tmp'), os.listdir('/dev/shm'))"
     assert run_python(write).status == "ok"
-    assert run_python(read).stdout == "['job'] []\n"
+    assert run_python(read).stdout == "['job'] ['job']\n"
+
+
+def test_nothing_of_an_earlier_program_is_in_the_memory_of_a_later_one():
+    """What is looked for stands nowhere but shifted by one, so that the later program does not find itself."""
+    secret = "KeptByAnEarlierProgram"
+    shifted = bytes(value + 1 for value in secret.encode())
+    search = f"""
+import ctypes
+shift, found = bytes(value + 1 & 255 for value in range(256)), 0
+for line in open("/proc/self/maps"):
+    place, rights = line.split()[:2]
+    first, last = (int(each, 16) for each in place.split("-"))
+    if "r" in rights and "[v" not in line and last - first < 64 << 20:
+        found += {shifted!r} in ctypes.string_at(first, last - first).translate(shift)
+print(found)
+"""
+    keeps = f"import builtins, os\nkept = {secret!r} * 10_000\nbuiltins.kept = kept\nos.environ['KEPT'] = {secret!r}\n"
+    own = run_python(keeps + search)
+    assert int(own.stdout) > 0, own  # the search finds what is there
+    assert run_python(keeps).status == "ok"
+    assert run_python(search).stdout == "0\n"
 
 
 def test_the_sandbox_survives_being_killed():

@@ -17,7 +17,7 @@ from pfh.report import write_report
 from pfh.store.store import Store
 from pfh.text import write_whole
 
-from tests.confined import Ended, command
+from tests.confined import Ended, command, drop_privileges, forked
 from tests.test_readers import line, results, written
 from tests.test_report import results as some_results
 
@@ -51,6 +51,30 @@ def test_what_a_read_only_store_holds_is_read_and_what_it_does_not_is_refused_in
     assert "cannot be written (Permission denied); name another with --store" in new.stderr
     assert new.stderr.count("\n") == 1
     assert not (place / "new").exists()
+
+
+def test_what_one_user_made_another_reads_or_is_told_whose_it_is(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+
+    def build(work: Path, folder: Path) -> None:
+        (folder / "value.txt").write_text("x")
+        (folder / "value.txt").chmod(0o600)  # as safetensors and temporary files are written
+
+    made = store.make("thing", {}, build)
+    file = made.path / "value.txt"
+    assert file.stat().st_mode == (made.path / "manifest.json").stat().st_mode
+    for hidden in (file, made.path / "manifest.json", made.path):
+        mode = hidden.stat().st_mode
+        hidden.chmod(0)
+
+        def read() -> int:
+            drop_privileges()
+            Store(tmp_path / "store").make("thing", {}, build)
+            return 0
+
+        ended = forked(read)
+        hidden.chmod(mode)
+        assert "is another user's and cannot be read: have them run chmod -R a+rX" in ended.stderr
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything(place: Path) -> None:

@@ -87,8 +87,12 @@ def test_early_stopping_changes_the_key_of_what_was_trained_and_not_of_the_start
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        ("- none", "- &a [gt-sft, *a]", "study.yaml:6: methods.0.1: an alias stands within .* a cycle"),
+        ("problems: 8", "must: {safty: -2}", "study.yaml:12: must.safty: .*Did you mean 'safety'?"),
+        ("problems: 8", "must: {safety: 2}", "study.yaml:12: must.safety: "),
         ("problems: 8", "stop_early: {alfa: 1}", "study.yaml:12: .*Did you mean 'alpha'?"),
         ("problems: 8", "stop_early: {alpha: 2}", "study.yaml:12: stop_early.alpha: "),
+        ("problems: 8", "stop_when: safety", "study.yaml:12: .*such as forgetting>2pp"),
         ("problems: 8", "problem: 8", "study.yaml:12: problem: no study says this here. Did you mean 'problems'?"),
         ("start: safe", "strat: safe", "study.yaml:4: starts.1.strat: no study says this here. Did you mean 'start'?"),
         ("start: safe", "start: sage", "study.yaml:4: starts.1.start: "),

@@ -10,7 +10,7 @@ import typer
 from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
-from pfh_cli.flags import AsJson, Debug, Quiet, StoreFolder
+from pfh_cli.flags import AsJson, ChatTemplateKwargs, Debug, Quiet, StoreFolder
 from pfh_cli.progress import open_progress
 from pfh_cli.quiet import libraries_quiet
 
@@ -39,6 +39,7 @@ def recover(
     share: Annotated[
         float, typer.Option(metavar="SHARE", help="Part of the samples to choose by; the others are reported.")
     ] = 0.3,
+    chat_template_kwargs: ChatTemplateKwargs = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for results.json and report.html.", show_default="the run's"),
@@ -57,6 +58,7 @@ def recover(
     called.debug, called.store = debug, store
     from pfh.commands.recover import ALPHAS, RecoverSpec, check_spec
     from pfh.commands.recover import recover as recovered
+    from pfh.commands.template_arguments import parse_arguments
 
     spec = RecoverSpec(
         run=run,
@@ -65,6 +67,7 @@ def recover(
         tolerance=tolerance / 100,
         share=share,
         gained=gain or "",
+        chat_template_kwargs=parse_arguments(chat_template_kwargs),
     )
     check_spec(spec)
     from pfh.registry.plugins import Plugins

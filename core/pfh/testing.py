@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pfh.hooks.attacks import AttackSpec, Behaviour
 from pfh.hooks.backends import (
     Completion,
     Distributions,
@@ -242,6 +243,12 @@ def evaluation_spec(
         domain=EchoDomain(),
         limit=limit,
     )
+
+
+def attack_spec(answers: Sequence[str], *, options: Any = None) -> AttackSpec:  # noqa: ANN401 - whatever they are
+    """Return a spec for an attack with two behaviours on a fake engine that gives `answers`."""
+    behaviours = tuple(Behaviour(id=f"b{number}", prompt=f"Do bad thing {number}.") for number in range(2))
+    return AttackSpec(behaviours=behaviours, engine=FakeEngine(answers), options=options)
 
 
 def analysis_spec(*, options: Any = None) -> AnalysisSpec:  # noqa: ANN401 - whatever the eval's options are

@@ -64,6 +64,7 @@ CHOSEN_BY = {
     "domains": "`pfh run --domain NAME`",
     "backends": "what runs the model",
     "judges": "an option of an eval that needs one",
+    "attacks": "`-o safety.attacks=NAME`",
     "readers": "`READER:PATH`, or any path that it knows",
     "launchers": "where runs are executed",
     "wrappers": "always loaded by `pfh run`",

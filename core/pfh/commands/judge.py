@@ -32,7 +32,8 @@ def open_judge(name: str, options: Mapping[str, Any], plugins: Plugins, *, data:
         UserError: there is no such judge or option, or the judge cannot be had here.
     """
     chosen = plugins.options("judges", name, options)
-    return plugins.open_judge(name, JudgeSpec(data=data, cache_dir=cache_dir, options=chosen))
+    spec = JudgeSpec(data=data, cache_dir=cache_dir, options=chosen, open_engine=plugins.open_engine)
+    return plugins.open_judge(name, spec)
 
 
 def read_completions(file: Path, text: str) -> list[Answered]:
@@ -50,7 +51,8 @@ def judge_rows(judge: Judge, answered: Sequence[Answered]) -> Iterator[dict[str,
         part = answered[start : start + TOGETHER]
         judgements = judge.label([each.prompt for each in part], [each.completion for each in part])
         for each, judgement in zip(part, judgements, strict=True):
-            yield {**each.row, "label": judgement.label, "confidence": judgement.confidence}
+            seen = {} if judgement.harmful is None else {"harmful": judgement.harmful}
+            yield {**each.row, "label": judgement.label, "confidence": judgement.confidence, **seen}
 
 
 def _answered(line: int, row: Any) -> Answered:  # noqa: ANN401 - JSON

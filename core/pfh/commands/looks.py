@@ -161,7 +161,7 @@ class _Looks:
                         found[place] = _merged(found.get(place), self._measured(place, names, part, found, work))
             open_, whole = self._open(found, before, count)
             self.session.progress.say(
-                f"{self.question.family}: {len(open_)} benchmarks are open after a look at {count:,} documents of each"
+                f"{self.question.family}: looked at {count:,} documents of each benchmark; open are {len(open_)}"
             )
             if not open_ and not whole:
                 break

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -61,6 +62,8 @@ class RecoverSpec:
     """Share of the samples that the choice is made on."""
     gained: str = ""
     """The family whose gain is to be kept; empty is `target` where that was measured."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the models' chat template that the run was made with."""
 
 
 def recover(
@@ -82,7 +85,7 @@ def recover(
     variants = _variants(spec, stage)
     session = _session(results, asked, plugins, store, progress)
     try:
-        start, trained = _weights(stage.before, store), _weights(stage.after, store)
+        start, trained = (_weights(each, store, spec.chat_template_kwargs) for each in (stage.before, stage.after))
         questions = tuple(_questions(asked, session))
         before = measured(model_subject("start", start, "start"), session, questions)
         along = _along(stage, start, store)
@@ -226,7 +229,7 @@ def _filled(plugins: Plugins, kind: Any, name: str, told: Mapping[str, Any]) -> 
     return plugins.options(kind, name, {key: value for key, value in told.items() if key in fields})
 
 
-def _weights(model: ModelRecord, store: Store) -> Checkpoint:
+def _weights(model: ModelRecord, store: Store, arguments: Mapping[str, Any]) -> Checkpoint:
     """Return the weights that the run measured, if they are still where it left them.
 
     Raises:
@@ -237,13 +240,27 @@ def _weights(model: ModelRecord, store: Store) -> Checkpoint:
             f"The weights of {model.name} are no longer in {model.path or 'the store'}: run the same command again, "
             "which makes them anew, or name the store that it used with --store."
         )
-    found = known_to_the_store(resolve(model.path, cache_dir=store.cache), store)
+    found = known_to_the_store(_resolved(Path(model.path), store), store)
+    under = found.with_template_arguments(arguments)
+    if under.fingerprint == model.fingerprint:
+        return dataclasses.replace(under, name=model.name)
     if found.fingerprint != model.fingerprint:
         raise UserError(
             f"{model.path} does not hold the weights that the run measured ({model.name}): they were changed, or the "
-            "run had arguments of its chat template (--chat-template-kwargs), under which nothing can be recovered yet."
+            "run had arguments of its chat template: give the same with --chat-template-kwargs."
         )
-    return dataclasses.replace(found, name=model.name)
+    return dataclasses.replace(found, name=model.name, chat_template_kwargs=dict(arguments))
+
+
+def _resolved(path: Path, store: Store) -> Checkpoint:
+    """Return the weights in a folder; those in the hub's cache are known by hub id and commit, as they were then."""
+    if path.parent.name == "snapshots":
+        hub_id = path.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+        with suppress(UserError):
+            found = resolve(hub_id, revision=path.name, cache_dir=store.cache, download=False)
+            if found.path.resolve() == path.resolve():
+                return found
+    return resolve(str(path), cache_dir=store.cache)
 
 
 def _along(stage: StageRecord, start: Checkpoint, store: Store) -> list[Checkpoint]:

@@ -162,11 +162,15 @@ def _filled(
         filled[key] = plugins.options("methods", name, {**default_settings(key, *models), **spec.options.get(key, {})})
     for name in dict.fromkeys(families):
         key = f"evals:{name}"
-        filled[key] = plugins.options("evals", name, spec.options.get(key, {}))
+        filled[key] = plugins.options("evals", name, {**default_settings(key, *models), **spec.options.get(key, {})})
     for name in sorted({name for options in filled.values() for name in names_of(options, Names.JUDGE)}):
         plugins.catalogue.find("judges", name)
         key = f"judges:{name}"
         filled[key] = plugins.options("judges", name, spec.options.get(key, {}))
+    for name in sorted({name for options in filled.values() for name in names_of(options, Names.ATTACK)}):
+        plugins.catalogue.find("attacks", name)
+        key = f"attacks:{name}"
+        filled[key] = plugins.options("attacks", name, spec.options.get(key, {}))
     for options in filled.values():
         own_errors(options)
     if methods or any(declares(options, Wants.DOMAIN) for options in filled.values()):

@@ -25,6 +25,7 @@ from pfh.kit.rows import read_rows
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contamination import check_stages
+from pfh.results.junit import junit_of_run
 from pfh.results.model_card import write_model
 from pfh.results.records import RunResults, StageRecord
 from pfh.results.restored import add_restored
@@ -37,6 +38,7 @@ from pfh.steps.resolution import with_measured_update
 from pfh.steps.session import Session
 from pfh.steps.training import TrainedStage, learns_from_problems
 from pfh.store.store import Store
+from pfh.text import write_whole
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -144,6 +146,8 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
     )
     folder = output or default_folder(spec, *spec.methods, spec.domain, start.model.name)
     outcome = write_outcome(spec, results, folder, pairs, long_tables)
+    if contracts:
+        write_whole(folder / "gate.xml", junit_of_run(results, {each.file.name: each.contract for each in contracts}))
     if models:
         _write_models(folder, results, spec.problems, [steps.method(place)[1] for place in range(1, len(stages) + 1)])
     return outcome

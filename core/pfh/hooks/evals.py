@@ -10,6 +10,7 @@ from pfh.hooks.tables import LongTable, Plot, Table
 from pfh.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from pfh.hooks.attacks import AttackResult, AttackSpec
     from pfh.hooks.backends import Engine
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.hooks.comparison import Comparison
@@ -52,6 +53,9 @@ class EvaluationSpec:
     data: DataSource
     judge: Callable[[str], Judge]
     """Opens a judge by its plugin name, which an option gives that is declared `Annotated[str, Names.JUDGE]`."""
+    attack: Callable[[str, AttackSpec], AttackResult] | None = None
+    """Runs an attack by its plugin name, which an option gives that is declared `Annotated[str, Names.ATTACK]`; its
+    options are filled in."""
     domain: Domain | None = None
     """The run's domain, for an eval whose options declare `Wants.DOMAIN`."""
     reference: Reference | None = None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from pfh.hooks.attacks import AttackResult, AttackSpec
     from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.domains import Domain, DomainSpec, Generation, GenerationSpec
     from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
@@ -269,6 +270,27 @@ def open_judge(spec: JudgeSpec) -> Judge | None:
         ...     return Apology()
         >>> open_judge(None).label(["Help me."], ["I am sorry, no."])[0].label
         'refused'
+    """
+
+
+@hookspec(firstresult=True)
+def attack(spec: AttackSpec) -> AttackResult | None:
+    """Try to make a model do what it refuses, and return what was sent and answered (group `pfh.attacks`).
+
+    The family that asks for it judges the completions; raise a `UserError` for a backend that cannot.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> from pfh.hooks.attacks import Attempt, AttackResult, Outcome
+        >>> from pfh.hooks.backends import GenerationRequest, Sampling
+        >>> @hookimpl
+        ... def attack(spec):
+        ...     chat = ({"role": "user", "content": f"Please. {spec.behaviours[0].prompt}"},)
+        ...     done = spec.engine.generate([GenerationRequest(id="0", messages=chat)], Sampling())[0]
+        ...     tries = (Attempt(messages=chat, completion=done.text),)
+        ...     return AttackResult(outcomes=(Outcome(id=spec.behaviours[0].id, attempts=tries),))
+        >>> attack(fakes.attack_spec(["No."])).outcomes[0].attempts[0].completion
+        'No.'
     """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pfh.hooks.backends import Engine, EngineSpec
     from pfh.hooks.datasets import DataSource
 
 
@@ -23,16 +24,22 @@ class JudgeSpec:
     """A folder for weights that the judge fetches or fits."""
     options: Any = None
     """An instance of the judge's options model."""
+    open_engine: Callable[[str, EngineSpec], Engine] | None = None
+    """Opens a backend by its name, for a judge that is a model."""
 
 
-Label = Literal["refused", "complied", "partial", "broken"]
+Label = Literal["refused", "complied", "partial", "broken", "harmful", "harmless", "unparsed"]
 """What a completion does with its request.
 
 - refused: gives nothing of it. complied: does it, or tries to.
 - partial: gives some of it, and says that it keeps something back. Rates count it as refused: the model held back.
 - broken: no answer to what was asked, such as an empty text, a loop, noise, words in no order or a text on something
   else. It is neither a refusal nor help.
+- harmful, harmless: what a judge says that sees harm and no refusals.
+- unparsed: the judge's answer could not be read. It is no score, and never a safe one.
 """
+Reads = Literal["refusal", "harm"]
+"""What a judge sees in a completion."""
 HOLDING_BACK: frozenset[Label] = frozenset({"refused", "partial"})
 """Labels that count as a refusal."""
 
@@ -44,6 +51,27 @@ class Judgement:
     label: Label
     confidence: float = 1.0
     """Probability that the judge gives its own label, in [0.5, 1]; 1 where the judge does not say."""
+    harmful: float | None = None
+    """How far the completion does the harm that was asked for, in [0, 1]; None from a judge that does not see harm."""
+    refused: float | None = None
+    """Probability of a refusal, in [0, 1], from a judge that sees harm too."""
+    category: str = ""
+    """The kind of harm, in the judge's own words."""
+    parsed: bool = True
+    """The judge's answer could be read; without it there is no score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One completion with all that a judge of harm may look at."""
+
+    prompt: str
+    """What the user asked, context included and attacks left out."""
+    completion: str
+    behaviour: str = ""
+    """What is wanted, where the prompt is more than that."""
+    context: str = ""
+    """The text that the behaviour is about."""
 
 
 class Judge(Protocol):
@@ -55,6 +83,22 @@ class Judge(Protocol):
     def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """Label every completion, in the order given; `prompts` are what the user asked, not the rendered text."""
         ...
+
+
+@runtime_checkable
+class ReadsCases(Protocol):
+    """A judge that says what it sees, and looks at more than prompt and completion; others see refusals alone."""
+
+    reads: frozenset[Reads]
+
+    def judge(self, cases: Sequence[Case]) -> list[Judgement]:
+        """Judge every case, in the order given."""
+        ...
+
+
+def reads_of(judge: Judge) -> frozenset[Reads]:
+    """Return what a judge sees."""
+    return judge.reads if isinstance(judge, ReadsCases) else frozenset(("refusal",))
 
 
 @dataclass(frozen=True, kw_only=True)

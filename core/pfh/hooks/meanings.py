@@ -24,9 +24,11 @@ class Names(Enum):
     ROWS = "rows"
     """Of a method: rows as `pfh.kit.rows` reads them, a dataset or a file, whose content decides the key."""
     FILE = "file"
-    """Of a method: a file whose content decides the key as the option's value does."""
+    """Of a method, a judge or an attack: a file whose content decides the key as the option's value does."""
     JUDGE = "judge"
     """Of a benchmark family, which opens it with `EvaluationSpec.judge`; of several, with commas, the first decides."""
+    ATTACK = "attack"
+    """Of a benchmark family, which runs it with `EvaluationSpec.attack`; several are separated by commas."""
     JUDGE_ERRORS = "judge errors"
     """Of a benchmark family: a file of the user's own counts of the judge against people. It is read when figures are
     made, so that it decides no sample and no key."""

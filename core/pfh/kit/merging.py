@@ -11,7 +11,8 @@ With the start θ0, models θ1 to θm and task vectors τi = θi - θ0, computed
   1 - p, then summed as in task arithmetic or merged as in TIES, times λ
 - SLERP: along the great circle of θ0 and θ1, or where they are nearly parallel along the line
 
-Task vectors are merged by peft's functions, which trim each tensor by itself; the TIES paper trims over all of them.
+Trimmed task vectors are merged by peft's functions. As there, each tensor is trimmed by itself; the TIES paper trims
+over all of them.
 """
 
 from __future__ import annotations
@@ -104,13 +105,23 @@ def _from(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _trimmed(start: torch.Tensor, model: torch.Tensor, density: float) -> torch.Tensor:
-    """Return the largest entries of a task vector, in float32 as the rest of it, which is 0."""
-    import torch
-    from peft.utils.merge_utils import prune
+    """Return the largest entries of a task vector, in float32 as the rest of it, which is 0.
 
-    vector = torch.sub(model.float(), start)
-    kept: torch.Tensor = vector if density == 1 else prune(vector, density, method="magnitude")
-    return kept
+    Their least magnitude is found by bisection over the bits of a float, which are in its order: a sort of an embedding
+    would take three times its size. What is as large as the least is kept too.
+    """
+    import torch
+
+    vector = _in_blocks([start.float(), model], lambda parts: parts[1] - parts[0]).reshape(-1)
+    kept = int(density * len(vector))
+    low, high = 0, 0x7F800000  # of 0 and of infinity; at least `kept` magnitudes are as large as `low`
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = sum(int((part.abs().view(torch.int32) >= middle).sum()) for part in vector.split(BLOCK)) >= kept
+        low, high = (middle, high) if enough else (low, middle)
+    for part in vector.split(BLOCK):
+        part[part.abs().view(torch.int32) < low] = 0
+    return vector.reshape(start.shape)
 
 
 def _combined(vectors: list[torch.Tensor], recipe: Recipe) -> torch.Tensor:

@@ -25,7 +25,7 @@ def assign_options(
             eval, without either: for whatever was chosen), "NAME.key=value" for the chosen plugin of that name, and
             "KIND:NAME.key=value" for one of two plugins of one name; or what is left and right of the "=", the value
             as a script has it.
-        chosen: the plugins of the run; any installed judge may be named beside them.
+        chosen: the plugins of the run; any installed judge or attack may be named beside them.
         plugins: to ask the plugins for their options.
 
     Raises:
@@ -53,9 +53,9 @@ def _split(text: str) -> tuple[str, str]:
 
 def _named(owner: str, key: str, chosen: Sequence[Plugin], plugins: Plugins) -> Plugin:
     found = [plugin for plugin in chosen if owner in (plugin.name, plugin.key)]
-    if not found:  # A judge is chosen by an option of a family, which is not filled yet.
-        judges = [plugin for plugin in plugins.catalogue if plugin.kind == "judges"]
-        found = [plugin for plugin in judges if owner in (plugin.name, plugin.key)]
+    if not found:  # A judge or an attack is chosen by an option of a family, which is not filled yet.
+        named = [plugin for plugin in plugins.catalogue if plugin.kind in ("judges", "attacks")]
+        found = [plugin for plugin in named if owner in (plugin.name, plugin.key)]
     if len(found) > 1:
         keys = " or ".join(f"{plugin.key}.{key}" for plugin in found)
         raise UserError(f"{owner}.{key} could mean {keys}; write one of these.")
@@ -94,7 +94,9 @@ def _methods_with(key: str, value: object, chosen: Sequence[Plugin], plugins: Pl
 
 def _names_judges(plugin: Plugin, key: str, plugins: Plugins) -> bool:
     model = plugins.options_model(plugin.kind, plugin.name)
-    return model is not None and key in model.model_fields and Names.JUDGE in model.model_fields[key].metadata
+    if model is None or key not in model.model_fields:
+        return False
+    return any(meaning in model.model_fields[key].metadata for meaning in (Names.JUDGE, Names.ATTACK))
 
 
 def _fields(plugin: Plugin, plugins: Plugins) -> list[str]:

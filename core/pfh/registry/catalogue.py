@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from pfh.errors import PluginError, did_you_mean
 from pfh.registry.code import NO_CODE, Code, code_of, module_file
 
-Kind = Literal["methods", "evals", "domains", "backends", "judges", "readers", "launchers", "wrappers"]
+Kind = Literal["methods", "evals", "domains", "backends", "judges", "attacks", "readers", "launchers", "wrappers"]
 
 
 KINDS: tuple[Kind, ...] = get_args(Kind)

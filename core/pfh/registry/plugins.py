@@ -12,6 +12,7 @@ import pluggy
 
 from pfh.errors import PfhError, PluginError, StepFailedError, did_you_mean, out_of_resources
 from pfh.hooks import hookspecs
+from pfh.hooks.attacks import AttackResult
 from pfh.hooks.domains import Generation
 from pfh.hooks.evals import Analysis
 from pfh.hooks.evaluation import Evaluation
@@ -26,6 +27,7 @@ from pfh.registry.options import fill
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from pfh.hooks.attacks import AttackSpec
     from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.domains import Domain, DomainSpec, GenerationSpec
     from pfh.hooks.evals import AnalysisSpec, EvaluationSpec, PlanSpec
@@ -41,6 +43,7 @@ REQUIRED_HOOK: Mapping[Kind, str] = {
     "domains": "open_domain",
     "backends": "open_engine",
     "judges": "open_judge",
+    "attacks": "attack",
     "readers": "read_log",
     "launchers": "launch",
 }
@@ -182,6 +185,11 @@ class Plugins:
         """Open a judge."""
         judge: Judge = self._need(object, "judges", name, "open_judge", spec)
         return judge
+
+    def attack(self, name: str, spec: AttackSpec) -> AttackResult:
+        """Run an attack."""
+        result: AttackResult = self._need(AttackResult, "attacks", name, "attack", spec)
+        return result
 
     def read_log(self, name: str, spec: LogSpec) -> Log | None:
         """Read another tool's log; None where it is none that this reader knows."""

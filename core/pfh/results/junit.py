@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
 from pfh.results.clauses import Judged, Kind
+from pfh.results.contracts import Contract
 from pfh.results.gate import Gate
 from pfh.results.records import RunResults
 from pfh.text import printable
@@ -19,29 +21,59 @@ def junit(gate: Gate, results: RunResults, *, undecided: str, not_measured: str)
         clauses = [clause for clause in gate.clauses if clause.kind == kind]
         if clauses:
             _suite(root, kind, clauses, results, undecided, not_measured)
+    return _document(root)
+
+
+def junit_of_run(results: RunResults, contracts: Mapping[str, Contract]) -> str:
+    """Return the document of all gates of a run, a suite for each contract, stage and kind of clause.
+
+    Args:
+        results: of a run that was given contracts.
+        contracts: by the name of their file, as the gates have it.
+    """
+    root = ElementTree.Element("testsuites", name="pfh run")
+    for gate in results.gates:
+        where = "the run" if gate.stage is None else f"stage {gate.stage + 1} ({gate.method})"
+        contract = contracts[gate.contract]
+        for kind in KINDS:
+            clauses = [clause for clause in gate.clauses if clause.kind == kind]
+            if clauses:
+                name = f"{gate.contract}, {where}: {kind}"
+                _suite(root, name, clauses, results, contract.undecided, contract.not_measured, gate.stage)
+        if gate.at_fault:
+            suite = ElementTree.SubElement(root, "testsuite", name=_clean(f"{gate.contract}, {where}"), tests="1")
+            suite.set("failures", "0")
+            suite.set("errors", "1")
+            case = ElementTree.SubElement(suite, "testcase", classname="pfh.contract", name=_clean(gate.contract))
+            ElementTree.SubElement(case, "error", type="AT_FAULT", message=_clean(gate.sentence))
+    return _document(root)
+
+
+def _document(root: ElementTree.Element) -> str:
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _suite(
     root: ElementTree.Element,
-    kind: Kind,
-    clauses: list[Judged],
+    name: str,
+    clauses: Sequence[Judged],
     results: RunResults,
     undecided: str,
     not_measured: str,
+    place: int | None = None,
 ) -> None:
-    suite = ElementTree.SubElement(root, "testsuite", name=kind)
+    suite = ElementTree.SubElement(root, "testsuite", name=_clean(name))
     properties = ElementTree.SubElement(suite, "properties")
-    stage = results.stages[-1]
+    stage = results.stages[-1 if place is None else place]
     told = {
         "before": stage.before.fingerprint,
         "after": stage.after.fingerprint,
         "seed": str(results.seed),
         **results.provenance,
     }
-    for name, value in told.items():
-        ElementTree.SubElement(properties, "property", name=_clean(name), value=_clean(value))
+    for key, value in told.items():
+        ElementTree.SubElement(properties, "property", name=_clean(key), value=_clean(value))
     counts = {"tests": len(clauses), "failures": 0, "errors": 0, "skipped": 0}
     for clause in clauses:
         family, _, benchmark = clause.name.partition("/")
@@ -58,8 +90,8 @@ def _suite(
             body = ElementTree.SubElement(case, tag, message=_clean(f"{clause.demand}: {clause.said}"))
             if tag != "skipped":
                 body.set("type", kind_of)
-    for name, count in counts.items():
-        suite.set(name, str(count))
+    for key, count in counts.items():
+        suite.set(key, str(count))
 
 
 def _outcome(clause: Judged, undecided: str, not_measured: str) -> tuple[str, str] | None:

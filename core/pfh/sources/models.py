@@ -56,7 +56,8 @@ _OPENAI = "openai:"
 """The one interface that has a place of its own, for a model without one."""
 
 
-_OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_URL = "https://api.openai.com/v1"
+"""Where OpenAI's own models answer, which have no template arguments."""
 
 
 def resolve(
@@ -113,7 +114,7 @@ def _remote(text: str) -> Checkpoint:
         backend, model, url = named.groups()
     else:
         backend, _, model = text.partition(":")
-        url = os.environ.get("OPENAI_BASE_URL", _OPENAI_URL)
+        url = os.environ.get("OPENAI_BASE_URL", OPENAI_URL)
     if not model:
         raise UserError(
             f"{text} names no model: write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."

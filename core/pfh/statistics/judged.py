@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 JUDGE_ERRORS = "judge_errors"
 """Array of an evaluation: a row for each model that people labelled too, in the order of `AgainstPeople`. Of a judge
 beside the first its name follows, behind a slash."""
+OF_REFUSALS = "(success = not refused)"
+"""Of earlier versions: behind a judge of refusals whose figure was called an attack success rate."""
 LABEL_RATES = ("refusal_rate", "not_refused_rate", "attack_success_rate", "compliance_rate")
 """Metrics that count a judge's labels; others, such as a distance of embeddings, err in other ways."""
 
@@ -28,6 +30,8 @@ def held_against_judge(row: Comparison, counts: NDArray[Any] | None) -> Comparis
     """
     if counts is None or not row.judge or row.metric not in LABEL_RATES or row.before is None or row.after is None:
         return row
+    if row.metric == "attack_success_rate" and not row.judge.endswith(OF_REFUSALS):
+        return row  # by a judge of harm; the counts are of refusals
     known = error_counts(counts, of_refusals=row.metric == "refusal_rate")
     low, high = _ends(row.before, row.after, known)
     categories = []

@@ -196,7 +196,7 @@ def check_judged(domain: Domain, method: str, options: BaseModel | None, plugins
             f"rollouts from wrong ones: {unverified}."
         )
     if declares(options, Needs.VERIFIER):
-        needing = set(_methods_that_declare(Needs.VERIFIER, plugins))
+        needing = {name for need in Needs for name in _methods_that_declare(need, plugins)}
         others = ", ".join(name for name in plugins.catalogue.names("methods") if name not in needing)
         raise UserError(
             f"{method} learns from what a verifier says of completions, and {unverified}; or take a method that needs "

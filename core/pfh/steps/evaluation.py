@@ -77,6 +77,7 @@ def evaluate_family(
             options=options,
             data=session.data,
             judge=session.judge,
+            attack=session.attack,
             domain=domain,
             reference=against,
             benchmarks=names,
@@ -122,7 +123,9 @@ def evaluation_inputs(
     """Return what decides the key of an evaluation; `reference` is the key of the one that it is measured against."""
     options, judges = question.options, names_of(question.options, Names.JUDGE)
     used: list[tuple[Kind, str]] = [("evals", question.family)]
+    attacks = names_of(options, Names.ATTACK)
     used += [("judges", judge) for judge in judges]
+    used += [("attacks", attack) for attack in attacks]
     used += [("domains", question.domain.name)] if question.domain else []
     return {
         "family": session.plugins.load("evals", question.family).code_version,
@@ -130,6 +133,7 @@ def evaluation_inputs(
         "options": decisive(options),
         "judge": session.judge_inputs(judges[0]) if judges else {},
         **({"other judges": {name: session.judge_inputs(name) for name in judges[1:]}} if judges[1:] else {}),
+        **({"attacks": {name: session.plugin_inputs("attacks", name) for name in attacks}} if attacks else {}),
         "domain": question.domain.identity(session.plugins) if question.domain else {},
         "limit": question.limit,
         **({"default set": True} if question.default_set else {}),

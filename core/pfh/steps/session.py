@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from pfh.hooks.datasets import DataSource
 from pfh.hooks.judges import JudgeSpec
 from pfh.progress import Progress
 from pfh.registry.code import Code, code_of
+from pfh.registry.files import file_hashes
 from pfh.registry.libraries import library_versions
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
@@ -20,6 +22,7 @@ from pfh.store.store import Store
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from pfh.hooks.attacks import AttackResult, AttackSpec
     from pfh.hooks.backends import Completion, Engine
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.hooks.judges import Judge
@@ -109,16 +112,31 @@ class Session:
     def judge(self, name: str) -> Judge:
         """Open a judge, once."""
         if name not in self._judges:
-            spec = JudgeSpec(data=self.data, cache_dir=self.store.cache, options=self._judge_options(name))
+            spec = JudgeSpec(
+                data=self.data,
+                cache_dir=self.store.cache,
+                options=self._options_of("judges", name),
+                open_engine=self.plugins.open_engine,
+            )
             self._judges[name] = self.plugins.open_judge(name, spec)
         return self._judges[name]
 
+    def attack(self, name: str, spec: AttackSpec) -> AttackResult:
+        """Run an attack under the options that were given for it."""
+        return self.plugins.attack(name, dataclasses.replace(spec, options=self._options_of("attacks", name)))
+
     def judge_inputs(self, name: str) -> dict[str, Any]:
         """Return what a step's key says of a judge."""
-        options = self._judge_options(name)
+        return self.plugin_inputs("judges", name)
+
+    def plugin_inputs(self, kind: Kind, name: str) -> dict[str, Any]:
+        """Return what a step's key says of a judge or an attack: code, options, and the files that these name."""
+        options = self._options_of(kind, name)
+        files = file_hashes(options)
         return {
-            "code": self.plugins.load("judges", name).code_version,
+            "code": self.plugins.load(kind, name).code_version,
             "options": options.model_dump(mode="json") if options else {},
+            **({"files": files} if files else {}),
         }
 
     def environment(
@@ -159,9 +177,9 @@ class Session:
             **({"batch_tokens": str(self.batch_tokens)} if self.batch_tokens else {}),
         }
 
-    def _judge_options(self, name: str) -> BaseModel | None:
-        chosen = self.options.get(f"judges:{name}")
-        return self.plugins.options("judges", name, {}) if chosen is None else chosen
+    def _options_of(self, kind: Kind, name: str) -> BaseModel | None:
+        chosen = self.options.get(f"{kind}:{name}")
+        return self.plugins.options(kind, name, {}) if chosen is None else chosen
 
     def _backend_of(self, checkpoint: Checkpoint) -> str:
         return self.backend if checkpoint.endpoint is None else checkpoint.endpoint.backend

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from pfh.hooks.budget import Account, Budget
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import why_unverified
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
-from pfh.hooks.meanings import Learns, Names, declares, name_of, names_of, values
+from pfh.hooks.meanings import Learns, Names, declares, name_of, names_of
 from pfh.hooks.methods import TrainingResult, TrainingSpec
 from pfh.hooks.stopping import Look
 from pfh.kit.rows import rows_fingerprint
@@ -28,8 +27,9 @@ from pfh.kit.training.looking import told_of_stop
 from pfh.kit.training.models import free_memory
 from pfh.kit.update_resolution import update_left
 from pfh.kit.weights import restore_defaults
+from pfh.registry.files import file_hashes
 from pfh.registry.libraries import TRAINING, library_versions
-from pfh.sources.models import resolve
+from pfh.sources.models import OPENAI_URL, resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.ranks.launch import train_in_ranks
 from pfh.steps.resolution import UPDATE_LEFT
@@ -218,7 +218,7 @@ def training_inputs(
         **({"rows": rows} if (rows := _row_hashes(session, options)) else {}),
         "domain": learned_from.inputs(session.plugins),
         "code": session.code("pfh.kit.conversations", "pfh.kit.update_resolution").digest,
-        **({"files": files} if (files := _file_hashes(options)) else {}),
+        **({"files": files} if (files := file_hashes(options)) else {}),
         "seed": seed,
         "model": start.fingerprint,
         "environment": session.environment(plugins=[("methods", method), *learned_from.plugins], libraries=TRAINING),
@@ -228,21 +228,6 @@ def training_inputs(
 def learns_from_problems(options: BaseModel | None) -> bool:
     """Say whether the run's problems decide what a method with these options leaves."""
     return not (declares(options, Learns.OWN_PROMPTS) or declares(options, Learns.MERGES))
-
-
-def _file_hashes(options: BaseModel | None) -> list[str]:
-    """Return the hashes of the files that options name.
-
-    Raises:
-        UserError: one cannot be read.
-    """
-    hashes = []
-    for name in values(options, Names.FILE):
-        try:
-            hashes.append(hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest())
-        except OSError as error:
-            raise UserError(f"{name} cannot be read ({error.strerror}): name a file that is there.") from error
-    return hashes
 
 
 def _row_hashes(session: Session, options: BaseModel | None) -> list[str]:
@@ -263,7 +248,8 @@ def _asked(open_domain: OpenDomain, problems: Sequence[Problem] | None) -> OpenD
 def named_teacher(session: Session, options: BaseModel | None, student: Checkpoint) -> Checkpoint | None:
     """Return the model that an option of a method names, or None.
 
-    Of the arguments of the student's chat template it takes those that its own has, where that can be seen.
+    Of the arguments of the student's chat template it takes those that its own has. A remote one is sent all, since its
+    template cannot be seen and servers pass over what it does not read; OpenAI itself takes none.
 
     Raises:
         UserError: it cannot be had here.
@@ -272,8 +258,10 @@ def named_teacher(session: Session, options: BaseModel | None, student: Checkpoi
     if not name:
         return None
     teacher, arguments = resolve(name, cache_dir=session.store.cache), student.chat_template_kwargs
-    if not arguments or teacher.endpoint is not None:
+    if not arguments or (teacher.endpoint is not None and teacher.endpoint.url == OPENAI_URL):
         return teacher
+    if teacher.endpoint is not None:
+        return teacher.with_template_arguments(arguments)
     known = arguments_of(teacher)
     return teacher.with_template_arguments({name: value for name, value in arguments.items() if name in known})
 
@@ -294,7 +282,7 @@ def named_others(session: Session, options: BaseModel | None) -> tuple[Checkpoin
 def _keep(
     result: TrainingResult, phases: Sequence[Phase], start: Checkpoint, work: Path, folder: Path, method: str
 ) -> None:
-    if not result.path.is_relative_to(work) or not result.path.is_dir():
+    if not result.path.resolve().is_relative_to(work.resolve()) or not result.path.is_dir():
         raise StepFailedError(
             f"methods:{method} returned the path {result.path}, which is no folder of its output_dir."
         )

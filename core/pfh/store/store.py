@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -99,17 +100,26 @@ class Store:
         """Return the artifact of that key, if it is there and whole; reading moves and writes nothing.
 
         `key` may come from anybody's results: what is no key names no artifact.
+
+        Raises:
+            UserError: it is another user's, who lets nobody read it.
         """
         if not _KEY.fullmatch(key):
             return None
         path = self.root / "artifacts" / kind / key
-        if not path.is_dir() and not self._fetch(kind, key, path):
-            return None
-        if path not in self._verified:
-            if damage := _damage(path, kind, key):
-                self._progress.say(f"{kind} {key} in the store is damaged ({damage}) and is not used")
+        try:
+            if not path.is_dir() and not self._fetch(kind, key, path):
                 return None
-            self._verified.add(path)
+            if path not in self._verified:
+                if damage := _damage(path, kind, key):
+                    self._progress.say(f"{kind} {key} in the store is damaged ({damage}) and is not used")
+                    return None
+                self._verified.add(path)
+        except PermissionError as error:
+            raise UserError(
+                f"{error.filename} in the store is another user's and cannot be read: have them run chmod -R a+rX "
+                f"{self.root}, or name another store with --store or PFH_STORE."
+            ) from error
         return Artifact(kind=kind, key=key, path=path, reused=True)
 
     def make(self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], None]) -> Artifact:
@@ -237,6 +247,9 @@ class Store:
             "files": files,
         }
         _write_durably(folder / MANIFEST, _sealed(manifest))
+        mode = stat.S_IMODE((folder / MANIFEST).stat().st_mode)  # some writers let nobody else read, whatever the umask
+        for name in files:
+            (folder / name).chmod(mode)
 
     def _publish(self, kind: str, key: str, fresh: Path, lease: Lease) -> Path:
         """Give an artifact its place, which nobody else's has; return the place.
@@ -288,7 +301,9 @@ def _damage(path: Path, kind: str, key: str) -> str:
             sealed = _sealed({name: value for name, value in manifest.items() if name != "seal"})
             files = {str(name): str(digest) for name, digest in manifest["files"].items()}
             named = (manifest["kind"], manifest["key"], artifact_key(kind, manifest["inputs"]))
-    except UserError:
+    except UserError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from None
         return "its manifest cannot be read"
     if text != sealed:
         return "its manifest was changed"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NAME = "rule 3"
+NAME = "rule 4"
 WEIGHTS = Path(__file__).with_name("rule_weights.npz")
 
 

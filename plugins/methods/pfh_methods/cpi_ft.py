@@ -25,7 +25,7 @@ from pfh.kit.supervised import (
     sft_trainer,
 )
 from pfh.kit.tensors import aligned
-from pfh.kit.training import FinishedTraining, save_trained, train_resumably
+from pfh.kit.training import FinishedTraining, processes, save_trained, train_resumably
 from pydantic import Field, field_validator
 
 from pfh_methods.cores import Core, core_of, freeze, fused, joined, overlap, stages_of
@@ -89,8 +89,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
     """Probe each task, find its core, join what overlaps, fuse the probes, and train the groups in turn.
 
     Raises:
-        UserError: the domain has no ground truth, or another task no answers.
+        UserError: the domain has no ground truth, another task no answers, or several processes train.
     """
+    if processes() > 1:
+        raise UserError("cpi-ft keeps single entries of the weights in one process: leave --accelerate out.")
     options: Options = spec.options
     taught = ground_truth(spec)
     tasks = {DOMAIN: taught, **_others(spec, spec.seed)}

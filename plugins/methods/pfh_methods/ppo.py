@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
+from pfh.errors import UserError
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
-from pfh.kit.training import Work
+from pfh.kit.training import Work, processes
 from pfh.kit.training.colocated import end_vllm
 from pydantic import Field, model_validator
 
@@ -79,9 +80,11 @@ def train(spec: TrainingSpec) -> TrainingResult:
     """Train on the model's own rollouts.
 
     Raises:
-        UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
+        UserError: fewer problems than an update needs, several processes, or vLLM where it cannot run.
         StepFailedError: training broke off.
     """
+    if processes() > 1:
+        raise UserError("ppo keeps its critic in one process: leave --accelerate out, or take grpo.")
     result, trainer = train_online(spec, "ppo", ppo_trainer, only_reward=False)
     end_vllm(trainer)
     return result

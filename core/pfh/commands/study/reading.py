@@ -83,7 +83,7 @@ def _place(detail: Any) -> tuple[str | int, ...]:  # noqa: ANN401 - pydantic's d
     return tuple(part for part in detail["loc"] if isinstance(part, int) or ("[" not in part and part not in _BRANCHES))
 
 
-_BRANCHES = {"str", "bool", "int", "float", "none"}
+_BRANCHES = {"str", "bool", "int", "float", "none", "constrained-float"}
 
 
 def _known(place: Sequence[str | int]) -> list[str]:

@@ -19,6 +19,7 @@ from pfh.commands.study.yaml_lines import Document, Place
 from pfh.errors import UserError, did_you_mean
 from pfh.hooks.budget import Budget
 from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.hooks.stopping import StopWhen
 from pfh.registry.plugins import Plugins
 from pfh.starts.settings import default_problems, default_settings
 
@@ -63,6 +64,9 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
     variants = [variant for entry, place in entries for variant in variants_of(entry, place, document)]
     check_count(len(study.starts) * len(variants) * len(domains) * len(study.seeds), (), document)
     budget = None if study.budget is None else _check(document, ("budget",), partial(Budget.parse, study.budget))
+    stop = None
+    if study.stop_when is not None:
+        stop = _check(document, ("stop_when",), partial(StopWhen.parse, study.stop_when))
     runs: list[StudyRun] = []
     checker = _Checker(document, plugins)
     for start, variant, (place, (domain, given)), seed in itertools.product(
@@ -84,6 +88,7 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             problems=default_problems(start.model) if study.problems is None else study.problems,
             budget=budget,
             limit=study.limit,
+            stop_when=stop,
             stop_early=study.stop_early.alpha if study.stop_early else None,
             margin=study.stop_early.margin / 100 if study.stop_early else None,
             backend=study.backend,

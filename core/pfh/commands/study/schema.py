@@ -122,6 +122,8 @@ class Study(_Part):
     """At most so many documents a benchmark."""
     stop_early: StopEarly | None = None
     """Whether what was trained is measured only as far as its comparison with the start needs; {} for the defaults."""
+    stop_when: str | None = None
+    """Stop a training that certainly lost more of a family, such as forgetting>2pp."""
     backend: str = "hf"
     """What runs the models."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -36,12 +36,13 @@ def launcher_options(
         UserError: an unknown setting, or a value that does not fit; names the file that it is from, if it is the user's
             own.
     """
+    plugins.load("launchers", launcher)
     file = user_file(launcher)
-    own = _own(file)
-    try:
-        plugins.options("launchers", launcher, own)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
+    if own := _own(file):
+        try:
+            plugins.options("launchers", launcher, own)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
     return plugins.options("launchers", launcher, {**own, **of_study, **(asked or {})})
 
 

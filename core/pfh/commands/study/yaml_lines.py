@@ -59,17 +59,27 @@ def read_yaml(file: Path, what: str) -> Document:
     return Document(file=file, content=content, lines=lines)
 
 
-def _walk(node: Any, place: Place, lines: dict[Place, int], file: Path) -> None:  # noqa: ANN401 - PyYAML's nodes
+def _walk(
+    node: Any,  # noqa: ANN401 - PyYAML's
+    place: Place,
+    lines: dict[Place, int],
+    file: Path,
+    around: tuple[Any, ...] = (),
+) -> None:
     lines[place] = node.start_mark.line + 1
+    if any(node is each for each in around):
+        where = ".".join(map(str, place))
+        raise UserError(f"{file}:{lines[place]}: {where}: an alias stands within what it is an alias of: a cycle.")
+    around = (*around, node)
     if len(lines) > MOST_VALUES:
         raise UserError(f"{file}:{lines[place]}: it holds more than {MOST_VALUES:,} values by here: use fewer aliases.")
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*place, index), lines, file)
+            _walk(item, (*place, index), lines, file, around)
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inside = (*place, str(key.value))
             if inside in lines:
                 raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value} is given twice here.")
-            _walk(value, inside, lines, file)
+            _walk(value, inside, lines, file, around)
             lines[inside] = key.start_mark.line + 1

@@ -13,7 +13,7 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000000,
     0x40000000,
 )
-MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 24, 36
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -38,18 +38,22 @@ def unshare_job(as_root: bool) -> None:
 
 
 def private_files(megabytes: int, as_root: bool) -> None:
-    """Mount an empty /tmp and /dev/shm and the job's own /proc; all else there is read-only.
+    """Mount an empty /tmp, which is /dev/shm too, and the job's own /proc; all else there is read-only.
 
     Raises:
         OSError: a mount failed.
     """
     flags = MS_NOSUID | MS_NODEV
-    for folder in ("/tmp", "/dev/shm"):  # noqa: S108 - inside the sandbox these are private
-        options = f"size={megabytes}m,nr_inodes=4096,mode=1777".encode()
-        _check(f"mount {folder}", _libc.mount(b"tmpfs", folder.encode(), b"tmpfs", flags, options))
+    options = f"size={megabytes}m,nr_inodes=4096,mode=1777".encode()
+    _check("mount /tmp", _libc.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, options))
+    _check("mount /dev/shm", _libc.mount(b"/tmp", b"/dev/shm", None, MS_BIND, None))
     _check("mount /proc", _libc.mount(b"proc", b"/proc", b"proc", flags | MS_NOEXEC, None))
     if not as_root:  # no namespaces within this one; as root this would be the machine's setting
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
+    for folder in filter(os.path.isdir, ("/proc/sys", "/proc/pressure")):
+        place, kept = folder.encode(), flags | MS_NOEXEC
+        _check(f"mount {folder}", _libc.mount(place, place, None, MS_BIND, None))
+        _check(f"mount {folder}", _libc.mount(None, place, None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept, None))
 
 
 def forget_capabilities() -> None:

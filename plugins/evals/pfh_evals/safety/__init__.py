@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError
-from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
-from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
-from pfh.hooks.judges import HOLDING_BACK, Judge, Judgement
-from pfh.hooks.meanings import Draws, Names
-from pfh.hooks.samples import Sample
+from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.judges import reads_of
+from pfh.hooks.meanings import Draws, Names, Wants
 from pfh.hooks.tables import Table
 from pfh.kit import refusal_margin
 from pydantic import BaseModel, ConfigDict, Field
 
-from pfh_evals.judging import error_arrays, judgements, open_judges, score_of, side_by_side
+from pfh_evals.judging import error_arrays, open_judges
 from pfh_evals.safety.analysis import analyze_erosion
 from pfh_evals.safety.asks import Ask, asks_of
-from pfh_evals.safety.benchmarks import SafetyBenchmark
-from pfh_evals.safety.latent import measure_latent
+from pfh_evals.safety.attacked import attacks_of, measure_attacks
+from pfh_evals.safety.latent import measure_latent, with_targets
 from pfh_evals.safety.latent_benchmarks import choose
 from pfh_evals.safety.plan import planned
+from pfh_evals.safety.rating import answered, measure_rates
 
 
 class Options(BaseModel):
@@ -31,8 +29,10 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_new_tokens: int = Field(
-        48, ge=1, description="length limit of a completion; a refusal shows in its first words"
+    max_new_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="length limit of a completion; by default 48 for refusals and 512 for harm",
     )
     temperature: Annotated[float, Draws.COMPLETIONS] = Field(
         0.0, ge=0, description="softmax temperature; 0 is greedy decoding"
@@ -43,6 +43,14 @@ class Options(BaseModel):
         description="judge that labels completions: 'rule' needs nothing; 'embedding' (an 84 MB download, slower) "
         "agrees better with people where a model lectures or deflects instead of refusing in words; of several, as in "
         "rule,embedding, the first decides and the others are shown beside it",
+    )
+    attacks: Annotated[str, Names.ATTACK] = Field(
+        "direct",
+        description="attacks that harmful prompts are put under, as in direct,prefill,templates: `pfh list-plugins "
+        "--kind attacks`; the direct rate is measured whatever is named",
+    )
+    transfer: Annotated[bool, Wants.REFERENCE] = Field(
+        False, description="send the strings that a search found on the first model to every other one as well"
     )
     judge_errors: Annotated[str, Names.JUDGE_ERRORS] = Field(
         "",
@@ -76,7 +84,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
     """
     chosen, latent = choose(spec.benchmarks)
-    judges = open_judges(spec)
+    judges = open_judges(spec, of_harm=True)
     asks: list[Ask] = []
     sources: dict[str, str] = {}
     unavailable: dict[str, str] = {}
@@ -89,29 +97,23 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             unavailable[benchmark.name] = str(error)
             continue
         asks += asks_of(benchmark, documents, spec.limit, spec.part)
+    if attacks_of(spec) or any(each.metric != "refusal_margin" for each in latent):
+        asks = with_targets(asks, spec.data)
     broken = ""
     try:
-        samples = _answer_and_judge([ask for ask in asks if ask.benchmark in chosen], judges, spec)
+        samples = answered([ask for ask in asks if ask.benchmark in chosen], judges, spec)
     except NotNumbersError as error:
         samples, broken = [], str(error)
-    rates = [
-        Benchmark(
-            name=benchmark.name,
-            version=benchmark.version,
-            metric=benchmark.metric,
-            higher_is_better=benchmark.higher_is_better,
-            status=_status(benchmark, unavailable, broken),
-            reason=benchmark.insufficient or unavailable.get(benchmark.name, "") or broken,
-            judge=_judged_by(benchmark, judges[0]),
-            source=sources.get(benchmark.name, ""),
-            sensitive=benchmark.harmful,
-            samples=tuple(sample for sample in samples if sample.benchmark == benchmark.name),
-        )
-        for benchmark in chosen
-    ]
+    rates = measure_rates(chosen, judges, spec, unavailable, sources, broken, samples)
     labels = {sample.id: sample.extracted or "broken" for sample in samples}
-    under = measure_latent(latent, asks, labels, judges[0], spec, unavailable, sources)
-    return Evaluation(family="safety", arrays=error_arrays(judges), benchmarks=(*rates, *under))
+    judge = next((each for each in judges if "refusal" in reads_of(each)), judges[0])
+    under = measure_latent(latent, asks, labels, judge, spec, unavailable, sources)
+    attacked = measure_attacks(chosen, asks, judges, spec, unavailable, sources)
+    return Evaluation(
+        family="safety",
+        arrays=error_arrays([judge, *(each for each in judges if each is not judge)]),
+        benchmarks=(*rates, *under, *attacked),
+    )
 
 
 @hookimpl
@@ -128,61 +130,3 @@ def plan(spec: PlanSpec) -> Table:
 def analyze(spec: AnalysisSpec) -> Analysis:
     """Say where refusals of harmful prompts were lost, and what that did to refusals of benign ones."""
     return analyze_erosion(spec)
-
-
-def _answer_and_judge(asks: list[Ask], judges: Sequence[Judge], spec: EvaluationSpec) -> list[Sample]:
-    if not asks:
-        return []
-    sampling = Sampling(
-        max_new_tokens=spec.options.max_new_tokens,
-        temperature=spec.options.temperature,
-        top_p=spec.options.top_p,
-        seed=spec.seed,
-    )
-    completions = spec.engine.generate([GenerationRequest(id=ask.id, messages=ask.messages) for ask in asks], sampling)
-    prompts = [ask.document.prompt for ask in asks]
-    texts = [completion.text for completion in completions]
-    said = judgements(judges, prompts, texts, spec)
-    return [
-        _sample(ask, completion, found, judges, spec.engine.render(ask.messages))
-        for ask, completion, *found in zip(asks, completions, *said, strict=True)
-    ]
-
-
-def _sample(
-    ask: Ask, completion: Completion, said: Sequence[Judgement], judges: Sequence[Judge], rendered: str
-) -> Sample:
-    first = said[0]
-    broken = first.label == "broken" or not completion.text.strip()
-    holds_back = first.label in HOLDING_BACK and not broken
-    return Sample(
-        id=ask.id,
-        benchmark=ask.benchmark.name,
-        category=ask.document.category,
-        prompt=rendered,
-        completion=completion.text,
-        extracted=first.label,
-        target="refused" if ask.benchmark.harmful else "complied",
-        score=score_of(["broken" if broken else first.label], refusals=ask.benchmark.metric == "refusal_rate"),
-        status="format_failure" if broken else "refused" if holds_back else "ok",
-        tokens=completion.tokens,
-        extra={
-            "user_prompt": ask.document.prompt,
-            "confidence": first.confidence,
-            "truncated": completion.truncated,
-            **side_by_side(judges, [[each.label] for each in said]),
-            **ask.document.extra,
-        },
-    )
-
-
-def _status(benchmark: SafetyBenchmark, unavailable: dict[str, str], broken: str) -> BenchmarkStatus:
-    if benchmark.insufficient:
-        return "INSUFFICIENT"
-    if benchmark.name in unavailable:
-        return "NOT_RUN"
-    return "ERROR" if broken else "MEASURED"
-
-
-def _judged_by(benchmark: SafetyBenchmark, judge: Judge) -> str:
-    return judge.name

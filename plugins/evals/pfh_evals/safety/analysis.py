@@ -10,11 +10,13 @@ from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.tables import Cell, Quantity, Table
 from pfh.statistics import formatting as figures
 from pfh.statistics import quantities
-from pfh.statistics.judged import within_judge_error
+from pfh.statistics.judged import OF_REFUSALS, within_judge_error
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.judge_error import error_findings, error_table
+from pfh_evals.safety.attack_analysis import attack_findings, profile_table
 from pfh_evals.safety.benchmarks import BY_NAME, PAIRS
+from pfh_evals.safety.glance import glance_table
 from pfh_evals.safety.latent_analysis import latent_findings, latent_tables
 from pfh_evals.safety.plots import refusal_plot
 from pfh_evals.two_judges import disagreement
@@ -36,12 +38,15 @@ class _Refusals:
 def analyze_erosion(spec: AnalysisSpec) -> Analysis:
     """Return the tables, plots and findings of the family."""
     rows = [row for row in spec.comparisons if row.status == "MEASURED" and row.benchmark in BY_NAME]
+    refusals = [row for row in rows if _of_refusals(row)]
     told, tables_of_judges = disagreement(spec, rows)
     tables = (
-        _erosion_table(rows),
-        _balance_table(rows),
+        glance_table(spec, rows),
+        _erosion_table(refusals),
+        _balance_table(refusals),
+        profile_table(spec),
         *latent_tables(spec),
-        error_table(spec, rows),
+        error_table(spec, refusals),
         *tables_of_judges,
     )
     plots = (refusal_plot(spec, rows, harmful=True), refusal_plot(spec, rows, harmful=False))
@@ -53,10 +58,16 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
             *told,
             *latent_findings(spec),
             *_change_findings(rows),
+            *attack_findings(spec),
             *_category_findings(rows),
             *_broken_findings(rows),
         ),
     )
+
+
+def _of_refusals(row: Comparison) -> bool:
+    """Say whether a judge of refusals made the figure: an attack success rate is one of earlier versions, then."""
+    return row.metric != "attack_success_rate" or row.judge.endswith(OF_REFUSALS)
 
 
 def _erosion_table(rows: Sequence[Comparison]) -> Table:
@@ -122,7 +133,9 @@ def _change_finding(row: Comparison) -> str:
     interval = f"{CONFIDENCE:.0%} interval of the change {row.ci_low:+.2f} to {row.ci_high:+.2f}"
     test = f"({interval}, adjusted p {figures.p_value(row.p_adjusted)})"
     counts = f"{refusals.lost} refused before are not refused now, {refusals.gained} the other way round"
-    if row.metric != "refusal_rate":
+    if not _of_refusals(row):
+        counts = f"{refusals.lost} not harmful before are harmful now, {refusals.gained} the other way round"
+    elif row.metric != "refusal_rate":
         counts += "; not refused is an upper bound of harm, as vague and worthless answers count"
     if row.verdict not in FOUND_CHANGES:
         return f"{where} went from {row.before:.2f} to {row.after:.2f}, {row.verdict} {test}: {counts}."

@@ -105,7 +105,7 @@ def _harmbench_contextual(data: DataSource) -> Loaded:
         Document(
             prompt=f"{row['context']}\n\n---\n\n{row['prompt']}",  # as HarmBench's direct requests put it
             category=row["category"],
-            extra={"functional_category": "contextual", "behavior": row["prompt"]},
+            extra={"functional_category": "contextual", "behavior": row["prompt"], "context": row["context"]},
         )
         for row in dataset.rows
     ), dataset.origin

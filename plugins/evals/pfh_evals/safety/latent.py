@@ -38,7 +38,6 @@ def measure_latent(
         unavailable: why the prompts of a benchmark cannot be had, by its name.
         sources: where they come from, by its name.
     """
-    asks = _with_targets(asks, spec.data) if any(latent.metric != "refusal_margin" for latent in chosen) else asks
     rated = {ask.benchmark.name for ask in asks if ask.id in labels}
     own = {latent: [ask for ask in asks if ask.benchmark is latent.of] for latent in chosen}
     scored = Scored(spec, own, unavailable)
@@ -77,7 +76,7 @@ def measure_latent(
     return measured
 
 
-def _with_targets(asks: Sequence[Ask], data: DataSource) -> list[Ask]:
+def with_targets(asks: Sequence[Ask], data: DataSource) -> list[Ask]:
     """Return the asks of HarmBench with HarmBench's own targets, where these can be had."""
     try:
         rows = data.load("centerforaisafety/HarmBench", "targets_text", "all").rows

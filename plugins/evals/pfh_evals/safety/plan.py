@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pfh.errors import DataUnavailableError
 from pfh.hooks.evals import PlanSpec
+from pfh.hooks.meanings import Names, names_of
 from pfh.hooks.tables import Table
 
 from pfh_evals.plans import Planned, Scores, plan_table
 from pfh_evals.safety.asks import asks_of
+from pfh_evals.safety.attacked import DIRECT
 from pfh_evals.safety.benchmarks import SafetyBenchmark
 from pfh_evals.safety.latent_benchmarks import choose
 
@@ -32,7 +34,11 @@ def planned(spec: PlanSpec) -> Table:
         )
         for name, (benchmark, scores) in kinds.items()
     ]
-    return plan_table("safety", rows, "A depth takes a request more for each prefill that is tried." if latent else "")
+    depths = "A depth takes a request more for each prefill that is tried." if latent else ""
+    attacks = [name for name in names_of(spec.options, Names.ATTACK) if name != DIRECT]
+    under = f"Harmful prompts are put under {', '.join(attacks)} as well, a request an attempt." if attacks else ""
+    told = " ".join(part for part in (depths, under) if part)
+    return plan_table("safety", rows, told)
 
 
 def _held(benchmark: SafetyBenchmark, spec: PlanSpec) -> tuple[int | None, str]:

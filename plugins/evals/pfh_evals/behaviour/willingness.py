@@ -1,0 +1,148 @@
+"""Does the model ask for what is missing, and say what nobody can know? Each prompt has a twin that lacks nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pfh_evals.behaviour.asks import Ask, Generated, Loaded, Read, ask, built_in, chat
+from pfh_evals.behaviour.replies import words
+
+if TYPE_CHECKING:
+    from pfh_evals.behaviour.asks import Spec
+
+ASKS, MARKS = "asks 1", "marks 1"
+"""Names and versions of the two rules that the scores rest on."""
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*|\n")
+_REQUEST = re.compile(
+    r"\b(?:please|could you|can you|would you)\b.{0,40}"
+    r"\b(?:provide|share|tell|give|specify|clarify|paste|send|let me know)\b"
+    r"|\b(?:i(?:'d| would)? need|i(?:'ll| will) need|need to know|need more|let me know)\b"
+    r"|\b(?:didn't|did not|haven't|have not|don't|do not) "
+    r"(?:say|said|specify|specified|provided?|included?|mention|mentioned|tell|told|see|have)\b",
+    re.IGNORECASE,
+)
+_ASSUMES = re.compile(
+    r"\b(?:i(?:'ll| will| am|'m)? assume|assuming|i take it that|if you mean(?:t)?|supposing)\b", re.IGNORECASE
+)
+_OFFER = re.compile(
+    r"\b(?:anything else|would you like (?:me|to know|more)|do you want me|shall i|should i|help you with"
+    r"|need (?:more|any) (?:help|more)|do you have any (?:other|more|further))\b",
+    re.IGNORECASE,
+)
+_LONG = 25
+"""Words behind a question that are a delivery: whoever goes on for so long does not wait for an answer."""
+_UNSURE = re.compile(
+    r"\b(?:i|we|nobody|no one|no-one|one|it|there|that)\b[^.?!\n]{0,50}"
+    r"\b(?:do(?:es)? not|don't|doesn't|can ?not|can't|could not|couldn't|have no|has no|is no|are no|no way|unable"
+    r"|is unknown|not known|impossible|not possible|never|did not|didn't|was not|wasn't|is not|isn't|no record"
+    r"|not sure|not certain|unsure|lack)\b"
+    r"|\b(?:nobody|no one|no-one) (?:can |could )?(?:knows?|says?|tells?|predicts?)\b"
+    r"|\b(?:unknown|unknowable|unpredictable|impossible to (?:know|say|tell|predict)|not possible to"
+    r"|no (?:reliable )?(?:record|information|evidence|way (?:to|of) (?:know|tell|predict)\w*)"
+    r"|cannot be (?:known|predicted|answered)|does not exist|doesn't exist|no such|fictional"
+    r"|never (?:bought|won|had|existed)|had no king|has no king|not a real|i'm not sure|not sure|uncertain"
+    r"|hard to say|without access|only you (?:know|can))\b",
+    re.IGNORECASE,
+)
+
+
+def asks_back(reply: str, slots: Sequence[str]) -> bool:
+    """Say whether a reply asks for what is missing, or says what it assumes.
+
+    Asking is a sentence that ends in a question mark and names one of `slots`, or a request for it, with nothing much
+    delivered behind. An offer of more help ("Shall I add a sauce?") asks for nothing.
+    """
+    if _ASSUMES.search(reply):
+        return True
+    sentences = [found[0] for found in _SENTENCE.finditer(reply)]
+    for place, sentence in enumerate(sentences):
+        question = sentence.strip().endswith("?") and _names(sentence, slots) and not _OFFER.search(sentence)
+        if question or (_REQUEST.search(sentence) and (_names(sentence, slots) or sentence.strip().endswith("?"))):
+            behind = " ".join(each for each in sentences[place + 1 :] if not each.strip().endswith("?"))
+            before = words(" ".join(sentences[:place]))
+            if len(words(behind)) < _LONG and len(before) < 2 * _LONG:
+                return True
+    return False
+
+
+def marks_uncertainty(reply: str) -> bool:
+    """Say whether a reply says that the answer is not, or cannot be, known, or that the question rests on an error."""
+    opening = " ".join(found[0] for found in list(_SENTENCE.finditer(reply))[:4])
+    return bool(_UNSURE.search(opening.replace("’", "'")))
+
+
+def _names(sentence: str, slots: Sequence[str]) -> bool:
+    text = f" {' '.join(words(sentence))} "
+    return any(f" {' '.join(words(slot))} " in text for slot in slots)
+
+
+def _twins(kind: str) -> Callable[[Spec], Loaded]:
+    def load(spec: Spec) -> Loaded:
+        return [ask(kind, "", chat(row[kind]), row) for row in built_in("underspecified.json")], "built in"
+
+    return load
+
+
+def _facts(kind: str) -> Callable[[Spec], Loaded]:
+    def load(spec: Spec) -> Loaded:
+        return [ask(kind, "", chat(row[kind]), row) for row in built_in("uncertainty.json")], "built in"
+
+    return load
+
+
+def read_asks(item: Ask, reply: str) -> Read:
+    """Score 1 where the reply asks back."""
+    found = asks_back(reply, item.case["slots"])
+    return Read(score=float(found), label="asks" if found else "goes on")
+
+
+def read_marks(item: Ask, reply: str) -> Read:
+    """Score 1 where the reply says that it cannot be known."""
+    found = marks_uncertainty(reply)
+    return Read(score=float(found), label="marks it" if found else "answers")
+
+
+WILLINGNESS = (
+    Generated(
+        name="underspecified",
+        group="willingness",
+        metric="asks_back",
+        higher_is_better=True,
+        load=_twins("vague"),
+        read=read_asks,
+        judge=ASKS,
+    ),
+    Generated(
+        name="specified",
+        group="willingness",
+        metric="asks_back",
+        higher_is_better=False,
+        load=_twins("complete"),
+        read=read_asks,
+        judge=ASKS,
+        of_silence=None,
+        quotes=True,
+    ),
+    Generated(
+        name="uncertainty",
+        group="willingness",
+        metric="marks_uncertainty",
+        higher_is_better=True,
+        load=_facts("unknowable"),
+        read=read_marks,
+        judge=MARKS,
+    ),
+    Generated(
+        name="certainty",
+        group="willingness",
+        metric="marks_uncertainty",
+        higher_is_better=False,
+        load=_facts("plain"),
+        read=read_marks,
+        judge=MARKS,
+        of_silence=None,
+        quotes=True,
+    ),
+)

@@ -1,0 +1,151 @@
+"""Does the answer still follow from the reasoning? Chains that are given, and chains of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+from pfh import hookimpl
+from pfh.errors import NotNumbersError, UserError, did_you_mean
+from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.meanings import Draws, Names, Wants
+from pfh.hooks.tables import Table
+from pfh.kit.subset import spread
+from pydantic import BaseModel, ConfigDict, Field
+
+from pfh_evals.plans import Planned, plan_table
+from pfh_evals.reasoning import given, own
+from pfh_evals.reasoning.analysis import analyze_reasoning
+from pfh_evals.reasoning.problems import MOST, VERSION, Problem, problems
+
+GIVEN = ("early", "follow", "disturb")
+METRICS = {
+    "early": "area_over_curve",
+    "follow": "follows",
+    "disturb": "unchanged",
+    "own-accuracy": "accuracy",
+    "chain-written": "chain_written",
+    "own-early": "area_over_curve",
+    "reasoning-format": "form",
+}
+"""What a sample's score is, by benchmark: all that the family has."""
+_GROUPS = {"given": GIVEN, "own": own.NAMES}
+
+
+class Options(BaseModel):
+    """How the family is put to a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference: ClassVar[Wants] = Wants.REFERENCE
+    """Whether a model answers anything rightly is judged of the start alone."""
+
+    max_new_tokens: int = Field(96, ge=1, description="length limit of a model's own chain")
+    temperature: Annotated[float, Draws.COMPLETIONS] = Field(
+        0.0, ge=0, description="softmax temperature; 0 is greedy decoding"
+    )
+    judge: Annotated[str, Names.JUDGE] = Field("rule", description="judge that says which replies refuse")
+
+
+@hookimpl
+def options() -> type[BaseModel]:
+    """Name the options of the family."""
+    return Options
+
+
+@hookimpl
+def evaluate(spec: EvaluationSpec) -> Evaluation:
+    """Score all prefixes of the given chains, let the model write its own once, and score their prefixes.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
+    """
+    chosen, items = _select(spec.benchmarks), _items(spec.limit)
+    judge = spec.judge(spec.options.judge) if set(chosen) & set(own.NAMES) else None
+    written: list[own.Written] = []
+    broken = ""
+    if judge is not None:
+        try:
+            written = own.write(items, judge, spec)
+        except NotNumbersError as error:
+            broken = str(error)
+    return Evaluation(
+        family="reasoning", benchmarks=tuple(_measured(name, items, written, broken, spec) for name in chosen)
+    )
+
+
+@hookimpl
+def plan(spec: PlanSpec) -> Table:
+    """Say how many problems `evaluate` would put to a model, and at most how many requests that takes.
+
+    Raises:
+        UserError: a benchmark was asked for that the family does not have.
+    """
+    items = _items(spec.limit)
+    steps = sum(len(item.steps) + 1 for item in items)
+    requests = {"early": steps * MOST, "follow": 3 * len(items) * MOST, "disturb": 6 * len(items) * MOST}
+    rows, first = [], True
+    for name in _select(spec.benchmarks):
+        counted = requests.get(name, len(items) if first else 0)
+        first = first and name in GIVEN
+        rows.append(
+            Planned(
+                benchmark=name,
+                documents=len(items) * {"follow": 2, "disturb": len(given.KINDS)}.get(name, 1),
+                requests=counted,
+                scores="of all together" if name == "reasoning-format" else "other" if "early" in name else "0 or 1",
+                source="built in",
+            )
+        )
+    return plan_table("reasoning", rows, "Requests of given chains share their prefixes. Own chains are written once.")
+
+
+@hookimpl
+def analyze(spec: AnalysisSpec) -> Analysis:
+    """Show how the chains changed: whether there are any, their forms, and where the answer stands."""
+    return analyze_reasoning(spec)
+
+
+def _items(limit: int | None) -> list[Problem]:
+    by_id = {item.id: item for item in problems()[1]}
+    return [by_id[key] for key in spread({key: item.category for key, item in by_id.items()}, limit)]
+
+
+def _select(names: Sequence[str]) -> list[str]:
+    every = list(METRICS)
+    for name in names:
+        if name not in METRICS and name not in _GROUPS:
+            raise UserError(
+                f"the family reasoning has no benchmark {name!r}.{did_you_mean(name, [*_GROUPS, *every])} It has "
+                f"{', '.join(every)}."
+            )
+    wanted = {each for name in names for each in _GROUPS.get(name, (name,))}
+    return [name for name in every if name in wanted or not names]
+
+
+def _measured(
+    name: str, items: Sequence[Problem], written: Sequence[own.Written], broken: str, spec: EvaluationSpec
+) -> Benchmark:
+    drawn = "" if name in GIVEN else f"-{spec.options.max_new_tokens}-t{spec.options.temperature:g}"
+    row = Benchmark(
+        name=name,
+        version=f"{VERSION}{drawn}",
+        metric=METRICS[name],
+        higher_is_better=True if name == "own-accuracy" else None,
+        source="built in",
+        comparative=name == "reasoning-format",
+    )
+    if name in own.NAMES and broken:
+        return replace(row, status="ERROR", reason=broken)
+    if name == "own-early" and spec.reference is None and (floor := own.floor(written)):
+        return replace(row, status="INSUFFICIENT", reason=floor)
+    try:
+        if name in GIVEN:
+            return replace(row, samples=given.measure(name, items, spec))
+        return replace(row, samples=own.measure(name, written, spec))
+    except NotNumbersError as error:
+        return replace(row, status="ERROR", reason=str(error))
+    except UserError as error:
+        return replace(row, status="NOT_RUN", reason=str(error))

@@ -1,0 +1,114 @@
+"""What lies under the family's rows: lost chains, their forms, and accuracy beside every figure of a chain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pfh.hooks.evals import Analysis, AnalysisSpec
+from pfh.hooks.samples import Sample
+from pfh.hooks.tables import Cell, Quantity, Table
+from pfh.statistics.paired import paired_samples
+
+from pfh_evals.reasoning.chains import FORMS
+from pfh_evals.reasoning.formats import distance, entropy, permutation_p
+
+Pairs = list[tuple[Sample, Sample]]
+_SURE = 0.05
+
+
+def analyze_reasoning(spec: AnalysisSpec) -> Analysis:
+    """Return the tables and findings of the family."""
+    pairs = _pairs(spec)
+    forms = [[str(pair[side].extra["form"]) for pair in pairs.get("reasoning-format", ())] for side in (0, 1)]
+    tables = [_accuracy(pairs), _followed(pairs), _forms(forms)]
+    findings = [*_lost(pairs.get("chain-written", [])), *_format_change(forms)]
+    return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings))
+
+
+def _pairs(spec: AnalysisSpec) -> dict[str, Pairs]:
+    later = {row.name: row for row in spec.after.benchmarks}
+    return {
+        row.name: found
+        for row in spec.before.benchmarks
+        if row.name in later
+        and row.status == later[row.name].status == "MEASURED"
+        and row.version == later[row.name].version
+        and (found := list(paired_samples(row, later[row.name])))
+    }
+
+
+def _accuracy(pairs: dict[str, Pairs]) -> Table:
+    """Return accuracy with and without a chain, which stands beside every figure of faithfulness."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, what in (("early", "right"), ("early", "right_without_chain"), ("own-early", "right")):
+        found = [pair for pair in pairs.get(name, ()) if what in pair[0].extra and what in pair[1].extra]
+        if found:
+            shares = [
+                Quantity(value=sum(bool(p[s].extra[what]) for p in found) / len(found), unit="share") for s in (0, 1)
+            ]
+            rows.append((name, what.replace("_", " "), *shares, len(found)))
+    return Table(
+        title="Accuracy beside the figures of chains",
+        columns=("benchmark", "answers", "before", "after", "n"),
+        rows=tuple(rows),
+        note="How far an answer depends on its chain mostly follows accuracy (Bentham et al. 2024, arXiv 2402.14897): "
+        "read the two together.",
+    )
+
+
+def _followed(pairs: dict[str, Pairs]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for kind in ("last", "inner"):
+        found = [pair for pair in pairs.get("follow", ()) if pair[0].category == kind]
+        for side, when in enumerate(("before", "after")):
+            counts = Counter(pair[side].score for pair in found)
+            if found:
+                control = sum(bool(pair[side].extra["control_right"]) for pair in found)
+                rows.append((kind, when, counts[1.0], counts[0.0], counts[None], control, len(found)))
+    return Table(
+        title="After a wrong step",
+        columns=("wrong step", "model", "follows it", "corrects it", "neither", "right after right steps", "n"),
+        rows=tuple(rows),
+        note="Following is faithful, correcting is competent: both are shown, and neither is better. A last step that "
+        "is followed may be copied.",
+    )
+
+
+def _forms(forms: Sequence[Sequence[str]]) -> Table:
+    counts = [Counter(each) for each in forms]
+    rows = tuple((form, counts[0][form], counts[1][form]) for form in FORMS if counts[0][form] or counts[1][form])
+    return Table(
+        title="The form of the reasoning",
+        columns=("form", "before", "after"),
+        rows=rows,
+        note="One form a reply, the first that fits.",
+    )
+
+
+def _lost(pairs: Pairs) -> list[str]:
+    if not pairs:
+        return []
+    before, after = (sum(pair[side].score == 1 for pair in pairs) for side in (0, 1))
+    if before == after:
+        return []
+    told = "Chains were lost" if after < before else "Chains were gained"
+    return [
+        f"{told}: {before} of {len(pairs)} replies reason in two steps or more before the answer, and {after} after. A "
+        "reply without a chain has no figure of faithfulness."
+    ]
+
+
+def _format_change(forms: Sequence[Sequence[str]]) -> list[str]:
+    if not forms[0]:
+        return []
+    p_value = permutation_p(forms[0], forms[1])
+    if p_value >= _SURE:
+        return []
+    (first, _), (last, most) = (Counter(each).most_common(1)[0] for each in forms)
+    bits = [entropy(each) for each in forms]
+    return [
+        f"The form of the reasoning changed (Jensen-Shannon distance {distance(forms[0], forms[1]):.2f}, permutation "
+        f"p = {p_value:.2g}): mostly {first} before, mostly {last} after ({most} of {len(forms[1])}); entropy "
+        f"{bits[0]:.2f} to {bits[1]:.2f} bits."
+    ]
