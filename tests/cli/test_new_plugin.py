@@ -56,7 +56,7 @@ def test_every_kind_of_new_plugin_installs_and_passes_its_test(call, tmp_path: P
         ("../up", "cannot be a plugin's name"),
         ("a--b", "cannot be a plugin's name"),
         ("methods", "A module pfh_methods is installed already"),
-        ("dpo", "pfh 0.3.0 provides methods:dpo already"),
+        ("dpo", "pfh 0.4.0 provides methods:dpo already"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(call, tmp_path: Path, name: str, message: str):
