@@ -20,7 +20,7 @@ from tests.plugin_dists import METHOD, install, install_method
         (("list-plugins", "--kind", "method"), "'method' is not one of 'methods', 'evals'"),
         (("new-plugin", "metod", "x"), "'metod' is not one of 'method', 'eval'"),
         (("report",), "Missing argument 'RUN'"),
-        (("run",), "Name a method with --method (installed: cf-sft, dpo, "),
+        (("run",), "Name a method with --method (installed: cf-sft, cpi-ft, dpo, "),
         (("run", "--method", "third"), "Name what to measure with --eval (installed: "),
         (("run", "--method", "thrid", "--eval", "third-eval"), "No method named 'thrid'. Did you mean 'third'? "),
         (
@@ -29,7 +29,10 @@ from tests.plugin_dists import METHOD, install, install_method
         ),
         ((*RUN, "--domain", "reasonign"), "No domain named 'reasonign'. Did you mean 'reasoning'? Installed: "),
         ((*RUN, "--backend", "fh"), "No backend named 'fh'. Did you mean 'hf'? Installed: auto, hf"),
-        ((*RUN, "--launcher", "lokal"), "No launcher named 'lokal'. Did you mean 'local'? Installed: local, pretend."),
+        (
+            (*RUN, "--launcher", "lokal"),
+            "No launcher named 'lokal'. Did you mean 'local'? Installed: local, pretend, ray, slurm.",
+        ),
         ((*RUN, "-o", "third-eval.shot=1"), "evals:third-eval has no option 'shot'. Did you mean 'shots'? "),
         ((*RUN, "-o", "third-eval.shots=few"), "option shots got 'few': input should be a valid integer"),
         ((*RUN, "-o", "shots=1"), "shots is an option of evals:third-eval"),
