@@ -197,7 +197,7 @@ def test_rows_are_read_in_the_forms_that_people_have(tmp_path):
     found = read_rows(str(file), HubData(), 10, seed=0)
     said = {row.problem.messages[-1]["content"]: row.answer for row in found.rows}
     assert said == {"Name a fruit.\n\nOf summer.": "A peach.", "Hi": "Hello!", "Why?": ""}
-    assert found.left_out == 2
+    assert found.origin == f"{file} (without 2 that have no prompt)"
     before = rows_fingerprint(str(file), HubData())
     file.write_text(json.dumps(rows[0]))
     assert rows_fingerprint(str(file), HubData()) != before

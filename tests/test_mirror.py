@@ -96,3 +96,19 @@ def test_a_url_is_taken_wherever_a_store_is(tmp_path, monkeypatch):
     said = pfh("status", "nothing.yaml", "--store", "nowhere://bucket", HOME=str(tmp_path))
     assert said.returncode == 2
     assert "pfh: The store nowhere://bucket cannot be opened" in said.stderr
+
+
+def test_a_folder_whose_mirror_cannot_be_read_is_not_taken_for_one_without(machine):
+    store = machine("one")
+    (store.root / "mirror.json").write_text("")
+    with pytest.raises(UserError, match=r"mirror\.json cannot be read"):
+        Store(store.root)
+
+
+def test_a_damaged_artifact_is_written_anew_once(machine, tmp_path):
+    machine("one").make("thing", {}, write("text"))
+    next((tmp_path / "bucket" / "objects").rglob("value.txt")).write_text("evil")
+    store = machine("two")
+    for _ in range(3):
+        store.make("thing", {}, write("text"))
+    assert len(list((tmp_path / "bucket" / "objects").rglob("value.txt"))) == 2

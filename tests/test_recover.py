@@ -15,7 +15,15 @@ from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.hooks.samples import Sample
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
-from pfh.results.recovery import FamilyPoint, VariantRecord, choose, part_of, with_front
+from pfh.results.recovery import (
+    FamilyPoint,
+    RecoveryRecord,
+    VariantRecord,
+    choose,
+    part_of,
+    sentences,
+    with_front,
+)
 from pfh.results.stored import open_results
 from pfh.store.store import Store
 
@@ -74,6 +82,41 @@ def test_the_choice_is_made_on_the_held_out_share_alone():
     assert choose([start, half, trained], "", 0.02) == (half, True)
     equal = variant("equal", 0.03, -0.01, 0)
     assert choose([start, half, equal], "target", 0.02)[0] is equal
+
+
+def test_intervals_that_lie_apart_are_told_whichever_of_the_two_is_better():
+    def said(chosen: VariantRecord, trained: VariantRecord) -> str:
+        record = RecoveryRecord(
+            gained="target",
+            tolerance=0.02,
+            share=0.3,
+            chosen=chosen.name,
+            holds=True,
+            variants=(variant("start", 0, 0, 0), chosen, trained),
+            sentences=(),
+        )
+        return sentences(record)[-1]
+
+    half = variant("half", 0.03, -0.02, 0)
+    assert said(half, variant("trained", 0.3, -0.02, 0)) == "The intervals of the two do not touch in target."
+    assert said(half, variant("trained", 0.03, -0.3, 0)) == "The intervals of the two do not touch in forgetting."
+    assert said(half, variant("trained", 0.03, -0.02, 0)).startswith("In no family")
+
+
+def test_attacks_and_judges_are_those_of_the_run(tmp_path):
+    from types import SimpleNamespace
+
+    from pfh.commands.recover import _session
+
+    told = {
+        "options": {"judge": "rule"},
+        "judge": {"options": {}},
+        "attacks": {"best-of-n": {"options": {"variants": 3}}},
+    }
+    start = SimpleNamespace(families={"safety": SimpleNamespace(inputs=told)})
+    results = SimpleNamespace(provenance={"dtype": "float32"})
+    session = _session(results, start, Plugins(), Store(tmp_path), Silent())
+    assert session.plugin_inputs("attacks", "best-of-n")["options"]["variants"] == 3
 
 
 def test_the_front_holds_what_nothing_beats_in_every_family():

@@ -131,3 +131,17 @@ def test_what_cannot_be_looked_at_is_refused_before_anything_is_loaded():
     looked = dataclasses.replace(spec, evals=(EvalChoice(family="forgetting"),), limit=64)
     with pytest.raises(UserError, match="--stop-documents"):
         validate(looked, Plugins())
+
+
+def test_a_training_that_was_killed_when_it_had_stopped_stops_again(tmp_path):
+    from pfh.kit.training.looking import look_along
+    from pfh.progress import Silent
+    from transformers import TrainerControl, TrainerState
+
+    def look(weights, update):
+        raise AssertionError("it is not looked at again")
+
+    (tmp_path / "looks.json").write_text('{"1": false, "2": true}')
+    looking, control = look_along(None, look, 1, tmp_path, Silent()), TrainerControl()
+    looking.on_step_end(None, TrainerState(global_step=3), control)
+    assert control.should_training_stop

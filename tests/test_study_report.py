@@ -215,3 +215,10 @@ def test_effects_at_equal_amounts_are_those_of_an_analysis_of_covariance():
     assert raw["dpo"] - raw["gt-sft"] > 0.12
     fixed = spent(runs, {run.name: 1000 if run.method == "dpo" else 9000 for run in runs})
     assert "cannot be told from what the method does" in adjusted_effects(fixed, changes)[1][0]
+
+
+@pytest.mark.parametrize("span", [0.0005, 0.011, 0.04, 0.1, 0.17, 0.18, 0.19, 0.2, 1.5, 1.9])
+def test_every_span_has_a_few_lines_of_a_grid(span):
+    from pfh.report.trade_offs import _ticks
+
+    assert 2 <= len(list(_ticks(-0.3 * span, 0.7 * span, 70, 500))) <= 9

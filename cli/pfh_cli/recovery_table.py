@@ -18,16 +18,16 @@ def print_recovery(record: RecoveryRecord, console: Console) -> None:
     table.add_column("variant")
     families = [point.family for point in record.variants[0].reported]
     for family in families:
-        table.add_column(printable(family, lines=False), justify="right", no_wrap=True)
+        table.add_column(Text(printable(family, lines=False)), justify="right", no_wrap=True)
     table.add_column("")
     for each in record.variants:
         marks = [*(["front"] if each.on_front else []), *(["chosen"] if each.name == record.chosen else [])]
         style = "bold" if each.name == record.chosen else ""
-        cells = [_cell(point) for point in each.reported]
-        table.add_row(printable(each.name, lines=False), *cells, ", ".join(marks), style=style)
+        cells = [Text(_cell(point)) for point in each.reported]
+        table.add_row(Text(printable(each.name, lines=False)), *cells, ", ".join(marks), style=style)
     console.print(table)
     console.print(Text("Changes against the start towards the good, in points, with 95% intervals.", style="dim"))
 
 
 def _cell(point: FamilyPoint) -> str:
-    return f"{100 * point.change:+.1f} \\[{100 * point.low:+.1f}, {100 * point.high:+.1f}]"
+    return f"{100 * point.change:+.1f} [{100 * point.low:+.1f}, {100 * point.high:+.1f}]"

@@ -189,6 +189,8 @@ def _session(results: RunResults, start: Subject, plugins: Plugins, store: Store
         for name, inputs in judges.items():
             if name in plugins.catalogue.names("judges"):
                 options[f"judges:{name}"] = plugins.options("judges", name, inputs.get("options") or {})
+        for name, inputs in (family.inputs.get("attacks") or {}).items():
+            options[f"attacks:{name}"] = plugins.options("attacks", name, inputs.get("options") or {})
     return Session(
         plugins=plugins,
         store=store,

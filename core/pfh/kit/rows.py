@@ -43,9 +43,7 @@ class GeneralRows:
 
     rows: tuple[GeneralRow, ...]
     origin: str
-    """For the report."""
-    left_out: int = 0
-    """Rows without a prompt."""
+    """For the report, with the count of rows that were left out as they have no prompt."""
 
 
 def rows_fingerprint(name: str, data: DataSource) -> str:
@@ -68,12 +66,13 @@ def read_rows(name: str, data: DataSource, most: int, seed: int) -> GeneralRows:
         UserError: it stands for nothing that can be read, or no row has a prompt.
         DataUnavailableError: the dataset cannot be had here.
     """
-    found, origin, left_out = _own(name), f"pfh's own prompts ({name})", 0
+    found, origin = _own(name), f"pfh's own prompts ({name})"
     if not found:
         dataset = _dataset(name, data)
         read = [_row(row) for row in dataset.rows]
         found, origin = [row for row in read if row is not None], dataset.origin
-        left_out = len(read) - len(found)
+        if len(found) < len(read):
+            origin += f" (without {len(read) - len(found)} that have no prompt)"
         if not found:
             raise UserError(
                 f"No row of {name} has a prompt: a row is an object with {', '.join(PROMPTS)} (a text or a list of "
@@ -81,7 +80,7 @@ def read_rows(name: str, data: DataSource, most: int, seed: int) -> GeneralRows:
             )
     different = list({row.problem.id: row for row in found}.values())
     random.Random(f"{seed}/{name}").shuffle(different)  # noqa: S311 - a reproducible choice, not a secret
-    return GeneralRows(rows=tuple(different[:most]), origin=origin, left_out=left_out)
+    return GeneralRows(rows=tuple(different[:most]), origin=origin)
 
 
 def _own(name: str) -> list[GeneralRow]:

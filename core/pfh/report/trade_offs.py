@@ -114,7 +114,7 @@ def _span(values: Sequence[float], errors: Sequence[float]) -> tuple[float, floa
 
 def _ticks(low: float, high: float, origin: float, scale: float) -> Iterator[Tick]:
     step = 10 ** math.floor(math.log10((high - low) / 2))
-    step = next(each for each in (step / 5, step / 2, step, 2 * step) if (high - low) / each <= 8)
+    step = next(each for each in (step / 2, step, 2 * step, 5 * step) if (high - low) / each <= 8)
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         value = number * step
         yield Tick(

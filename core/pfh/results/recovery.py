@@ -179,14 +179,14 @@ def sentences(record: RecoveryRecord) -> tuple[str, ...]:
     told = f"On the {rest:,} other samples it stands against the start at {listed(chosen.reported)}"
     if chosen.name != "trained":
         told += f"; the trained model at {listed(trained.reported)}"
-    better = [
+    apart = [
         point.family
         for point, other in zip(chosen.reported, trained.reported, strict=True)
-        if point.low > other.high and chosen.name != "trained"
+        if point.low > other.high or other.low > point.high
     ]
     third = (
-        f"The intervals of the two do not touch in {', '.join(better)}."
-        if better
+        f"The intervals of the two do not touch in {', '.join(apart)}."
+        if apart
         else "In no family the intervals of the two lie apart: more samples are needed to tell them from each other."
     )
     return (first, f"{told}.", *([third] if chosen.name != "trained" else []))

@@ -10,13 +10,12 @@ from typing import Literal
 
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.merge_models import Combine, merge_models
-from pfh.kit.merging import How, Recipe, interpolated, mean, merged
+from pfh.kit.merging import Recipe, interpolated, mean, merged
 from pfh.kit.scaled_adapter import can_be_scaled, scale_adapter
 from pfh.steps.session import Session
 from pfh.steps.training import without_adapter
 
 Way = Literal["wise-ft", "task-arithmetic", "ties", "dare", "dare-ties", "slerp", "soup"]
-RECIPES: tuple[How, ...] = ("task-arithmetic", "ties", "dare", "dare-ties", "slerp")
 
 
 @dataclass(frozen=True, kw_only=True)

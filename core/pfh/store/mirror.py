@@ -91,6 +91,7 @@ class Mirror:
                 f"The store {self.url} cannot be written ({_cause(error)}); what was made is kept here, and the same "
                 "command goes on."
             ) from error
+        self._damaged.discard((kind, key))
         self._listed.pop(kind, None)
 
     def _holds(self, kind: str) -> bool:

@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from pfh.errors import UserError
+from pfh.errors import UserError, reading
+from pfh.text import write_whole
 
 MIRROR = "mirror.json"
 """In a store's folder: tells the URL that it is mirrored at."""
@@ -29,18 +30,24 @@ def store_folder(place: str) -> Path:
     folder = _own() / "mirrored" / hashlib.sha256(place.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MIRROR).write_text(json.dumps({"url": place}), encoding="utf-8")
+        if mirrored_at(folder) != place:
+            write_whole(folder / MIRROR, json.dumps({"url": place}))
     except OSError as error:
         raise UserError(f"{folder}, for what is fetched of {place}, cannot be written ({error.strerror}).") from error
     return folder
 
 
 def mirrored_at(folder: Path) -> str:
-    """Return the URL that a store's folder is mirrored at; empty where it is not."""
-    try:
-        return str(json.loads((folder / MIRROR).read_text(encoding="utf-8"))["url"])
-    except (OSError, ValueError, KeyError, TypeError):
+    """Return the URL that a store's folder is mirrored at; empty where it is not.
+
+    Raises:
+        UserError: that cannot be read.
+    """
+    file = folder / MIRROR
+    if not file.exists():
         return ""
+    with reading(str(file), "remove it, and name the store by its URL"):
+        return str(json.loads(file.read_text(encoding="utf-8"))["url"])
 
 
 def _own() -> Path:

@@ -131,7 +131,7 @@ def opd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer
     count_passes(teacher)
 
     class Distilled(on_domain(GRPOTrainer, setup)):  # type: ignore[misc]
-        pfh_start = teacher
+        pfh_beside = (teacher,)
         """Counted among the passes."""
 
         def logits_of(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

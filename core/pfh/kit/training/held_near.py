@@ -13,7 +13,7 @@ from pfh.hooks.methods import TrainingSpec
 from pfh.kit.tokens.taught import end_of_turn, end_tokens
 from pfh.kit.training.general import GeneralAnswers, compared_answers, encoded, replayed_answers
 from pfh.kit.training.mitigations import MitigationOptions
-from pfh.kit.training.passes import count_passes
+from pfh.kit.training.passes import BESIDE, count_passes
 from pfh.kit.training.pull import pull_back
 from pfh.kit.weights import load_weights
 
@@ -27,8 +27,6 @@ Rows = Sequence[tuple[list[int], int]]
 """Tokens, and how many of them are the prompt's."""
 NOTES = "held_near.json"
 """Of a stage's output folder: what was said of it, for the report."""
-START = "pfh_start"
-"""The attribute of a trainer that holds the model that its run began with, where that is a second one in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +188,7 @@ def _start_of(trainer: Trainer, spec: TrainingSpec) -> Callable[[Any], Any]:
         return lambda model: _without_adapter(trainer.accelerator.unwrap_model(model))
     second = load_weights(spec.beginning, torch.float32).to(trainer.accelerator.device).eval().requires_grad_(False)
     count_passes(second)
-    setattr(trainer, START, second)
+    setattr(trainer, BESIDE, (*getattr(trainer, BESIDE, ()), second))
     return lambda model: nullcontext(second)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfh.errors import StepFailedError
 from pfh.hooks.ledger import Phase
 from pfh.hooks.stopping import Look
 from pfh.kit.training.models import save_trained
@@ -29,12 +30,15 @@ def look_along(trainer: Trainer, look: Look, every: int, folder: Path, progress:
         def on_step_end(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
         ) -> None:
+            seen = _seen(folder)
+            if any(stops and int(update) < state.global_step for update, stops in seen.items()):
+                control.should_training_stop = True  # it was killed when it had stopped, and went on from there
+                return
             if state.global_step % every:
                 return
             import torch
 
             folder.mkdir(parents=True, exist_ok=True)
-            seen = _seen(folder)
             saved = save_trained(trainer, folder / f"{state.global_step:06d}")
             with torch.random.fork_rng():  # what is drawn to look must not change what is trained
                 stops = look(saved, state.global_step)
@@ -53,15 +57,18 @@ def keep_look_before(trainer: Trainer, folder: Path, every: int) -> dict[str, in
     """Put the weights of the look before the one that stopped into `trainer`; return what tells about it.
 
     Where the first look stopped it, its weights are all that there is, and stay.
+
+    Raises:
+        StepFailedError: the weights are not those of this model.
     """
     seen = _seen(folder)
-    stopped = [int(update) for update, stops in seen.items() if stops]
-    if not stopped:
+    stopped = min((int(update) for update, stops in seen.items() if stops), default=None)
+    if stopped is None:
         return {}
-    before = folder / f"{stopped[0] - every:06d}"
+    before = folder / f"{stopped - every:06d}"
     if before.is_dir():
         _load(trainer.accelerator.unwrap_model(trainer.model), before)
-    return {STOPPED: stopped[0], KEPT: stopped[0] - every if before.is_dir() else stopped[0]}
+    return {STOPPED: stopped, KEPT: stopped - every if before.is_dir() else stopped}
 
 
 def told_of_stop(phases: Sequence[Phase]) -> list[str]:
@@ -85,10 +92,11 @@ def _load(model: Any, folder: Path) -> None:  # noqa: ANN401 - peft's or transfo
     from safetensors.torch import load_file
 
     for file in sorted(folder.glob("*.safetensors")):
-        if isinstance(model, PeftModel):
-            set_peft_model_state_dict(model, load_file(file))
-        else:
-            model.load_state_dict(load_file(file), strict=False)
+        weights = load_file(file)
+        adapted = isinstance(model, PeftModel)
+        loaded = set_peft_model_state_dict(model, weights) if adapted else model.load_state_dict(weights, strict=False)
+        if loaded.unexpected_keys:
+            raise StepFailedError(f"{file} does not fit the model that it was saved of: {loaded.unexpected_keys[0]}.")
 
 
 def _seen(folder: Path) -> dict[str, bool]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _NAME = "pfh_passes"
 """The attribute of a model's body that counts its passes."""
+BESIDE = "pfh_beside"
+"""The attribute of a trainer that holds further models whose passes count, such as a teacher."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ def spent_on(trainer: Trainer) -> tuple[float, float]:
     options = trainer.args
     recomputed = bool(options.gradient_checkpointing or getattr(options, "activation_checkpointing", False))
     tokens = flops = 0.0
-    for model in (trainer.model, getattr(trainer, "ref_model", None), getattr(trainer, "pfh_start", None)):
+    for model in (trainer.model, getattr(trainer, "ref_model", None), *getattr(trainer, BESIDE, ())):
         trained = sum(one.numel() for one in model.parameters() if one.requires_grad) if model is not None else 0
         for module in model.modules() if model is not None else ():
             passes = getattr(module, _NAME, None)

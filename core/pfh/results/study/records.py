@@ -91,7 +91,8 @@ class Share(_Record):
     family: str
     """Benchmark family."""
     source: str
-    """Method, hyper-parameter, domain, method by domain, start, seed or documents; "seed and rest" with one seed."""
+    """Method, hyper-parameter, domain, start, method by domain or by start, seed or documents; "seed and rest" with one
+    seed."""
     share: float
     """Of the variance of a run's change, its documents' part counted."""
     deviation: float | None = None
