@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, Score
+from pfh.hooks.datasets import Dataset
 from pfh.hooks.evals import AnalysisSpec, PlanSpec, Reference
 from pfh.hooks.evaluation import Evaluation
 from pfh.statistics.paired import compare_evaluations
@@ -17,12 +20,14 @@ from pfh.testing import FakeEngine, NoData, evaluation_spec
 from pfh_evals import behaviour
 from pfh_evals.behaviour import bfcl, citation, constraints, forms, needle, robustness, scope, tool_likelihood, tools
 from pfh_evals.behaviour.asks import Generated
+from pfh_evals.behaviour.questions import DATASETS, Named, questions
 from pfh_evals.behaviour.replies import hollow
 from pfh_evals.behaviour.select import everything
 from pfh_evals.behaviour.surface import with_typos
 from pfh_evals.behaviour.tool_calls import read_calls
 from pfh_evals.behaviour.tool_verdicts import invented, verdict
 from pfh_evals.behaviour.willingness import asks_back, marks_uncertainty
+from pydantic import ValidationError
 
 OPTIONS = behaviour.Options(needle_words="96")
 OSLO = {"name": "weather", "arguments": {"city": ["Oslo"], "unit": ["celsius", None]}}
@@ -402,10 +407,11 @@ def test_a_source_is_invented_if_no_source_has_it(reply, found):
 
 def test_scope_counts_points_and_directness_the_words_before_the_answer():
     spec = PlanSpec(options=OPTIONS, data=NoData())
-    item = scope._scope(spec)[0][2]
+    benchmarks = {each.name: each for each in scope.SCOPE}
+    item = benchmarks["scope"].load(spec)[0][2]
     assert scope.read_scope(item, "Spring, then summer and fall.").score == 0.75
     assert scope.read_scope(item, "Springs and winters.").score == 0
-    item = scope._directness(spec)[0][0]
+    item = benchmarks["directness"].load(spec)[0][0]
     assert scope.read_directness(item, "There are seven of them.").score == 2
     assert scope.read_directness(item, "I cannot say.").score is None
 
@@ -485,6 +491,23 @@ def test_a_model_that_always_says_a_is_no_start_and_as_the_tuned_one_a_finding()
     assert (row.before, row.after, row.verdict) == (1.0, 0.0, "worse")
     spec = AnalysisSpec(before=before, after=after, comparisons=(row,), options=OPTIONS)
     assert "A is chosen in 100% of all orders" in " ".join(behaviour.analyze(spec).findings)
+
+
+def test_of_a_dataset_every_subject_gives_its_share():
+    rows = [{"question": f"{subject} {number}?", "subject": subject, "choices": ["a", "b"], "answer": 1}
+            for subject in ("art", "law", "war") for number in range(400)]  # fmt: skip
+
+    class Mmlu:
+        def load(self, hub_id, config="default", split="test"):
+            return Dataset(rows=tuple(rows), fingerprint="f", origin="memory")
+
+    spec = PlanSpec(options=OPTIONS.model_copy(update={"questions": "mmlu"}), data=Mmlu())
+    found, _ = questions(spec)
+    assert len(found) == 500
+    assert {Counter(each.category for each in found)[subject] // 2 for subject in ("art", "law", "war")} == {83}
+    assert set(get_args(Named)) == set(DATASETS)
+    with pytest.raises(ValidationError, match="'arc-easy', 'arc-challenge'"):
+        behaviour.Options(questions="arc-esay")
 
 
 def test_right_in_all_is_lost_with_one_wording():
