@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,8 +111,6 @@ def test_a_card_of_the_users_own(tmp_path: Path) -> None:
 def test_probabilities_of_the_words_are_the_harm(tmp_path: Path) -> None:
     class Sure(FakeEngine):
         def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
-            import math
-
             values = {"yes": 0.5, " yes": 0.1, "no": 0.2, " no": 0.0}
             return [
                 Score(logprob=math.log(max(values[it.continuation], 1e-12)), greedy=False, tokens=1) for it in requests
@@ -230,10 +229,24 @@ def test_a_request_that_is_filtered_is_no_score_and_takes_no_other_with_it(tmp_p
         judge.label(["a"], ["the deed"])
 
 
-def test_a_tiny_model_judges_by_its_own_probabilities(tmp_path: Path) -> None:
-    plugins = Plugins()
+def test_a_tiny_model_judges_by_its_own_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    plugins, folder = Plugins(), tiny_llama(tmp_path / "m")
     spec = JudgeSpec(data=NoData(), cache_dir=tmp_path, open_engine=plugins.open_engine)
-    card = Card(name="tiny", template="{completion}", form="text", words=dict.fromkeys(("a", "b"), 0.5))
-    judge = models.ModelJudge(card, models.Options(model=str(tiny_llama(tmp_path / "m"))), spec)
-    (found,) = judge.judge([CASE])
-    assert found.harmful in (None, pytest.approx(0.5))
+    card = Card(name="tiny", template="{completion}", form="text", words={"a": 1, "b": 0})
+    judge = models.ModelJudge(card, models.Options(model=str(folder)), spec)
+    assert not judge.judge([CASE])[0].parsed  # random weights say nearly always something else
+    monkeypatch.setattr(models, "LEAST_MASS", 0.0)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+
+    def likelihood(text: str) -> float:
+        asked, said = tokenizer(CASE.completion).input_ids, tokenizer.encode(text, add_special_tokens=False)
+        with torch.no_grad():
+            following = model(torch.tensor([asked + said])).logits[0].softmax(-1)
+        return math.prod(float(following[len(asked) - 1 + place, token]) for place, token in enumerate(said))
+
+    yes, no = (likelihood(word) + likelihood(f" {word}") for word in "ab")
+    assert judge.judge([CASE])[0].harmful == pytest.approx(yes / (yes + no), rel=1e-3)
