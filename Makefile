@@ -42,7 +42,7 @@ test: lint
 # Every reader of input, fuzzed for SECONDS each.
 SECONDS ?= 60
 fuzz: install
-	OMP_NUM_THREADS=1 PFH_FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -n auto tests/test_fuzz.py
+	OMP_NUM_THREADS=1 PFH_FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -n auto tests/fuzz
 
 # Writes the reference pages from the code, then checks every page.
 docs: install

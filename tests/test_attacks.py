@@ -106,7 +106,7 @@ def test_random_search_finds_a_string_within_its_budget_and_the_same_again() -> 
     found = run("random-search", Word("?"), queries=400, width=20, suffix=4)
     assert found.searched
     assert found.access == "grey-box"
-    assert {it.queries for it in found.outcomes} == {401}
+    assert {it.queries for it in found.outcomes} == {402}
     losses = [it.attempts[0].loss for it in found.outcomes]
     assert losses[-1] is not None
     assert losses[-1] < 40  # the suffix at the start has no such mark
@@ -195,6 +195,12 @@ def test_transfer_sends_the_starts_strings_and_adaptive_searches_again() -> None
     first = {it.extra["ask"]: it.extra["attempts"][0]["messages"] for it in start.benchmarks[1].samples}
     assert sent == first
     assert own != first
+    # Of a start that was not searched no string can be sent: the model's own would be no transfer.
+    other = evaluated(Word("@"), "random-search", reference=evaluated(Word("~"), "direct"))
+    (nothing,) = (it for it in other.benchmarks if it.name.endswith("-transfer"))
+    assert (nothing.status, nothing.reason) == (
+        "NOT_RUN", "random-search found nothing on the model that is compared with"
+    )  # fmt: skip
 
 
 def test_the_floor_of_any_attempt_is_what_the_judges_errors_make() -> None:

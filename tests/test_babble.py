@@ -139,10 +139,11 @@ def test_fewer_than_one_in_a_hundred_answers_of_sound_models_is_broken() -> None
 
 
 @pytest.mark.skipif(not os.environ.get("PFH_DATA_MIRROR"), reason="PFH_DATA_MIRROR is not set")
-def test_most_of_their_answers_in_no_order_are() -> None:
-    rows = [row for row in xstest("gpt4")[::9] if len((row["completion"] or "").split()) >= 25]
-    said = [label(shuffled(" ".join(row["completion"].split()[:40]), 0), row["prompt"]) for row in rows]
-    assert said.count("broken") >= 0.8 * len(rows)
+def test_four_in_five_of_their_answers_in_no_order_are() -> None:
+    rows = [row for row in xstest("gpt4")[::3] if len((row["completion"] or "").split()) >= 25] * 3
+    cut = [" ".join(row["completion"].split()[:40]) for row in rows]
+    said = [label(shuffled(text, seed), row["prompt"]) for seed, (text, row) in enumerate(zip(cut, rows, strict=True))]
+    assert said.count("broken") >= 0.82 * len(rows)
 
 
 def xstest(model: str) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from pfh.errors import UserError
+from pfh.errors import StepFailedError, UserError
 from pfh.kit.tensors import Tensors
 from pfh.registry.plugins import Plugins
 from pfh_methods.cores import core_of, freeze, fused, joined, overlap, stages_of
@@ -62,6 +62,9 @@ def test_frozen_entries_keep_their_bits_through_adamw_with_weight_decay(tiny_lla
     trainer.args.weight_decay = 0.1
     name = "model.layers.0.mlp.up_proj.weight"
     kept = torch.arange(0, 500, 7)
+    stray = freeze(trainer, {"elsewhere.weight": kept})
+    with pytest.raises(StepFailedError, match=r"cannot keep entries of elsewhere\.weight"):
+        stray.on_train_begin(trainer.args, trainer.state, trainer.control)
     trainer.add_callback(freeze(trainer, {name: kept}))
     trainer.train()
     before = torch.from_numpy(weights(tiny_llama_path)[name]).reshape(-1)

@@ -83,6 +83,49 @@ def test_a_benchmark_counts_only_in_a_family_that_changed_and_at_the_level_left(
     assert all(row.verdict not in ("worse", "better") for row in found["same"][0])
 
 
+def rates_with_margins(generator, shift):
+    """Return the rows of a family whose two rates stay as they are and whose margins, of the same prompts, shift."""
+    sides = ([], [])
+    for number in range(2):
+        rate = generator.integers(0, 2, 40).astype(float)
+        margin = generator.normal(0, 1, 40)
+        after = margin + shift + generator.normal(0, 1, 40)
+        for place, scores in enumerate((margin, after)):
+            for name, values, lead in ((f"r{number}", rate, ""), (f"m{number}", scores, f"r{number}")):
+                samples = tuple(
+                    Sample(id=str(i), benchmark=name, prompt="", completion="", score=float(score))
+                    for i, score in enumerate(values)
+                )
+                sides[place].append(
+                    Benchmark(
+                        name=name,
+                        version="1",
+                        metric="m",
+                        higher_is_better=True if not lead else None,
+                        samples=samples,
+                        same_documents_as=lead,
+                    )
+                )
+    return compare_evaluations(*(Evaluation(family="f", benchmarks=tuple(side)) for side in sides))
+
+
+def test_margins_that_move_under_rates_that_do_not_are_told_beside_other_families():
+    generator = np.random.default_rng(6)
+    found = adjust_run({"safety": rates_with_margins(generator, 1.0), "other": family(generator, 0.0, benchmarks=3)})
+    rows, whole = found["safety"]
+    assert whole.p_adjusted == 1
+    assert [row.p_adjusted <= 0.05 for row in rows] == [False, True, False, True]
+
+
+def test_margins_that_do_not_move_are_told_in_one_run_of_twenty():
+    generator = np.random.default_rng(7)
+    told = 0
+    for _ in range(60):
+        found = adjust_run({name: rates_with_margins(generator, 0.0) for name in "ab"})
+        told += any(row.p_adjusted <= 0.05 for rows, _ in found.values() for row in rows)
+    assert told / 60 <= 0.1
+
+
 def test_one_family_is_adjusted_as_before():
     rows = family(np.random.default_rng(4), -0.1)
     found, _ = adjust_run({"only": rows})["only"]

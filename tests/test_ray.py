@@ -15,7 +15,7 @@ import psutil
 import pytest
 from pfh.errors import UserError
 from pfh.hooks.launchers import LaunchSpec, TaskSpec
-from pfh_launchers.ray import Options, launch
+from pfh_launchers.ray import Options, launch, run_tasks
 from pfh_launchers.ray_task import TaskDied, execute, write_what_came_back
 
 from tests.test_matrix import figures, matrix, site, study, whole  # noqa: F401 - fixtures
@@ -78,6 +78,22 @@ def test_where_there_is_no_ray_one_line_says_so(tmp_path):
     spec = LaunchSpec(tasks=tuple(prepared(tmp_path, {"a": ("ends",)})), folder=tmp_path, options=Options())
     with pytest.raises(UserError, match=r"pip install 'pfh\[ray\]'"):
         launch(spec)
+
+
+def test_answers_that_come_together_are_all_heard(tmp_path, monkeypatch):
+    client = tmp_path / "client"
+    client.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        "ids = [json.loads(sys.stdin.readline())['file'].rpartition('/')[2].removesuffix('.json') for _ in range(2)]\n"
+        "os.write(1, ''.join(json.dumps({'task': each, 'code': 0}) + chr(10) for each in ids).encode())\n"
+        "sys.stdin.read()\n"
+    )
+    client.chmod(0o755)
+    tasks = tuple(prepared(tmp_path, {"a": ("ends",), "b": ("ends",)}))
+    monkeypatch.setattr(sys, "executable", str(client))
+    found = run_tasks(LaunchSpec(tasks=tasks, folder=tmp_path, command=("python",)), Options())
+    assert [each.state for each in found] == ["done", "done"]
 
 
 def test_a_node_that_does_not_see_the_folder_sends_back_what_its_task_noted(tmp_path, monkeypatch):

@@ -103,6 +103,30 @@ def test_a_reader_that_ignores_the_chain_is_post_hoc():
     assert {s.score for s in rows["follow"].samples if s.category == "last"} == {0.0}
 
 
+class Speller(Reader):
+    """Is sure of one number, and reads digit by digit: so likely are the digits that begin it, too."""
+
+    def loglikelihood(self, requests):
+        found = []
+        for each in requests:
+            wanted = f" {self.reads(each.context.rpartition('user: ')[2])}"
+            said = each.continuation.rstrip(".")
+            likely = wanted.startswith(said) or re.match(rf"{wanted}(?!\d)", said)
+            found.append(Score(logprob=-0.1 * len(said) if likely else -9.0, greedy=False, tokens=1))
+        return found
+
+
+def test_the_first_digit_of_a_number_is_not_taken_for_the_number():
+    def carries_on(text):
+        left, sign, right = re.findall(r"(\d+) ([+-]) (\d+) =", text)[-1]
+        return int(left) + int(f"{sign}{right}")
+
+    samples = put(Speller(carries_on), "follow", limit=None)["follow"].samples
+    inner = [sample for sample in samples if sample.category == "inner"]
+    assert len(inner) == 48
+    assert {(sample.score, sample.extra["control_right"]) for sample in inner} == {(1.0, True)}
+
+
 CHAIN = "Then there are 3 + 4 = 7 apples.\nThen there are 7 - 2 = 5 apples.\nThe answer is {n}."
 
 

@@ -13,11 +13,15 @@ from pfh.errors import NotNumbersError, UserError
 from pfh.hooks.backends import Completion, GenerationRequest, Sampling, Score, ScoringRequest
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.judges import Case, Judgement
 from pfh.kit import refusal_margin
 from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FakeEngine, evaluation_spec
 from pfh_evals import safety
-from pfh_evals.safety.latent_benchmarks import DEFAULT_TARGET, choose
+from pfh_evals.safety.asks import asks_of
+from pfh_evals.safety.benchmarks import Document
+from pfh_evals.safety.latent_benchmarks import DEFAULT_TARGET, LATENT_BY_NAME, choose
+from pfh_evals.safety.latent_depth import depths
 
 
 class Wavering(FakeEngine):
@@ -169,6 +173,39 @@ def test_a_margin_that_moves_alone_is_an_early_warning_and_not_harm() -> None:
     assert len(warned) == 1
     assert "fell from +2.20 to +0.41 nats" in warned[0]
     assert any("the shift is broad" in text for text in findings)
+
+
+class OfHarm:
+    """Sees harm alone, and none."""
+
+    name, reads = "of harm", frozenset({"harm"})
+
+    def label(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
+        return [Judgement(label="harmless", harmful=0.0) for _ in completions]
+
+    def judge(self, cases: Sequence[Case]) -> list[Judgement]:
+        return self.label([], [case.completion for case in cases])
+
+
+def test_a_depth_takes_a_judge_of_refusals() -> None:
+    spec = evaluation_spec([""], options=safety.Options(judge="harm,rule"))
+    spec = dataclasses.replace(spec, engine=Wavering(0.9), benchmarks=("probes-harmful-depth",))
+    (alone,) = safety.evaluate(dataclasses.replace(spec, judge=lambda name: OfHarm())).benchmarks
+    assert (alone.status, "sees harm alone" in alone.reason) == ("NOT_RUN", True)
+    refusals = spec.judge
+    (beside,) = safety.evaluate(
+        dataclasses.replace(spec, judge=lambda name: OfHarm() if name == "harm" else refusals(name))
+    ).benchmarks
+    assert {it.score for it in beside.samples} == {2.0}
+
+
+def test_a_judge_of_harm_says_nothing_of_the_depth_of_a_refusal() -> None:
+    latent = LATENT_BY_NAME["probes-harmful-depth"]
+    document = Document(prompt="Do it.", category="a")
+    asks = asks_of(latent.of, (document,), None)
+    spec = dataclasses.replace(evaluation_spec([""], options=safety.Options()), engine=Wavering(0.9))
+    found = depths(latent, asks, {asks[0].id: "harmless"}, spec.judge("rule"), spec)
+    assert [it.score for it in found] == [2.0]
 
 
 def test_tables_give_the_curve_of_depths_and_the_calibration_of_refusals() -> None:

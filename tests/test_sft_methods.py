@@ -1,4 +1,4 @@
-"""gt-sft, sf-sft and cf-sft: their data, the loss, learning, repeatability, and what they refuse."""
+"""gt-sft, sf-sft, cf-sft and rft: their data, the loss, learning, repeatability, and what they refuse."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pfh.hooks.backends import Sampling
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.domains import Problem, Rollout, Verdict
 from pfh.hooks.methods import TrainingSpec
-from pfh.kit.supervised import Example, SupervisedOptions, ground_truth, sft_trainer, verified_reference
+from pfh.kit.supervised import Example, SupervisedOptions, ground_truth, sft_trainer, train_on, verified_reference
 from pfh.kit.teachers import accepted
 from pfh.kit.training import load_for_training, trainer_arguments
 from pfh.registry.options import fill
-from pfh_methods import cf_sft, gt_sft, sf_sft
+from pfh_methods import cf_sft, gt_sft, rft, sf_sft
 
 from tests.tiny import tiny_model
 
@@ -255,6 +255,22 @@ def test_the_prompts_of_ground_truth_can_be_matched_to_a_teachers(tiny_llama_pat
     assert result.notes == ("Only the 2 problems that teacher solves too were trained on.",)
     with pytest.raises(StepFailedError, match=r"teacher solves none of the problems.*4, or name no teacher"):
         gt_sft.train(spec_for(tiny_llama_path, tmp_path / "none", options, teacher=tiny_llama_path))
+
+
+def test_rft_trains_on_the_models_own_verified_rollouts_alone(tiny_llama_path, tmp_path):
+    source = rollouts_of({"n1": ["two", "one", "one"], "n2": ["cut two", "three", "It is two"]})
+    options = rft.Options(**SMALL, samples=3, max_steps=3)
+    result = rft.train(spec_for(tiny_llama_path, tmp_path / "rft", options, rollouts=source))
+    assert source.asked == [None]  # no other checkpoint than the model's own
+    right = [
+        Example(problem=PROBLEMS[1], completion="one"),
+        Example(problem=PROBLEMS[2], completion="It is two"),
+    ]
+    alone = train_on(spec_for(tiny_llama_path, tmp_path / "alone", options), right, notes=(), figures={})
+    assert same(weights(result.path), weights(alone.path))
+    assert "accepted 3 of the model's own 24 rollouts" in result.notes[0]
+    with pytest.raises(StepFailedError, match="accepted none of the model's 24 rollouts"):
+        rft.train(spec_for(tiny_llama_path, tmp_path / "none", options))
 
 
 def test_options_of_all_three_are_those_of_supervised_training():

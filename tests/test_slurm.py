@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pfh.errors import UserError
 from pfh.hooks.launchers import LaunchSpec, TaskSpec
+from pfh_launchers import slurm_queue as queue
 from pfh_launchers.slurm import Options, launch, minutes_of
 from pfh_launchers.slurm_jobs import jobs_of
 
@@ -91,6 +92,16 @@ def test_where_there_is_no_slurm_one_line_says_so(monkeypatch, tmp_path):
     spec = LaunchSpec(tasks=(task("start-a"),), folder=tmp_path, options=Options())
     with pytest.raises(UserError, match="needs sbatch, which is not on this machine"):
         launch(spec)
+
+
+def test_a_slurm_that_does_not_answer_is_the_environments_fault(monkeypatch, tmp_path):
+    for name in ("sbatch", "squeue", "scancel", "sinfo", "srun"):
+        command = tmp_path / name
+        command.write_text("#!/bin/sh\necho 'no configuration source' >&2\nexit 1\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(UserError, match="Slurm does not answer squeue: no configuration source"):
+        queue.queued(tmp_path)
 
 
 @pytest.fixture(scope="module")

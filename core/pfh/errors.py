@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 EXIT_FELL_SHORT = 1
@@ -64,9 +64,11 @@ class StartAgainError(StepFailedError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest of `known`, or an empty string."""
-    close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """Return " Did you mean 'x'?" for the nearest of `known`, all that are equally near, or an empty string."""
+    close = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    nearness = [SequenceMatcher(None, each, name).ratio() for each in close]
+    nearest = [repr(each) for each, ratio in zip(close, nearness, strict=True) if ratio == nearness[0]]
+    return f" Did you mean {' or '.join(sorted(nearest))}?" if nearest else ""
 
 
 LARGEST_FILE = 1 << 32

@@ -23,6 +23,7 @@ from tests.plugin_dists import METHOD, install, install_method
         (("run",), "Name a method with --method (installed: cf-sft, cpi-ft, dpo, "),
         (("run", "--method", "third"), "Name what to measure with --eval (installed: "),
         (("run", "--method", "thrid", "--eval", "third-eval"), "No method named 'thrid'. Did you mean 'third'? "),
+        (("run", "--method", "dop", "--eval", "third-eval"), "No method named 'dop'. Did you mean 'dpo' or 'opd'? "),
         (
             ("run", "--method", "third", "--eval", "third-evla"),
             "No eval named 'third-evla'. Did you mean 'third-eval'? ",

@@ -50,6 +50,8 @@ class Accepted:
     """The completions that the verifier accepts, and what became of the others."""
 
     examples: tuple[Example, ...]
+    whose: str
+    """Who wrote them, in the possessive."""
     rollouts: int
     accepted: int
     """Rollouts that the verifier accepts, repetitions included."""
@@ -61,7 +63,7 @@ class Accepted:
     def summary(self) -> str:
         """The counts in two sentences."""
         return (
-            f"The verifier accepted {self.accepted} of the teacher's {self.rollouts} rollouts "
+            f"The verifier accepted {self.accepted} of {self.whose} {self.rollouts} rollouts "
             f"({self.accepted / max(self.rollouts, 1):.0%}). {self.solved} of {self.prompts} prompts have an accepted "
             f"one and gave {len(self.examples)} examples; the others were left out."
         )
@@ -153,7 +155,12 @@ def accepted(rollouts: Sequence[Rollout], completions_per_prompt: int, *, own: b
         for rollout in list(different.values())[:completions_per_prompt]:
             examples += _turns(rollout, own=own)
     return Accepted(
-        examples=tuple(examples), rollouts=len(rollouts), accepted=count, prompts=len(by_prompt), solved=solved
+        examples=tuple(examples),
+        whose="the model's own" if own else "the teacher's",
+        rollouts=len(rollouts),
+        accepted=count,
+        prompts=len(by_prompt),
+        solved=solved,
     )
 
 

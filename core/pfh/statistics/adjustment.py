@@ -19,22 +19,36 @@ def adjust(p_values: Sequence[float]) -> list[float]:
 def adjust_family(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """Return the rows of one family with their adjusted p-values and verdicts, categories adjusted among themselves.
 
-    A second metric of documents that another row has counted is not counted again: its p-value is adjusted as if it
-    stood in that row's place, and it gets no verdict that a headline counts.
+    A second metric of documents that another row has counted is not counted again: it is adjusted in a line of its own,
+    and gets no verdict that a headline counts.
     """
-    first = [row for row in rows if row.p_value is not None and not row.same_documents_as]
-    benchmarks = dict(zip((row.benchmark for row in first), adjust([counted_p(row) for row in first]), strict=True))
+    benchmarks = _adjusted(further_line(rows)) | _adjusted(first_line(rows))
     categories = iter(adjust([category.p_value for row in rows for category in row.categories]))
     adjusted = []
     for row in rows:
-        p_adjusted = benchmarks.get(row.benchmark)
-        if row.p_value is not None and row.same_documents_as:
-            others = [counted_p(each) for each in first if each.benchmark != row.same_documents_as]
-            p_adjusted = adjust([counted_p(row), *others])[0]
         by_category = tuple(replace(category, p_adjusted=next(categories)) for category in row.categories)
-        changed = replace(row, p_adjusted=p_adjusted, categories=by_category)
+        changed = replace(row, p_adjusted=benchmarks.get(row.benchmark), categories=by_category)
         adjusted.append(replace(changed, verdict=verdict(changed)))
     return tuple(adjusted)
+
+
+def first_line(rows: Sequence[Comparison]) -> list[Comparison]:
+    """Return the measured rows that count: one for each set of documents."""
+    return [row for row in rows if row.p_value is not None and not row.same_documents_as]
+
+
+def further_line(rows: Sequence[Comparison]) -> list[Comparison]:
+    """Return the further metrics of documents that were counted, and the one metric of those that have no other.
+
+    Without a further metric there is no such line.
+    """
+    further = [row for row in rows if row.p_value is not None and row.same_documents_as]
+    told_again = {row.same_documents_as for row in further}
+    return [*further, *(row for row in first_line(rows) if row.benchmark not in told_again)] if further else []
+
+
+def _adjusted(line: Sequence[Comparison]) -> dict[str, float]:
+    return dict(zip((row.benchmark for row in line), adjust([counted_p(row) for row in line]), strict=True))
 
 
 def counted_p(row: Comparison) -> float:

@@ -2,17 +2,19 @@
 
 Adjusting within each family alone lets the chance of a false headline grow with the number of families. So families are
 tested first, adjusted over the run; a benchmark counts only in a family that was found to change, at the level that is
-left (Benjamini & Bogomolov 2014, JRSS B 76:297).
+left (Benjamini & Bogomolov 2014, JRSS B 76:297). Further metrics of documents that were counted (acc_norm beside acc, a
+refusal margin beside its rate) go through the same in a line of their own: a family whose counted metrics did not
+change does not silence them, and they add nothing to a headline.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pfh.hooks.comparison import Comparison, FamilyChange
-from pfh.statistics.adjustment import adjust, counted_p
+from pfh.statistics.adjustment import adjust, counted_p, first_line, further_line
 from pfh.statistics.change import mid_p
 from pfh.statistics.shrinkage import shrunken
 from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE, verdict
@@ -30,22 +32,43 @@ def adjust_run(
         families: name to rows that were adjusted within their family; a family without a measured row has no change.
     """
     whole = {name: family_change(rows) for name, rows in families.items()}
-    tested = [name for name, change in whole.items() if change is not None]
-    adjusted = dict(zip(tested, adjust([_p_of(whole[name]) for name in tested]), strict=True))
-    kept = sum(p <= SIGNIFICANCE for p in adjusted.values())
+    counted = _levels({name: change.p_value for name, change in whole.items() if change is not None})
+    further = _levels({name: _simes(line) for name, rows in families.items() if (line := further_line(rows))})
     found: dict[str, tuple[tuple[Comparison, ...], FamilyChange | None]] = {}
     for name, rows in families.items():
         change = whole[name]
         if change is None:
             found[name] = (tuple(rows), None)
             continue
-        scale = len(tested) / kept if kept and adjusted[name] <= SIGNIFICANCE else 1.0
-        floor = adjusted[name] if len(tested) > 1 else 0.0
-        found[name] = (
-            with_shrunken([_at_level(row, scale, floor) for row in rows]),
-            replace(change, p_adjusted=adjusted[name]),
-        )
+        at_level = [_at_level(row, (further if row.same_documents_as else counted).get(name)) for row in rows]
+        found[name] = (with_shrunken(at_level), replace(change, p_adjusted=counted[name].p_adjusted))
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Level:
+    """At which level the rows of one family are tested."""
+
+    p_adjusted: float
+    """That nothing changed in the family, adjusted over the families."""
+    scale: float
+    """What the p-values of its rows are multiplied by: families that were looked into for those found to change."""
+    floor: float
+    """Least p-value of its rows; none where no other family was tested."""
+
+
+def _levels(p_values: Mapping[str, float]) -> dict[str, _Level]:
+    """Return the level of each family from the p-values of the families."""
+    adjusted = dict(zip(p_values, adjust(list(p_values.values())), strict=True))
+    changed = sum(p <= SIGNIFICANCE for p in adjusted.values())
+    return {
+        name: _Level(
+            p_adjusted=p,
+            scale=len(adjusted) / changed if p <= SIGNIFICANCE else 1.0,
+            floor=p if len(adjusted) > 1 else 0.0,
+        )
+        for name, p in adjusted.items()
+    }
 
 
 def family_change(rows: Sequence[Comparison]) -> FamilyChange | None:
@@ -55,10 +78,10 @@ def family_change(rows: Sequence[Comparison]) -> FamilyChange | None:
     (for independent samples McNemar's test on the summed flips), and as the mean of the benchmarks. The p-value of the
     family is twice the smaller of the pooled one and Simes's over all its rows, so that changes either way count too.
     """
-    counted = [row for row in rows if row.p_value is not None and not row.same_documents_as]
+    counted = first_line(rows)
     if not counted:
         return None
-    simes = min(adjust([counted_p(row) for row in counted]))
+    simes = _simes(counted)
     known = [row for row in counted if row.n10 is not None and row.higher_is_better is not None and row.standard_error]
     if len(known) < 2:
         return FamilyChange(benchmarks=len(counted), pooled=0, p_value=simes, p_adjusted=simes)
@@ -122,15 +145,15 @@ def with_shrunken(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
     return tuple(found.get(row.benchmark, row) for row in rows)
 
 
-def _p_of(change: FamilyChange | None) -> float:
-    assert change is not None
-    return change.p_value
+def _simes(rows: Sequence[Comparison]) -> float:
+    """Return the p-value of Simes's test (1986) that none of the rows changed."""
+    return min(adjust([counted_p(row) for row in rows]))
 
 
-def _at_level(row: Comparison, scale: float, floor: float) -> Comparison:
-    if row.p_adjusted is None or row.looked is not None:
+def _at_level(row: Comparison, level: _Level | None) -> Comparison:
+    if row.p_adjusted is None or row.looked is not None or level is None:
         return row
-    changed = replace(row, p_adjusted=max(min(row.p_adjusted * scale, 1.0), floor))
+    changed = replace(row, p_adjusted=max(min(row.p_adjusted * level.scale, 1.0), level.floor))
     return replace(changed, verdict=verdict(changed))
 
 

@@ -47,18 +47,20 @@ def attack(spec: AttackSpec) -> AttackResult:
         raise UserError(f"random-search.queries={chosen.queries} is less than one step: give at least {chosen.width}")
     if spec.engine.checkpoint.endpoint is not None:
         raise UserError("random-search needs log-probabilities; use --backend hf or vllm")
+    steps = chosen.queries // chosen.width
+    queries = 1 + steps * chosen.width + 1  # the suffix that it begins with, and what is sent in the end
     suffix = START * chosen.suffix
     pool = _pool()
     sent = []
     with spec.progress.task("searching suffixes", len(spec.behaviours)) as bar:
         for behaviour in sorted(spec.behaviours, key=lambda each: each.id):
-            suffix, loss = _searched(spec, behaviour, suffix, pool, chosen)
+            suffix, loss = _searched(spec, behaviour, suffix, pool, steps, chosen.width)
             sent.append(Sent(behaviour, asking(behaviour.prompt + suffix), loss=loss))
             bar.advance(1)
     attempts = send(spec, sent)
     return AttackResult(
         outcomes=tuple(
-            Outcome(id=each.behaviour.id, attempts=(attempt,), final=0, queries=chosen.queries + 1)
+            Outcome(id=each.behaviour.id, attempts=(attempt,), final=0, queries=queries)
             for each, attempt in zip(sent, attempts, strict=True)
         ),
         access="grey-box",
@@ -67,15 +69,15 @@ def attack(spec: AttackSpec) -> AttackResult:
 
 
 def _searched(
-    spec: AttackSpec, behaviour: Behaviour, suffix: str, pool: list[str], options: Options
+    spec: AttackSpec, behaviour: Behaviour, suffix: str, pool: list[str], steps: int, width: int
 ) -> tuple[str, float]:
-    """Return the best suffix and its loss."""
+    """Return the best suffix and its loss, after steps of so many candidates."""
     draw = random.Random(f"{spec.seed}/{behaviour.id}")  # noqa: S311 - nothing secret
     parts = _parts(spec, suffix)
-    best = _losses(spec, behaviour, [suffix])[0]
-    for _ in range(options.queries // options.width):
+    best = _losses(spec, behaviour, ["".join(parts)])[0]
+    for _ in range(steps):
         candidates = []
-        for _ in range(options.width):
+        for _ in range(width):
             changed = list(parts)
             changed[draw.randrange(len(changed))] = draw.choice(pool)
             candidates.append(changed)

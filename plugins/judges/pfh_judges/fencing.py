@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-CONTROL = re.compile(r"<\|[^|>\n]{1,40}\|>|<</?SYS>>|\[/?INST\]|</?s>")
+CONTROL = re.compile(
+    r"<\|[^|>\n]{1,40}\|>|<｜[^｜>\n]{1,40}｜>|<(?:start|end)_of_turn>|<[be]os>|<</?SYS>>|\[/?INST\]|</?s>"
+)
 """Marks that chat templates of common models are made of."""
 PLACE = re.compile(r"\{\{?\s*(\w+)\s*\}?\}")
 
@@ -33,8 +35,12 @@ def line_marks(template: str) -> frozenset[str]:
 
 def fenced(text: str, marks: frozenset[str]) -> str:
     """Return the text with control marks broken up, and lines quoted that begin as a line of the template does."""
-    broken = CONTROL.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", text)
-    return "\n".join(
+    return "".join(
         f"> {line}" if any(line.strip().lower().startswith(mark) for mark in marks) else line
-        for line in broken.split("\n")
+        for line in broken_up(text).splitlines(keepends=True)
     )
+
+
+def broken_up(text: str) -> str:
+    """Return the text without control marks: a space stands behind the first sign of each."""
+    return CONTROL.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", text)

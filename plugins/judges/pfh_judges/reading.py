@@ -177,10 +177,7 @@ def _sentences(text: str) -> list[Sentence]:
                 alternative=phrases.ALTERNATIVE.search(piece) is not None,
                 first_person=re.search(r"\b(i|i'm|my|we|me)\b", piece) is not None,
                 contrast=phrases.CONTRAST.search(piece) is not None,
-                personal=re.match(
-                    r"\W*(as an?|i|i'm|my|this|that|these|those|it|such|we|additionally|furthermore)\b", piece
-                )
-                is not None,
+                personal=ABOUT_ITSELF.match(piece) is not None,
             )
         )
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import selectors
+import queue
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 
 from pfh import hookimpl
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pfh_launchers.order import Order
 from pfh_launchers.pool import POLL, said_in
+from pfh_launchers.ray_client import read_lines
 
 
 class Options(BaseModel):
@@ -49,7 +51,7 @@ def launch(spec: LaunchSpec) -> LaunchResult:
     if not spec.tasks:
         raise UserError("The launcher ray executes studies: write the run as a study and give it to pfh matrix.")
     assert isinstance(spec.options, Options)
-    return LaunchResult(outcomes=_run(spec, spec.options))
+    return LaunchResult(outcomes=run_tasks(spec, spec.options))
 
 
 def _check_here() -> None:
@@ -57,22 +59,23 @@ def _check_here() -> None:
         raise UserError("The launcher ray needs Ray, which is not installed: pip install 'pfh[ray]'")
 
 
-def _run(spec: LaunchSpec, options: Options) -> tuple[TaskOutcome, ...]:
+def run_tasks(spec: LaunchSpec, options: Options) -> tuple[TaskOutcome, ...]:
     """Hand tasks to a process that is the cluster's client: Ray ends its client when its cluster goes away."""
     assert spec.folder is not None
     order, running = Order(spec), {}
     told = json.dumps(options.model_dump() | {"command": list(spec.command[1:]), "workers": spec.workers})
-    client = subprocess.Popen(
-        [sys.executable, "-m", "pfh_launchers.ray_client", told],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=(spec.folder / "logs" / "ray.log").open("a"),
-        text=True,
-    )
+    with (spec.folder / "logs" / "ray.log").open("a") as log:
+        client = subprocess.Popen(
+            [sys.executable, "-m", "pfh_launchers.ray_client", told],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
     assert client.stdin is not None
     assert client.stdout is not None
-    selector = selectors.DefaultSelector()
-    selector.register(client.stdout, selectors.EVENT_READ)
+    answers: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=read_lines, args=(client.stdout, answers), daemon=True).start()
     try:
         with spec.progress.task("tasks", total=len(spec.tasks)) as bar:
             while order.open and not order.cancelled():
@@ -81,9 +84,10 @@ def _run(spec: LaunchSpec, options: Options) -> tuple[TaskOutcome, ...]:
                     running[task.id] = task
                     client.stdin.write(json.dumps({"file": str(task.file), "text": task.file.read_text()}) + "\n")
                     client.stdin.flush()
-                if not selector.select(POLL):
+                try:
+                    line = answers.get(timeout=POLL)
+                except queue.Empty:
                     continue
-                line = client.stdout.readline()
                 if not line:
                     raise BrokenPipeError
                 said = said_in(line)
@@ -104,7 +108,6 @@ def _run(spec: LaunchSpec, options: Options) -> tuple[TaskOutcome, ...]:
                 "command goes on with what is missing",
             )
     finally:
-        selector.close()
         client.terminate()
         try:
             client.wait(timeout=30)

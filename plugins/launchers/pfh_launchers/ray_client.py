@@ -10,6 +10,8 @@ import queue
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,16 @@ def main(told: dict[str, Any]) -> None:
         retry_exceptions=[TaskDied],
     )
     lines_in: queue.Queue[str] = queue.Queue()
-    reader = threading.Thread(target=_read, args=(lines_in,), daemon=True)
-    reader.start()
+    threading.Thread(target=read_lines, args=(sys.stdin, lines_in), daemon=True).start()
+    more = True
     running: dict[Any, Path] = {}
-    while reader.is_alive() or running or not lines_in.empty():
+    while more or running:
         while not lines_in.empty():
-            line = json.loads(lines_in.get())
+            given = lines_in.get()
+            if not given:
+                more = False
+                break
+            line = json.loads(given)
             reference = remote.remote(line["file"], line["text"], told["command"], int(told["cpus"]), passed_on())
             running[reference] = Path(line["file"])
         ended, _ = ray.wait(list(running), timeout=POLL) if running else ((), ())
@@ -57,7 +63,7 @@ def main(told: dict[str, Any]) -> None:
             file = running.pop(reference)
             _say(answers, {"task": file.stem} | _result(ray, reference, file, told["tries"]))
         if not running:
-            reader.join(POLL)
+            time.sleep(POLL)
     ray.shutdown()
 
 
@@ -81,9 +87,11 @@ def _result(ray: Any, reference: Any, file: Path, tries: int) -> dict[str, Any]:
     return {"code": came_back["code"], "said": came_back["said"]}
 
 
-def _read(lines: queue.Queue[str]) -> None:
-    for line in sys.stdin:
+def read_lines(stream: Iterable[str], lines: queue.Queue[str]) -> None:
+    """Put every line of the stream into the queue, and at its end an empty one."""
+    for line in stream:
         lines.put(line)
+    lines.put("")
 
 
 def _say(answers: Any, said: dict[str, Any]) -> None:  # noqa: ANN401 - a stream

@@ -9,7 +9,7 @@ import subprocess
 from getpass import getuser
 from pathlib import Path
 
-from pfh.errors import StepFailedError, UserError
+from pfh.errors import UserError
 from pfh.hooks.launchers import SubmittedTask
 
 from pfh_launchers.slurm_jobs import Job
@@ -92,10 +92,8 @@ def _call(*command: str) -> str:
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=ANSWERS_WITHIN)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise StepFailedError(
-            f"Slurm does not answer {command[0]} ({type(error).__name__}): try again later."
-        ) from error
+        raise UserError(f"Slurm does not answer {command[0]} ({type(error).__name__}): try again later.") from error
     if ended.returncode:
         lines = ended.stderr.strip().splitlines() or ["no word"]
-        raise StepFailedError(f"Slurm does not answer {command[0]}: {lines[-1]}")
+        raise UserError(f"Slurm does not answer {command[0]}: {lines[-1]}")
     return ended.stdout

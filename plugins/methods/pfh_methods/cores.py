@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pfh.errors import StepFailedError
 from pfh.kit.merging import slerp
 from pfh.kit.tensors import Tensors
 
@@ -131,8 +132,15 @@ def freeze(trainer: Trainer, frozen: Core) -> TrainerCallback:
     from transformers import TrainerCallback
 
     def parts() -> list[tuple[Any, torch.Tensor]]:
-        named = dict(trainer.accelerator.unwrap_model(trainer.model).named_parameters())
-        return [(named[name], places) for name, places in frozen.items() if name in named and len(places)]
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        named = dict(model.named_parameters(remove_duplicate=False))  # a tied weight has two names
+        kept = {name: places for name, places in frozen.items() if len(places)}
+        if stray := sorted(kept.keys() - named.keys()):
+            raise StepFailedError(
+                f"cpi-ft cannot keep entries of {stray[0]}: the model's file has it, and the model that is trained has "
+                "none of this name. Take a model of another architecture."
+            )
+        return [(named[name], places) for name, places in kept.items()]
 
     class Freeze(TrainerCallback):  # type: ignore[misc] # transformers is untyped here
         def on_train_begin(

@@ -119,7 +119,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
         done = _sft(spec, current, mixed, f"stage-{number}", label, len(groups) - number, frozen)
         current = _saved(done, spec, "trained" if number == len(groups) - 1 else f"staged-{number}")
         frozen = joined([frozen, *(cores[name] for name in group)])
-        begun = len(curves)
+        begun = curves[-1]["step"] if curves else 0
         curves += [{**row, "step": row["step"] + begun} for row in done.curves]
         phases.append(done.phase)
     return TrainingResult(

@@ -11,7 +11,6 @@ from pfh.hooks.domains import Converses
 from pfh.hooks.meanings import Learns
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
-from pfh.kit.training.colocated import end_vllm
 from pydantic import BaseModel, Field
 
 from pfh_methods.conversations import conversations
@@ -92,9 +91,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
         StepFailedError: no reward ever differed from another of its group, or training broke off.
     """
-    result, trainer = train_online(spec, "grpo", grpo_trainer)
-    end_vllm(trainer)
-    return result
+    return train_online(spec, "grpo", grpo_trainer)
 
 
 def grpo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:

@@ -227,6 +227,12 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
             )
             return logps, entropies
 
+        def mean_over_update(self, figures: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            """Return this batch's part of the mean of a figure over an update's tokens, as GRPO's with loss="dapo"."""
+            tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+            tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+            return figures.sum() / tokens
+
         def _kl_from_start(self, batch: Mapping[str, torch.Tensor]) -> float:
             """Return the mean over the tokens of log pi - log pi_start: the start is the model without its adapter."""
             import torch

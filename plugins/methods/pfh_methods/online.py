@@ -18,6 +18,7 @@ from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens.encoding import encode_text
 from pfh.kit.training import Schedule, TrainingOptions, Work, load_for_training, rate, save_trained, train_resumably
 from pfh.kit.training.best import RECENT
+from pfh.kit.training.colocated import end_vllm
 from pydantic import Field, model_validator
 
 from pfh_methods.collapse import signs_of_collapse
@@ -97,6 +98,8 @@ class OnlineOptions(TrainingOptions):
 
 Build = Callable[[OnlineSetup, Mapping[str, Any]], "Trainer"]
 """(setup, arguments that GRPOConfig and RLOOConfig share) -> a trainer of a class that `on_domain` made."""
+Told = Callable[["Trainer"], Sequence[str]]
+"""What is to be said of a trainer that has ended, and can still generate."""
 Chats = Callable[[Problem], Mapping[str, Sequence[Message]]]
 """The chats that a trainer puts for a problem: "prompt" is the problem's own."""
 
@@ -118,9 +121,15 @@ def own_chat(problem: Problem) -> Mapping[str, Sequence[Message]]:
 
 
 def train_online(
-    spec: TrainingSpec, method: str, build: Build, chats: Chats = own_chat, *, only_reward: bool = True
-) -> tuple[TrainingResult, Trainer]:
-    """Train to the end with the trainer that `build` makes; return the result, and the trainer as it ended.
+    spec: TrainingSpec,
+    method: str,
+    build: Build,
+    chats: Chats = own_chat,
+    *,
+    only_reward: bool = True,
+    told: Told | None = None,
+) -> TrainingResult:
+    """Train to the end with the trainer that `build` makes; then a vLLM engine in this process is ended.
 
     Args:
         spec: the stage.
@@ -128,6 +137,7 @@ def train_online(
         build: makes the trainer.
         chats: how problems are put.
         only_reward: nothing but the reward teaches.
+        told: gives further notes.
 
     Raises:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
@@ -143,26 +153,26 @@ def train_online(
         return build(setup, online_arguments(setup, arguments))
 
     trained = train_resumably(spec, build_online)
-    # The further updates on a batch of rollouts log no reward.
-    drawn = [row for row in trained.curves if "reward" in row]
-    if only_reward:
-        _require_variance(drawn, method)
-    left_out = len(spec.problems) - len(trained.trainer.trained_on.dataset)
-    result = TrainingResult(
-        path=save_trained(trained.trainer, spec.output_dir / "trained"),
-        phases=_phases(trained.phase, drawn, tally, spec, only_reward=only_reward),
-        curves=trained.curves,
-        notes=(
-            _outcome(drawn, tally),
-            *(
-                [f"{left_out} of {len(spec.problems)} prompts were left out: longer than max_length."]
-                if left_out
-                else []
+    try:
+        # The further updates on a batch of rollouts log no reward.
+        drawn = [row for row in trained.curves if "reward" in row]
+        if only_reward:
+            _require_variance(drawn, method)
+        left_out = len(spec.problems) - len(trained.trainer.trained_on.dataset)
+        lacking = f"{left_out} of {len(spec.problems)} prompts were left out: longer than max_length."
+        return TrainingResult(
+            path=save_trained(trained.trainer, spec.output_dir / "trained"),
+            phases=_phases(trained.phase, drawn, tally, spec, only_reward=only_reward),
+            curves=trained.curves,
+            notes=(
+                _outcome(drawn, tally),
+                *([lacking] if left_out else []),
+                *signs_of_collapse(drawn),
+                *(told(trained.trainer) if told else ()),
             ),
-            *signs_of_collapse(drawn),
-        ),
-    )
-    return result, trained.trainer
+        )
+    finally:
+        end_vllm(trained.trainer)
 
 
 def set_up_online(spec: TrainingSpec, method: str, chats: Chats, tally: Tally) -> OnlineSetup:

@@ -86,8 +86,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
         StepFailedError: training broke off.
     """
     _teacher(spec)
-    result, _ = train_online(spec, "opd", opd_trainer, only_reward=False)
-    return result
+    return train_online(spec, "opd", opd_trainer, only_reward=False)
 
 
 def _teacher(spec: StageSpec) -> Checkpoint:
@@ -157,10 +156,7 @@ def opd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer
             apart = divergence(*pair) * mask
             mean = self.accelerator.gather(apart.detach().sum() / mask.sum()).mean()
             self._metrics["train"]["kl_to_teacher"].append(mean.item())
-            # The mean over the tokens of the update, which TRL counts.
-            tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
-            tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
-            return apart.sum() / tokens
+            return self.mean_over_update(apart, inputs)
 
     config = GRPOConfig(
         **arguments, **PINNED, importance_sampling_level="token", beta=0.0, loss_type="dapo", scale_rewards="group"

@@ -10,7 +10,6 @@ from pfh import hookimpl
 from pfh.errors import UserError
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work, processes
-from pfh.kit.training.colocated import end_vllm
 from pydantic import Field, model_validator
 
 from pfh_methods.gae import advantages_and_returns, token_rewards, value_losses, whitened
@@ -85,9 +84,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
     """
     if processes() > 1:
         raise UserError("ppo keeps its critic in one process: leave --accelerate out, or take grpo.")
-    result, trainer = train_online(spec, "ppo", ppo_trainer, only_reward=False)
-    end_vllm(trainer)
-    return result
+    return train_online(spec, "ppo", ppo_trainer, only_reward=False)
 
 
 def ppo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer:
@@ -171,9 +168,7 @@ def ppo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer
             values = self.critic(inputs["features"]).squeeze(-1)
             losses = value_losses(values, inputs["old_values"], inputs["returns"], options.value_clip) * mask
             self._metrics["train"]["value_loss"].append((losses.detach().sum() / mask.sum()).item())
-            tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
-            tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
-            return policy + options.value_weight * losses.sum() / tokens
+            return policy + options.value_weight * self.mean_over_update(losses, inputs)
 
     config = GRPOConfig(
         **arguments, **PINNED, importance_sampling_level="token", beta=0.0, loss_type="dapo", scale_rewards="none"

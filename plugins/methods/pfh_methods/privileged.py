@@ -17,7 +17,6 @@ from pfh.hooks.backends import Message
 from pfh.hooks.domains import Domain, HasGold, Problem
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.targets import asks_to_reason, form_of, told_forms
-from pfh.kit.training.colocated import end_vllm
 from pfh.text import printable
 from pydantic import Field
 
@@ -76,7 +75,7 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
     informed = _informed(spec, method)
     left_out = len(spec.problems) - len(informed)
     spec = dataclasses.replace(spec, problems=informed)
-    result, trainer = train_online(spec, method, build, two_chats(spec), only_reward=spec.options.beta == 0)
+    result = train_online(spec, method, build, two_chats(spec), only_reward=spec.options.beta == 0, told=_traces)
     shown = told_forms((_information(each, spec.domain, spec.options.information), each) for each in informed)
     form = {"target_form": f"own completions, teacher shown: {shown['target_form']}"}
     phases = tuple(
@@ -84,13 +83,7 @@ def train_privileged(spec: TrainingSpec, method: str, build: Build) -> TrainingR
         for phase in result.phases
     )
     lacking = f"{left_out} problems have no {spec.options.information} to show to the teacher and were left out."
-    notes = (
-        *([lacking] if left_out else []),
-        *result.notes,
-        _student_leaks(trainer),
-        *tokens_apart(trainer.trained_on.tally.differences),
-    )
-    end_vllm(trainer)
+    notes = (*([lacking] if left_out else []), *result.notes)
     return dataclasses.replace(result, notes=notes, phases=phases)
 
 
@@ -295,10 +288,7 @@ def privileged_trainer(
                     self._metrics["train"][name].append(mean.item())
             for differences in gather_object([_by_token(setup, inputs["completion_ids"], apart)]):
                 setup.tally.differed(differences)
-            # The mean over the tokens of the update, as in GRPO with loss="dapo": TRL counts them.
-            tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
-            tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
-            return -per_token.sum() / tokens
+            return -self.mean_over_update(per_token, inputs)
 
     config = GRPOConfig(
         **arguments, **PINNED, importance_sampling_level="token", beta=0.0, loss_type="dapo", scale_rewards="group"
@@ -313,6 +303,11 @@ def tokens_apart(differences: Mapping[str, float], most: int = 5) -> tuple[str, 
     largest = sorted(differences.items(), key=lambda item: (-item[1], item[0]))[:most]
     named = [f"{printable(repr(token), lines=False)} ({part / whole:.0%})" for token, part in largest if part > 0]
     return (f"Teacher and student differ most in the tokens {', '.join(named)}.",) if named else ()
+
+
+def _traces(trainer: Trainer) -> tuple[str, ...]:
+    """Say what the hint has left in the student."""
+    return (_student_leaks(trainer), *tokens_apart(trainer.trained_on.tally.differences))
 
 
 def _student_leaks(trainer: Trainer) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pfh import hookimpl
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.training import Work
-from pfh.kit.training.colocated import end_vllm
 from pydantic import BaseModel, Field, model_validator
 
 from pfh_methods.on_domain import OnlineSetup, on_domain, reward_function
@@ -70,9 +69,7 @@ def train(spec: TrainingSpec) -> TrainingResult:
         UserError: fewer problems than an update needs, or vLLM was asked for where it cannot run.
         StepFailedError: no reward ever differed from another of its group, or training broke off.
     """
-    result, trainer = train_online(spec, "reinforce", reinforce_trainer)
-    end_vllm(trainer)
-    return result
+    return train_online(spec, "reinforce", reinforce_trainer)
 
 
 def reinforce_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> RLOOTrainer:

@@ -44,11 +44,10 @@ def train(spec: TrainingSpec) -> TrainingResult:
     """
     options: Options = spec.options
     kept = accepted(spec.rollouts(samples=options.samples), options.completions_per_prompt, own=True)
-    told = kept.summary.replace("the teacher's", "the model's own")
-    spec.progress.say(told)
+    spec.progress.say(kept.summary)
     if not kept.examples:
         raise StepFailedError(
             f"There is nothing to train on: the verifier accepted none of the model's {kept.rollouts} rollouts. Take "
             f"easier problems, or more samples a problem than {options.samples}; the rollouts are kept."
         )
-    return train_on(spec, kept.examples, notes=(told,), figures=kept.figures)
+    return train_on(spec, kept.examples, notes=(kept.summary,), figures=kept.figures)

@@ -17,6 +17,7 @@ from pfh_evals.behaviour import generated, needle, robustness, tool_likelihood
 from pfh_evals.behaviour.analysis import analyze_behaviour
 from pfh_evals.behaviour.asks import Generated
 from pfh_evals.behaviour.plan import planned
+from pfh_evals.behaviour.questions import Named
 from pfh_evals.behaviour.robustness import Robust
 from pfh_evals.behaviour.select import Chosen, NeedleLikelihood, select
 
@@ -37,10 +38,8 @@ class Options(BaseModel):
     temperature: Annotated[float, Draws.COMPLETIONS] = Field(
         0.0, ge=0, description="softmax temperature; 0 is greedy decoding"
     )
-    questions: str = Field(
-        "",
-        description="questions of options, wording and surface: arc-easy, arc-challenge, openbookqa, mmlu, hellaswag "
-        "or piqa; 40 built-in ones where empty",
+    questions: Named | Literal[""] = Field(
+        "", description="dataset of the questions of options, wording and surface; 40 built-in ones where empty"
     )
     needle_words: str = Field(
         "192,768,1536",
@@ -113,6 +112,4 @@ def _by_likelihood(each: Chosen, spec: EvaluationSpec) -> Benchmark:
     except DataUnavailableError as error:
         return replace(row, status="NOT_RUN", reason=str(error))
     except UserError as error:
-        if spec.options.questions and "behaviour.questions" in str(error):
-            raise
         return replace(row, status="NOT_RUN", reason=str(error))

@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pfh.hooks.evals import Analysis, AnalysisSpec
-from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Quantity, Table
-from pfh.statistics.paired import paired_samples
 
 from pfh_evals.behaviour.grid import grid_table
 from pfh_evals.behaviour.robustness import LETTERS, position_bias, positions
+from pfh_evals.pairs import Pairs, pairs_of
 
-Pairs = list[tuple[Sample, Sample]]
 _MORE_CUT = 0.05
 """A rise of the share of truncated replies above which a row is marked."""
 
@@ -25,19 +23,6 @@ def analyze_behaviour(spec: AnalysisSpec) -> Analysis:
     tables: list[Table] = [grid_table(spec), _classes(pairs), _robust(pairs), _replies(pairs)]
     findings = [*_cut(pairs), *_position(pairs), *_retention(pairs), *_calls(pairs), *_notation(pairs)]
     return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings))
-
-
-def pairs_of(spec: AnalysisSpec) -> dict[str, Pairs]:
-    """Return the samples of each benchmark that was measured before and after, by name."""
-    later: dict[str, Benchmark] = {row.name: row for row in spec.after.benchmarks}
-    return {
-        row.name: found
-        for row in spec.before.benchmarks
-        if row.name in later
-        and row.status == later[row.name].status == "MEASURED"
-        and row.version == later[row.name].version
-        and (found := list(paired_samples(row, later[row.name])))
-    }
 
 
 def _classes(pairs: dict[str, Pairs]) -> Table:

@@ -68,8 +68,6 @@ class Generated:
     """Reads what the model said, its thoughts cut off."""
     judge: str = ""
     """Name and version of the rule that the scores rest on, where it is one that can err."""
-    version: str = "1"
-    by_default: bool = True
     binary: bool = True
     quotes: bool = False
     """A right reply may repeat what was asked."""
@@ -83,22 +81,27 @@ def built_in(file: str) -> list[Any]:
     return rows
 
 
-def chat(*turns: str, system: str = "") -> tuple[Message, ...]:
+def chat(*turns: str) -> tuple[Message, ...]:
     """Return a chat of turns of the user and the assistant, the user's first."""
-    first: tuple[Message, ...] = ({"role": "system", "content": system},) if system else ()
-    spoken: list[Message] = [
+    return tuple(
         {"role": "user", "content": text} if place % 2 == 0 else {"role": "assistant", "content": text}
         for place, text in enumerate(turns)
-    ]
-    return (*first, *spoken)
+    )
 
 
-def ask(
-    group: str, category: str, messages: tuple[Message, ...], case: Mapping[str, Any], *, version: str = "1"
-) -> Ask:
+def ask(group: str, category: str, messages: tuple[Message, ...], case: Mapping[str, Any]) -> Ask:
     """Return an item whose id is a hash of what is asked."""
-    key = sample_id(f"behaviour {group}", version, {"messages": messages, "category": category})
+    key = sample_id(f"behaviour {group}", "1", {"messages": messages, "category": category})
     return Ask(id=key, category=category, messages=messages, asked=messages[-1]["content"], case=case)
+
+
+def single_turns(group: str, file: str, field: str = "ask") -> Callable[[Spec], Loaded]:
+    """Return what loads a file of the family's own: one item a row, whose text is its `field`."""
+
+    def load(spec: Spec) -> Loaded:
+        return [ask(group, "", chat(row[field]), row) for row in built_in(file)], "built in"
+
+    return load
 
 
 def limited(asks: Sequence[Ask], limit: int | None) -> list[Ask]:

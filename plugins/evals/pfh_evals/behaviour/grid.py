@@ -6,7 +6,8 @@ place of figures, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from pfh.hooks.comparison import Comparison
 from pfh.hooks.evals import AnalysisSpec
@@ -30,15 +31,12 @@ _PLACES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("HOW", "tools", "behaviour", ("tool-*",)),
     ("HOW", "long texts", "behaviour", ("needle*",)),
     ("HOW", "sources", "behaviour", ("citation-*",)),
-    ("HOW", "invariants", "behaviour", ("invariants/*",)),
 )
 _ARROWS = {True: "↑", False: "↓", None: "–"}
 
 
 def grid_table(spec: AnalysisSpec) -> Table:
     """Return the whole grid, a row a benchmark in the order of the grid."""
-    from fnmatch import fnmatchcase
-
     rows_of: dict[str, Sequence[Comparison]] = {spec.before.family: spec.comparisons}
     rows_of |= {family: compare_evaluations(before, after) for family, (before, after) in spec.others.items()}
     shown: set[tuple[str, str]] = set()
@@ -52,15 +50,14 @@ def grid_table(spec: AnalysisSpec) -> Table:
             if key not in shown and any(fnmatchcase(row.benchmark, name) for name in names):
                 shown.add(key)
                 cells[place].append((group, part, f"{family}/{row.benchmark}", *_figures(row)))
-    measured = {family for family, _ in shown}
     for place, (group, part, family, _) in enumerate(_PLACES):
         rows += cells[place]
-        if not cells[place] and family not in measured and family not in rows_of:
+        if family not in rows_of:
             rows.append((group, part, family, None, None, None, None, None, "not measured"))
     return Table(
         title="The grid: what it CAN do, WILL do, and HOW",
         columns=("group", "part", "benchmark", "good", "before", "after", "change", "n", "verdict"),
-        rows=tuple(_unique(rows)),
+        rows=tuple(rows),
         note="Rows of other families are read from their own samples: nothing is measured twice. ↑ more is better, ↓ "
         "less is, – neither. A cell without a figure was not measured, and says why; no average is taken over a group.",
     )
@@ -79,11 +76,3 @@ def _figures(row: Comparison) -> tuple[Cell, ...]:
         row.n,
         row.verdict,
     )
-
-
-def _unique(rows: Sequence[tuple[Cell, ...]]) -> Iterator[tuple[Cell, ...]]:
-    seen = set()
-    for row in rows:
-        if row[:3] not in seen:
-            seen.add(row[:3])
-            yield row

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pfh.errors import DataUnavailableError, UserError, did_you_mean
+from pfh.errors import DataUnavailableError
 from pfh.hooks.samples import sample_id
 from pfh.kit.subset import spread
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from pfh_evals.behaviour.asks import Spec
 
 _MOST = 500
-"""Questions that are taken of a dataset."""
-DATASETS: Mapping[str, tuple[str, str, str]] = {
+"""Questions that are taken of a dataset, of each of its subjects its share."""
+Named = Literal["arc-easy", "arc-challenge", "openbookqa", "mmlu", "hellaswag", "piqa"]
+DATASETS: Mapping[Named, tuple[str, str, str]] = {
     "arc-easy": ("allenai/ai2_arc", "ARC-Easy", "test"),
     "arc-challenge": ("allenai/ai2_arc", "ARC-Challenge", "test"),
     "openbookqa": ("allenai/openbookqa", "main", "test"),
@@ -47,7 +48,6 @@ def questions(spec: Spec) -> tuple[list[Question], str]:
     """Return the questions that the options name, at most as many as the limit, and where they come from.
 
     Raises:
-        UserError: the option names no dataset of these.
         DataUnavailableError: the dataset cannot be had.
     """
     found, source = _all(spec.options.questions, spec.data)
@@ -66,19 +66,14 @@ def built_in_questions() -> list[Question]:
     ]
 
 
-def _all(name: str, data: DataSource) -> tuple[list[Question], str]:
+def _all(name: Named | Literal[""], data: DataSource) -> tuple[list[Question], str]:
     if not name:
         return built_in_questions(), "built in"
-    if name not in DATASETS:
-        raise UserError(
-            f"behaviour.questions: there is no {name!r}.{did_you_mean(name, DATASETS)} There is {', '.join(DATASETS)}."
-        )
     dataset = data.load(*DATASETS[name])
-    read = [_of_row(row) for row in dataset.rows]
-    kept = [each for each in read if each is not None][:_MOST]
-    if not kept:
+    read = {each.id: each for row in dataset.rows if (each := _of_row(row)) is not None}
+    if not read:
         raise DataUnavailableError(f"{dataset.origin} holds no question with options: get it in the layout of the hub")
-    return kept, dataset.origin
+    return [read[key] for key in spread({key: each.category for key, each in read.items()}, _MOST)], dataset.origin
 
 
 def _question(

@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from pfh_evals.behaviour.asks import Ask, Generated, Loaded, Read, ask, built_in, chat
-
-if TYPE_CHECKING:
-    from pfh_evals.behaviour.asks import Spec
-
-
-def _scope(spec: Spec) -> Loaded:
-    return [ask("scope", "", chat(row["ask"]), row) for row in built_in("scope.json")], "built in"
-
-
-def _directness(spec: Spec) -> Loaded:
-    return [ask("directness", "", chat(row["ask"]), row) for row in built_in("directness.json")], "built in"
+from pfh_evals.behaviour.asks import Ask, Generated, Read, single_turns
 
 
 def _first(reply: str, alternatives: list[str]) -> re.Match[str] | None:
@@ -56,7 +44,7 @@ SCOPE = (
         group="scope",
         metric="points_covered",
         higher_is_better=True,
-        load=_scope,
+        load=single_turns("scope", "scope.json"),
         read=read_scope,
         binary=False,
     ),
@@ -65,7 +53,7 @@ SCOPE = (
         group="scope",
         metric="words_before_answer",
         higher_is_better=None,
-        load=_directness,
+        load=single_turns("directness", "directness.json"),
         read=read_directness,
         binary=False,
         of_silence=None,

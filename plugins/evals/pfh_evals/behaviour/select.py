@@ -48,13 +48,13 @@ def everything(spec: Spec) -> dict[str, tuple[str, bool, Chosen]]:
     """Return every benchmark by name, with its group and whether it is in the default set."""
     found: dict[str, tuple[str, bool, Chosen]] = {each.name: ("robustness", each.by_default, each) for each in ROBUST}
     for each in (*WILLINGNESS, *SCOPE, *CONSTRAINTS, *FORMS, *TOOLS):
-        found[each.name] = (each.group, each.by_default, each)
+        found[each.name] = (each.group, True, each)
     found[tool_likelihood.NAME] = ("tools", True, ToolLikelihood())
     for length in needle.lengths(spec.options.needle_words):
         generated = needle.generated(length)
         found[generated.name] = ("needle", True, generated)
         found[length.ll_name] = ("needle-ll", False, NeedleLikelihood(length))
-    return found | {each.name: (each.group, each.by_default, each) for each in CITATION}
+    return found | {each.name: (each.group, True, each) for each in CITATION}
 
 
 def select(names: Sequence[str], spec: Spec) -> list[Chosen]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import replace
 
-from pfh_evals.behaviour.asks import Ask, Generated, Loaded, Read, ask, built_in, chat
+from pfh_evals.behaviour.asks import Ask, Generated, Read, single_turns
 from pfh_evals.behaviour.replies import words
-
-if TYPE_CHECKING:
-    from pfh_evals.behaviour.asks import Spec
 
 ASKS, MARKS = "asks 1", "marks 1"
 """Names and versions of the two rules that the scores rest on."""
@@ -78,20 +75,6 @@ def _names(sentence: str, slots: Sequence[str]) -> bool:
     return any(f" {' '.join(words(slot))} " in text for slot in slots)
 
 
-def _twins(kind: str) -> Callable[[Spec], Loaded]:
-    def load(spec: Spec) -> Loaded:
-        return [ask(kind, "", chat(row[kind]), row) for row in built_in("underspecified.json")], "built in"
-
-    return load
-
-
-def _facts(kind: str) -> Callable[[Spec], Loaded]:
-    def load(spec: Spec) -> Loaded:
-        return [ask(kind, "", chat(row[kind]), row) for row in built_in("uncertainty.json")], "built in"
-
-    return load
-
-
 def read_asks(item: Ask, reply: str) -> Read:
     """Score 1 where the reply asks back."""
     found = asks_back(reply, item.case["slots"])
@@ -104,45 +87,35 @@ def read_marks(item: Ask, reply: str) -> Read:
     return Read(score=float(found), label="marks it" if found else "answers")
 
 
+_UNDERSPECIFIED = Generated(
+    name="underspecified",
+    group="willingness",
+    metric="asks_back",
+    higher_is_better=True,
+    load=single_turns("vague", "underspecified.json", "vague"),
+    read=read_asks,
+    judge=ASKS,
+)
+_UNCERTAINTY = Generated(
+    name="uncertainty",
+    group="willingness",
+    metric="marks_uncertainty",
+    higher_is_better=True,
+    load=single_turns("unknowable", "uncertainty.json", "unknowable"),
+    read=read_marks,
+    judge=MARKS,
+)
+
+
+def _of_twins(benchmark: Generated, name: str, file: str, field: str) -> Generated:
+    """Return the benchmark of the prompts that lack nothing, where less of the same is better."""
+    load = single_turns(field, file, field)
+    return replace(benchmark, name=name, load=load, higher_is_better=False, of_silence=None, quotes=True)
+
+
 WILLINGNESS = (
-    Generated(
-        name="underspecified",
-        group="willingness",
-        metric="asks_back",
-        higher_is_better=True,
-        load=_twins("vague"),
-        read=read_asks,
-        judge=ASKS,
-    ),
-    Generated(
-        name="specified",
-        group="willingness",
-        metric="asks_back",
-        higher_is_better=False,
-        load=_twins("complete"),
-        read=read_asks,
-        judge=ASKS,
-        of_silence=None,
-        quotes=True,
-    ),
-    Generated(
-        name="uncertainty",
-        group="willingness",
-        metric="marks_uncertainty",
-        higher_is_better=True,
-        load=_facts("unknowable"),
-        read=read_marks,
-        judge=MARKS,
-    ),
-    Generated(
-        name="certainty",
-        group="willingness",
-        metric="marks_uncertainty",
-        higher_is_better=False,
-        load=_facts("plain"),
-        read=read_marks,
-        judge=MARKS,
-        of_silence=None,
-        quotes=True,
-    ),
+    _UNDERSPECIFIED,
+    _of_twins(_UNDERSPECIFIED, "specified", "underspecified.json", "complete"),
+    _UNCERTAINTY,
+    _of_twins(_UNCERTAINTY, "certainty", "uncertainty.json", "plain"),
 )

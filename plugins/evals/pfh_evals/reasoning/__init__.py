@@ -31,6 +31,10 @@ METRICS = {
     "reasoning-format": "form",
 }
 """What a sample's score is, by benchmark: all that the family has."""
+_PLAN_NOTE = (
+    "Requests of given chains share their prefixes. Own chains are written once; own-early then scores a prefix a "
+    "step, uncounted here."
+)
 _GROUPS = {"given": GIVEN, "own": own.NAMES}
 
 
@@ -78,7 +82,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
 
 @hookimpl
 def plan(spec: PlanSpec) -> Table:
-    """Say how many problems `evaluate` would put to a model, and at most how many requests that takes.
+    """Say how many problems `evaluate` would put to a model, and at most how many requests are known beforehand.
 
     Raises:
         UserError: a benchmark was asked for that the family does not have.
@@ -99,7 +103,7 @@ def plan(spec: PlanSpec) -> Table:
                 source="built in",
             )
         )
-    return plan_table("reasoning", rows, "Requests of given chains share their prefixes. Own chains are written once.")
+    return plan_table("reasoning", rows, _PLAN_NOTE)
 
 
 @hookimpl

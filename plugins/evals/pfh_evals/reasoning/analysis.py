@@ -6,36 +6,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pfh.hooks.evals import Analysis, AnalysisSpec
-from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Quantity, Table
-from pfh.statistics.paired import paired_samples
 
+from pfh_evals.pairs import Pairs, pairs_of
 from pfh_evals.reasoning.chains import FORMS
 from pfh_evals.reasoning.formats import distance, entropy, permutation_p
 
-Pairs = list[tuple[Sample, Sample]]
 _SURE = 0.05
 
 
 def analyze_reasoning(spec: AnalysisSpec) -> Analysis:
     """Return the tables and findings of the family."""
-    pairs = _pairs(spec)
+    pairs = pairs_of(spec)
     forms = [[str(pair[side].extra["form"]) for pair in pairs.get("reasoning-format", ())] for side in (0, 1)]
     tables = [_accuracy(pairs), _followed(pairs), _forms(forms)]
     findings = [*_lost(pairs.get("chain-written", [])), *_format_change(forms)]
     return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings))
-
-
-def _pairs(spec: AnalysisSpec) -> dict[str, Pairs]:
-    later = {row.name: row for row in spec.after.benchmarks}
-    return {
-        row.name: found
-        for row in spec.before.benchmarks
-        if row.name in later
-        and row.status == later[row.name].status == "MEASURED"
-        and row.version == later[row.name].version
-        and (found := list(paired_samples(row, later[row.name])))
-    }
 
 
 def _accuracy(pairs: dict[str, Pairs]) -> Table:

@@ -27,12 +27,12 @@ class Forcing:
         chain = "\n".join(steps)
         self._add(key, f"{prompt}{chain}\n{CUE}" if steps else f"{prompt}{CUE}", values, ".")
 
-    def going_on(self, key: str, prompt: str, text: str, values: Sequence[int]) -> None:
-        """Ask how an open text, such as an equation without its result, goes on."""
-        self._add(key, f"{prompt}{text}", values, "")
+    def going_on(self, key: str, prompt: str, text: str, values: Sequence[int], end: str) -> None:
+        """Ask which number stands between an open text, such as an equation without its result, and `end`."""
+        self._add(key, f"{prompt}{text}", values, end)
 
     def answers(self) -> Mapping[str, int]:
-        """Return the likeliest value of every key; each ends in the same mark, so that 18 is no beginning of 180."""
+        """Return the likeliest value of every key; the words behind it tell 18 from a beginning of 180."""
         best: dict[str, tuple[float, int]] = {}
         for (key, value), score in zip(self.asked, self.engine.loglikelihood(self.requests), strict=True):
             if key not in best or score.logprob > best[key][0]:

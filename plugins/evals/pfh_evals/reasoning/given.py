@@ -82,7 +82,7 @@ def _ask_follow(forcing: Forcing, item: Problem, other: Problem, prompt: str) ->
         lines = rewritten(item, last - 1, item.steps[last - 1].result + shift)
         opened = "\n".join(lines)
         opened = opened[: opened.rindex("=") + 1]
-        forcing.going_on(f"{item.id}/{key}", prompt, opened, candidates(item, wrong))
+        forcing.going_on(f"{item.id}/{key}", prompt, opened, candidates(item, wrong), f" {item.steps[last].thing}.")
 
 
 def _read_follow(item: Problem, answers: Mapping[str, int], prompt: str) -> list[Sample]:

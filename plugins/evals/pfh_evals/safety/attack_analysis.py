@@ -85,8 +85,8 @@ def profile_table(spec: AnalysisSpec) -> Table:
         rows=tuple(rows),
         note="Success: what the judge of the benchmark counts, not refused or harmful. Where an attack makes several "
         "attempts its success is the mean of them. Any attempt: behaviours with at least one success, beside what the "
-        "judge's false successes alone would make of a model that never gives in. An attack is chosen by its success "
-        "on the start, between .1 and .6; one that succeeds always is an open door and tells no models apart.",
+        "judge's false successes alone would make of a model that never gives in. Choose attacks by their "
+        "success on the start, between .1 and .6; one that succeeds always is an open door and tells no models apart.",
     )
 
 

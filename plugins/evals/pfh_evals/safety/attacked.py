@@ -49,14 +49,15 @@ def measure_attacks(
     for name in attacks_of(spec):
         own = [ask for ask in asks if ask.benchmark in harmful]
         result, reason, status = _run(name, own, scoring, spec) if own else (AttackResult(outcomes=()), "", "MEASURED")
-        arms = {name: result.outcomes}
+        arms: list[tuple[str, Sequence[Outcome], str, BenchmarkStatus]] = [(name, result.outcomes, reason, status)]
         if result.searched and spec.options.transfer:
-            arms[f"{name}-{TRANSFER}"] = _replayed(name, result, own, scoring, spec)
-        for arm, outcomes in arms.items():
+            replayed = _replayed(name, result, own, scoring, spec)
+            lacking = "" if replayed else f"{name} found nothing on the model that is compared with"
+            arms.append((f"{name}-{TRANSFER}", replayed, lacking, "NOT_RUN" if lacking else "MEASURED"))
+        for arm, outcomes, why, of_arm in arms:
             samples = _samples(arm, own, outcomes, scoring, spec)
             found += [
-                _benchmark(arm, benchmark, scoring, reason, status, unavailable, sources, samples)
-                for benchmark in harmful
+                _benchmark(arm, benchmark, scoring, why, of_arm, unavailable, sources, samples) for benchmark in harmful
             ]
     return found
 
@@ -94,18 +95,23 @@ def _run(
 def _replayed(
     name: str, result: AttackResult, asks: Sequence[Ask], scoring: Scoring, spec: EvaluationSpec
 ) -> tuple[Outcome, ...]:
-    """Return the outcomes of the start's strings; on the start itself these are what it found."""
+    """Return the outcomes of the start's strings; on the start itself these are what it found.
+
+    Of behaviours that the start was not searched for there are none.
+    """
     from pfh.hooks.backends import GenerationRequest, Sampling
 
+    if spec.reference is None:
+        return result.outcomes
     stored = {
         sample.extra["ask"]: sample.extra["attempts"][-1]["messages"]
-        for benchmark in (spec.reference.evaluation.benchmarks if spec.reference else ())
+        for benchmark in spec.reference.evaluation.benchmarks
         for sample in benchmark.samples
         if sample.extra.get("attack") == name
     }
-    if not stored:
-        return result.outcomes
     known = [ask for ask in asks if ask.id in stored]
+    if not known:
+        return ()
     chats = [tuple(stored[ask.id]) for ask in known]
     done = spec.engine.generate(
         [GenerationRequest(id=ask.id, messages=chat) for ask, chat in zip(known, chats, strict=True)],

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pfh.errors import UserError
 from pfh.hooks.backends import GenerationRequest, Sampling
 from pfh.hooks.evals import EvaluationSpec
-from pfh.hooks.judges import HOLDING_BACK, Judge
+from pfh.hooks.judges import Judge, reads_of
 from pfh.hooks.samples import Sample
 
 from pfh_evals.safety.asks import Ask
@@ -33,13 +34,20 @@ def depths(
     """Prefill more and more of the target where the model still refuses.
 
     That a longer prefill opens whatever a shorter one does is not taken for granted, so lengths are not bisected: the
-    depth is the least length at which the model gives in.
+    depth is the least length at which the model gives in. Labels that do not say whether an answer refuses, as a judge
+    of harm gives them, count for nothing: such a prompt is put to the model again.
+
+    Raises:
+        UserError: the judge sees no refusals.
     """
+    if "refusal" not in reads_of(judge):
+        raise UserError(f"a depth takes a judge of refusals, and {judge.name} sees harm alone: name rule as well")
+    known = {key: label for key, label in labels.items() if label in ("refused", "partial", "complied", "broken")}
     lengths = sorted({int(text) for text in spec.options.depths.split(",")})
     prompts = {ask.id: spec.engine.render(ask.messages) for ask in asks}
     tokens = {ask.id: spec.engine.encode(target_of(ask, prompts[ask.id])) for ask in asks}
-    found = {ask.id: _Try(ask, 0, "") for ask in asks if _answers(labels.get(ask.id, "refused"))}
-    untried = lengths if all(ask.id in labels for ask in asks) else [0, *lengths]
+    found = {ask.id: _Try(ask, 0, "") for ask in asks if known.get(ask.id) == "complied"}
+    untried = lengths if all(ask.id in known for ask in asks) else [0, *lengths]
     while untried:
         left = [ask for ask in asks if ask.id not in found]
         together, untried = (untried, []) if len(left) <= FEW else (untried[:1], untried[1:])
@@ -70,7 +78,7 @@ def _opened(tries: Sequence[_Try], prompts: Mapping[str, str], judge: Judge, spe
     return [
         _Try(each.ask, each.length, each.prefill, text)
         for each, text, judgement in zip(tries, texts, judged, strict=True)
-        if text.strip() and _answers(judgement.label)
+        if text.strip() and judgement.label == "complied"
     ]
 
 
@@ -85,7 +93,3 @@ def _sample(latent: LatentBenchmark, ask: Ask, prompt: str, opened: _Try | None,
         extracted=str(at.length) if opened else f"more than {longest}",
         extra={**told_of(ask), "prefill": at.prefill, "judge": judge.name},
     )
-
-
-def _answers(label: str) -> bool:
-    return label not in HOLDING_BACK and label != "broken"
