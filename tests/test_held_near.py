@@ -109,7 +109,11 @@ def test_the_divergence_is_that_of_the_two_models_in_both_directions(tiny_llama_
             if "lora_B" in name:
                 parameter.normal_(std=0.05)
     trainer.model.eval()
+    teacher = torch.nn.Linear(1, 1)
+    trainer.pfh_beside = (teacher,)
     beside, second = _start_of(trainer, spec), _start_of(trainer, dataclasses.replace(spec, origin=_other(spec)))
+    assert trainer.pfh_beside[0] is teacher
+    assert len(trainer.pfh_beside) == 2  # the passes of both count
     expected = {True: 0.0, False: 0.0}
     with torch.no_grad():
         for ids, prompt in (ROW, OTHER):
