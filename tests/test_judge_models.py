@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,17 @@ import pytest
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, GenerationRequest, Sampling, Score, ScoringRequest
 from pfh.hooks.judges import Case, Judge, JudgeSpec
+from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
+from pfh.steps.session import Session
+from pfh.store.store import Store
 from pfh.testing import FakeEngine, NoData, evaluation_spec
 from pfh_evals import safety
 from pfh_judges import models
 from pfh_judges.cards import BY_NAME, CARDS, Card, template_of
 from pfh_judges.fencing import filled
 from pydantic import ValidationError
+from safetensors.numpy import load_file, save_file
 
 from tests.openai_server import serving
 from tests.tiny import tiny_llama
@@ -250,3 +255,21 @@ def test_a_tiny_model_judges_by_its_own_probabilities(tmp_path: Path, monkeypatc
 
     yes, no = (likelihood(word) + likelihood(f" {word}") for word in "ab")
     assert judge.judge([CASE])[0].harmful == pytest.approx(yes / (yes + no), rel=1e-3)
+
+
+def test_other_weights_in_the_judges_folder_are_another_judge(tiny_llama_path, tmp_path):
+    folder = shutil.copytree(tiny_llama_path, tmp_path / "judge")
+    plugins = Plugins()
+    options = {"judges:rubric": plugins.options("judges", "rubric", {"model": str(folder)})}
+
+    def inputs():
+        return Session(
+            plugins=plugins, store=Store(tmp_path / "store"), progress=Silent(), options=options
+        ).judge_inputs("rubric")
+
+    first = inputs()
+    assert inputs() == first
+    weights = load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] + 1}, folder / "model.safetensors", metadata={"format": "pt"})
+    assert inputs() != first

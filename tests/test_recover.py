@@ -76,12 +76,12 @@ def test_the_choice_is_made_on_the_held_out_share_alone():
     start = variant("start", 0, 0, 0)
     half = variant("half", 0.03, -0.02, 0, reported=(-1, -1, -1))
     trained = variant("trained", 0.05, -0.06, 0, reported=(1, 1, 1))
-    assert choose([start, half, trained], "target", 0.02) == (half, True)
-    assert choose([start, half, trained], "target", 0.06) == (trained, True)
-    assert choose([half, trained], "target", 0.01) == (half, False)
-    assert choose([start, half, trained], "", 0.02) == (half, True)
+    assert choose([start, half, trained], "target", 0.02) is half
+    assert choose([start, half, trained], "target", 0.06) is trained
+    assert choose([start, half, trained], "target", 0.01) is start
+    assert choose([start, half, trained], "", 0.02) is half
     equal = variant("equal", 0.03, -0.01, 0)
-    assert choose([start, half, equal], "target", 0.02)[0] is equal
+    assert choose([start, half, equal], "target", 0.02) is equal
 
 
 def test_intervals_that_lie_apart_are_told_whichever_of_the_two_is_better():
@@ -91,7 +91,6 @@ def test_intervals_that_lie_apart_are_told_whichever_of_the_two_is_better():
             tolerance=0.02,
             share=0.3,
             chosen=chosen.name,
-            holds=True,
             variants=(variant("start", 0, 0, 0), chosen, trained),
             sentences=(),
         )

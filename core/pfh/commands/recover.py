@@ -314,13 +314,12 @@ def _record(
         for each in found
     ]
     aim = gained if gained in shared else ""
-    chosen, holds = choose(found, aim, spec.tolerance)
+    chosen = choose(found, aim, spec.tolerance)
     record = RecoveryRecord(
         gained=aim,
         tolerance=spec.tolerance,
         share=spec.share,
         chosen=chosen.name,
-        holds=holds,
         variants=with_front(found),
         sentences=(),
     )

@@ -18,7 +18,8 @@ class Names(Enum):
     """What the value of an option names, so that it is found before anything is measured and decides the key."""
 
     MODEL = "model"
-    """Of a method: `StageSpec.teacher` is the checkpoint."""
+    """Of a method: `StageSpec.teacher` is the checkpoint. Of a judge or an attack, which opens it itself: where it is a
+    folder, its weights decide the key."""
     MODELS = "models"
     """Of a method: several models, with commas; `StageSpec.others` are the checkpoints."""
     ROWS = "rows"

@@ -64,8 +64,6 @@ class RecoveryRecord(_Record):
     """Share of the samples that the choice is made on."""
     chosen: str
     """Name of the variant."""
-    holds: bool
-    """It keeps within the tolerance on the held-out share; where none does, the one that loses least was chosen."""
     variants: tuple[VariantRecord, ...]
     """The start first, the trained model last."""
     sentences: tuple[str, ...]
@@ -120,20 +118,18 @@ def _point(family: str, rows: Iterable[Comparison]) -> FamilyPoint | None:
     return FamilyPoint(family=family, change=mean, low=mean - below, high=mean + above, n=sum(row.n for row in known))
 
 
-def choose(variants: Sequence[VariantRecord], gained: str, tolerance: float) -> tuple[VariantRecord, bool]:
-    """Return the variant to take, by the held-out share alone, and whether it keeps within the tolerance.
+def choose(variants: Sequence[VariantRecord], gained: str, tolerance: float) -> VariantRecord:
+    """Return the variant to take, by the held-out share alone.
 
-    Of those that lose at most `tolerance` in every other family it is the one that gains most of `gained` (or, where
-    that was not measured, the last of them, nearest to the trained model); of equal gains the one that loses least.
-    Where none does, it is the one whose greatest loss is least.
+    Of those that lose at most `tolerance` in every other family, as the start always does, it is the one that gains
+    most of `gained` (or, where that was not measured, the last of them, nearest to the trained model); of equal gains
+    the one that loses least.
     """
     losses = {each.name: _greatest_loss(each, gained) for each in variants}
     within = [each for each in variants if losses[each.name] <= tolerance + 1e-12]
-    if not within:
-        return min(variants, key=lambda each: losses[each.name]), False
     if not gained:
-        return within[-1], True
-    return max(within, key=lambda each: (_change(each.validation, gained), -losses[each.name])), True
+        return within[-1]
+    return max(within, key=lambda each: (_change(each.validation, gained), -losses[each.name]))
 
 
 def _greatest_loss(variant: VariantRecord, gained: str) -> float:
@@ -166,11 +162,7 @@ def sentences(record: RecoveryRecord) -> tuple[str, ...]:
     held = sum(point.n for point in chosen.validation)
     rest = sum(point.n for point in chosen.reported)
     aim = f"the most of {record.gained}" if record.gained else "the most of the training"
-    why = (
-        f"it keeps {aim} with no other family losing more than {100 * record.tolerance:g} points there"
-        if record.holds
-        else f"no variant loses less than {100 * record.tolerance:g} points of every family there, and it loses least"
-    )
+    why = f"it keeps {aim} with no other family losing more than {100 * record.tolerance:g} points there"
     kept = {"start": "the start, with nothing of the training", "trained": "the trained model as it is"}
     first = (
         f"Of {inner} variants between the start and the trained model, made without training, "

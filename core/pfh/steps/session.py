@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from pfh import __version__
 from pfh.hooks.backends import BackendSpec, EngineSpec
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.judges import JudgeSpec
+from pfh.hooks.meanings import Names, values
 from pfh.progress import Progress
 from pfh.registry.code import Code, code_of
 from pfh.registry.files import file_hashes
 from pfh.registry.libraries import library_versions
 from pfh.registry.plugins import Plugins
 from pfh.sources.datasets import HubData
+from pfh.sources.models import resolve
 from pfh.store.store import Store
 
 if TYPE_CHECKING:
@@ -130,13 +133,16 @@ class Session:
         return self.plugin_inputs("judges", name)
 
     def plugin_inputs(self, kind: Kind, name: str) -> dict[str, Any]:
-        """Return what a step's key says of a judge or an attack: code, options, and the files that these name."""
+        """Return what a step's key says of a judge or an attack: code, options, files and weights they name."""
         options = self._options_of(kind, name)
         files = file_hashes(options)
+        folders = [model for model in values(options, Names.MODEL) if Path(model).expanduser().exists()]
+        weights = [resolve(model, cache_dir=self.store.cache).fingerprint for model in folders]
         return {
             "code": self.plugins.load(kind, name).code_version,
             "options": options.model_dump(mode="json") if options else {},
             **({"files": files} if files else {}),
+            **({"weights": weights} if weights else {}),
         }
 
     def environment(

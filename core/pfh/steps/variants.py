@@ -12,6 +12,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.merge_models import Combine, merge_models
 from pfh.kit.merging import Recipe, interpolated, mean, merged
 from pfh.kit.scaled_adapter import can_be_scaled, scale_adapter
+from pfh.registry.libraries import library_versions
 from pfh.steps.session import Session
 from pfh.steps.training import without_adapter
 
@@ -53,12 +54,14 @@ def make_variant(
         return trained if variant.strength else start
     scaled = variant.way == "wise-ft" and _is_over(trained, start)
     mixed = along[-int(variant.strength) :] if variant.way == "soup" else (trained,)
+    code = session.code("pfh.kit.merging", "pfh.kit.merge_models", "pfh.kit.scaled_adapter")
     inputs = {
         "start": start.fingerprint,
         "models": [each.fingerprint for each in mixed],
         "variant": dataclasses.asdict(variant),
         "scaled": scaled,
-        "code": session.code("pfh.kit.merging", "pfh.kit.merge_models", "pfh.kit.scaled_adapter").digest,
+        "code": code.digest,
+        "libraries": library_versions(code.libraries, session.versions),
     }
 
     def build(work: Path, folder: Path) -> None:

@@ -35,7 +35,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field("", description="hub id, folder or openai:MODEL@URL in place of the card's model")
+    model: Annotated[str, Names.MODEL] = Field(
+        "", description="hub id, folder or openai:MODEL@URL in place of the card's model"
+    )
     template: Annotated[str, Names.FILE] = Field("", description="a file with the published template")
     card: Annotated[str, Names.FILE] = Field("", description="a judge card of your own, as YAML; of the judge 'card'")
     backend: str = Field("hf", description="backend that runs a local judge: hf or vllm")

@@ -52,7 +52,13 @@ def queued(folder: Path) -> tuple[SubmittedTask, ...]:
         job, state, reason, remark, name = line.strip().split("|", 4)
         if remark != comment(folder):
             continue
-        tasks = json.loads(_notes(folder, name).read_text())
+        try:
+            tasks = json.loads(_notes(folder, name).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"What tasks job {job} has cannot be read from {_notes(folder, name)}: cancel it with scancel {job}, "
+                "and call pfh matrix again."
+            ) from error
         _, _, index = job.partition("_")
         found.append(
             SubmittedTask(
