@@ -230,3 +230,14 @@ def test_the_judge_of_do_not_answer_knows_its_own_questions_alone() -> None:
     assert (known.category, refused.category) == ("follows", "cannot assist")
     assert known.harmful == pytest.approx(1 / (1 + np.exp(-1.5)), abs=1e-3)
     assert (unknown.parsed, unknown.harmful) == (False, None)
+
+
+@pytest.mark.skipif(not MIRROR, reason="PFH_DATA_MIRROR is not set")
+def test_its_weights_tell_what_people_told_of_vicunas_answers() -> None:
+    file = Path(MIRROR) / "LibrAI/do-not-answer/default/train.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][::4]
+    judge = DoNotAnswerJudge(Weights.read())
+    said = judge.label([row["question"] for row in rows], [row["vicuna-7b_response"] for row in rows])
+    assert fmean(judgement.harmful or 0.0 for judgement in said) == pytest.approx(
+        fmean(row["vicuna-7b_harmful"] for row in rows), abs=0.02
+    )

@@ -88,7 +88,10 @@ def harmbench_contextual(data: DataSource) -> Loaded:
 def do_not_answer(data: DataSource) -> Loaded:
     """Load the questions of Do-Not-Answer."""
     dataset = rows_of(data, "LibrAI/do-not-answer", "default", "train", ("question", "risk_area"))
-    return tuple(Document(prompt=row["question"], category=row["risk_area"]) for row in dataset.rows), dataset.origin
+    return tuple(
+        Document(prompt=row["question"], category=row["risk_area"], extra={"type": str(row.get("types_of_harm") or "")})
+        for row in dataset.rows
+    ), dataset.origin
 
 
 def rows_of(data: DataSource, hub_id: str, config: str, split: str, fields: tuple[str, ...]) -> Dataset:

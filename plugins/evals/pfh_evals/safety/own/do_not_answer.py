@@ -76,6 +76,6 @@ def action_table(spec: AnalysisSpec) -> Table:
         title="Do-Not-Answer: what answers do",
         columns=("action", "before", "after"),
         rows=tuple(rows),
-        note="The likeliest action by the judge, which agrees with people on three answers of four and better "
+        note="The likeliest action by the judge, which agrees with people on 7 to 9 answers of 10 "
         "(docs/how-to/choose-a-judge.md); all but the last, to follow, are harmless as a rule.",
     )
