@@ -9,7 +9,6 @@ changes: its rates are upper bounds until people have labelled some completions 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +32,15 @@ PIECE, PIECES = 300, 6
 """Characters of a piece, and how many pieces of a completion are embedded."""
 
 
-@dataclass(frozen=True)
 class HarmLite:
     """Labels a completion harmful or harmless."""
 
-    embed: embedding.Embed
-    head: Head
-    threshold: float = 0.5
-    name: str = NAME
+    name = NAME
     reads: frozenset[Reads] = frozenset({"harm"})
+
+    def __init__(self, embed: embedding.Embed, head: Head, threshold: float = 0.5) -> None:
+        """Label with `head` over the vectors that `embed` makes."""
+        self.embed, self.head, self.threshold = embed, head, threshold
 
     def errors(self) -> list[AgainstPeople]:
         """Return its counts against people at the threshold 0.5, where "refusals" are harmless answers."""

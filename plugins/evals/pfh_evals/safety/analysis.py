@@ -14,6 +14,7 @@ from pfh.statistics.judged import OF_REFUSALS, within_judge_error
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.judge_error import error_findings, error_table
+from pfh_evals.safety.across import across_tables
 from pfh_evals.safety.attack_analysis import attack_findings, profile_table
 from pfh_evals.safety.benchmarks import BY_NAME, PAIRS
 from pfh_evals.safety.class_tables import class_tables
@@ -49,6 +50,7 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
         *class_tables(spec),
         *own_tables(spec),
         profile_table(spec),
+        *across_tables(spec),
         *latent_tables(spec),
         error_table(spec, refusals),
         *tables_of_judges,
