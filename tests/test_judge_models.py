@@ -253,7 +253,7 @@ def test_a_tiny_model_judges_by_its_own_probabilities(tmp_path: Path, monkeypatc
             following = model(torch.tensor([asked + said])).logits[0].softmax(-1)
         return math.prod(float(following[len(asked) - 1 + place, token]) for place, token in enumerate(said))
 
-    yes, no = (likelihood(word) + likelihood(f" {word}") for word in "ab")
+    yes, no = (sum(map(likelihood, (word, f" {word}", word.upper(), f" {word.upper()}"))) for word in "ab")
     assert judge.judge([CASE])[0].harmful == pytest.approx(yes / (yes + no), rel=1e-3)
 
 
