@@ -1,4 +1,4 @@
-"""`pfh.run`, `pfh.evaluate`, `pfh.compare` and `pfh.load`: what the command line does, from Python."""
+"""`pfh.run`, `pfh.evaluate`, `pfh.compare`, `pfh.recover` and `pfh.load`: what the command line does, from Python."""
 
 import inspect
 import subprocess
@@ -14,9 +14,12 @@ from tests.plugin_dists import install
 from tests.test_compare import BACKEND, QUIZ
 from tests.tiny import tiny_llama
 
-COMMANDS = {"run": pfh.run, "eval": pfh.evaluate, "compare": pfh.compare}
+COMMANDS = {"run": pfh.run, "eval": pfh.evaluate, "compare": pfh.compare, "recover": pfh.recover}
 OF_A_TERMINAL = {"json", "dry_run", "devices", "quiet", "debug", "help"}
 """What Python has other means for: the results themselves, `progress`, and tracebacks."""
+
+RENAMED = {"try": "ways"}
+"""A word that Python keeps for itself."""
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,7 @@ def test_arguments_are_named_and_filled_as_the_options_of_the_command_line(name)
         max(option.opts, key=len).lstrip("-").replace("-", "_"): option
         for option in get_command(app).commands[name].params
     }
+    options = {RENAMED.get(name, name): option for name, option in options.items()}
     taken = inspect.signature(COMMANDS[name]).parameters
     assert taken.keys() - {"progress"} == options.keys() - OF_A_TERMINAL
     same = {name for name in taken if taken[name].default not in ((), inspect.Parameter.empty)}
@@ -103,6 +107,9 @@ def test_one_model_is_measured_and_its_scores_are_a_data_frame(plugins, models, 
         (lambda: pfh.evaluate("safe"), "Name what to measure"),
         (lambda: pfh.evaluate("safe", "safety", limit=0), "limit must be at least 1"),
         (lambda: pfh.load("nowhere"), "no nowhere"),
+        (lambda: pfh.recover("nowhere"), "no nowhere"),
+        (lambda: pfh.recover("nowhere", ways="wise"), "Did you mean .wise-ft"),
+        (lambda: pfh.recover("nowhere", alphas=[1.5]), "between 0"),
     ],
 )
 def test_what_is_asked_wrongly_is_an_error_of_the_user(call, said, tmp_path, monkeypatch):
@@ -122,4 +129,4 @@ def test_progress_is_shown_where_it_is_wanted(plugins, models, tmp_path, capsys)
 def test_what_pfh_has_not_is_said_as_python_says_it():
     with pytest.raises(AttributeError, match="module 'pfh' has no attribute 'runn'"):
         pfh.runn  # noqa: B018
-    assert {"run", "evaluate", "compare", "load"} <= set(dir(pfh))
+    assert {"run", "evaluate", "compare", "load", "recover"} <= set(dir(pfh))

@@ -197,6 +197,21 @@ def test_a_finished_run_is_recovered_without_measuring_anything_twice(finished, 
     assert json.loads((finished / "elsewhere" / "results.json").read_text())["recovery"]["chosen"] == record.chosen
 
 
+def test_python_recovers_what_the_command_does(finished, tmp_path):
+    import pfh
+
+    place = {"store": finished / "store", "output": tmp_path / "out"}
+    results = pfh.recover(finished / "out", ways=["wise-ft"], alphas=[0.5], gain="gains", tolerance=10, **place)
+    said = RecoverSpec(run=finished / "out", ways=("wise-ft",), alphas=(0.5,), gained="gains", tolerance=0.1)
+    told = recover(
+        said, plugins=Plugins(), store=Store(finished / "store"), progress=Silent(), output=tmp_path / "told"
+    )
+    assert results.recovery == told.recovery
+    assert pfh.load(tmp_path / "out").recovery == results.recovery
+    written = pfh.recover(finished / "out", ways="wise-ft", alphas="0.5", gain="gains", tolerance=10, **place)
+    assert written.recovery == results.recovery
+
+
 def test_what_cannot_be_recovered_is_told_in_a_line(finished, tmp_path):
     for changes, told in (
         ({"ways": ("wise-tf",)}, "Did you mean"),

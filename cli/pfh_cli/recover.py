@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pfh.errors import UserError
 
 from pfh_cli.boundary import invocation
 from pfh_cli.flags import AsJson, ChatTemplateKwargs, Debug, Quiet, StoreFolder
@@ -56,20 +55,19 @@ def recover(
     """
     called = invocation(context)
     called.debug, called.store = debug, store
-    from pfh.commands.recover import ALPHAS, RecoverSpec, check_spec
     from pfh.commands.recover import recover as recovered
+    from pfh.commands.recover import recover_spec
     from pfh.commands.template_arguments import parse_arguments
 
-    spec = RecoverSpec(
-        run=run,
-        ways=tuple(word.strip() for word in ways.split(",") if word.strip()),
-        alphas=ALPHAS if alphas is None else _numbers(alphas),
-        tolerance=tolerance / 100,
+    spec = recover_spec(
+        run,
+        ways=ways,
+        alphas=alphas,
+        gain=gain,
+        tolerance=tolerance,
         share=share,
-        gained=gain or "",
         chat_template_kwargs=parse_arguments(chat_template_kwargs),
     )
-    check_spec(spec)
     from pfh.registry.plugins import Plugins
     from pfh.store.store import Store, default_root
 
@@ -88,10 +86,3 @@ def recover(
     print_recovery(results.recovery, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE))
     assert results.folder is not None
     print(f"report: {results.folder / 'report.html'}")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        raise UserError(f"--alphas got {text!r}; write numbers from 0 to 1 with commas, such as 0.3,0.5.") from None

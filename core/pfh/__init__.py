@@ -5,8 +5,8 @@
     results = pfh.run(method="dpo", eval=["safety", "target"], output="my-run")
     results.to_pandas()
 
-`run`, `evaluate` and `compare` take what the command line takes, under the same names; `load` reads what they left,
-and `study.load` what `pfh matrix` did.
+`run`, `evaluate`, `compare` and `recover` take what the command line takes, under the same names; `load` reads what
+they left, and `study.load` what `pfh matrix` did.
 They are imported when they are first asked for.
 """
 
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from pfh.hooks.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from pfh.commands.api import compare, evaluate, load, run
+    from pfh.commands.api import compare, evaluate, load, recover, run
     from pfh.commands.study import report as study
 
-__all__ = ["__version__", "compare", "evaluate", "hookimpl", "load", "run", "study"]
+__all__ = ["__version__", "compare", "evaluate", "hookimpl", "load", "recover", "run", "study"]
 
 __version__ = "0.4.0"
 
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of the functions of the
         from pfh.commands.study import report
 
         return report
-    if name not in ("compare", "evaluate", "load", "run"):
+    if name not in ("compare", "evaluate", "load", "recover", "run"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pfh.commands import api
 

@@ -1,4 +1,4 @@
-"""pfh in Python: run, evaluate, compare and load, with arguments named as the options of the command line."""
+"""pfh in Python: run, evaluate, compare, recover and load, with arguments named as the options of the command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.commands import compare as comparing
 from pfh.commands import evaluate as evaluating
+from pfh.commands import recover as recovering
 from pfh.commands.bars import Bars
 from pfh.commands.run import launch
 from pfh.commands.specs import Asked, OptionsGiven, compare_spec, measure_spec, run_spec
@@ -285,6 +286,52 @@ def compare(
     shown = _shown(progress)
     held = _opened(store, shown)
     return _results(comparing.compare(spec, plugins=plugins, store=held, progress=shown, output=_folder(output)))
+
+
+def recover(
+    run: str | Path,
+    *,
+    ways: str | Sequence[str] = "wise-ft,ties,dare",
+    alphas: str | Sequence[float] | None = None,
+    gain: str | None = None,
+    tolerance: float = 2.0,
+    share: float = 0.3,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    store: str | Path | None = None,
+    progress: bool | Progress = False,
+) -> RunResults:
+    """Measure models between a finished run's start and the one it trained, as `pfh recover` does, and choose one.
+
+    What was found is `recovery` of the results, and `recovery.variants` has the models' paths.
+
+    Args:
+        run: folder that a run wrote, or its results.json.
+        ways: what to try, as `--try` of the command line: wise-ft, task-arithmetic, ties, dare, dare-ties, slerp, soup.
+        alphas: points of wise-ft's curve between the start (0) and the trained model (1); None is 0.1 to 0.9.
+        gain: the family whose gain is to be kept; None is target, where that was measured.
+        tolerance: what any other family may lose for a variant to be chosen, in percentage points.
+        share: part of the samples to choose by; the others are reported.
+        chat_template_kwargs: arguments of the chat template that the run was made with.
+        output: folder for results.json and report.html; None is the run's.
+        store, progress: as in `run`.
+
+    Raises:
+        UserError: the run has no trained model, its weights or answers are gone, or what was asked for makes no sense.
+        StepFailedError: a step could not finish; what was stored is kept.
+    """
+    spec = recovering.recover_spec(
+        run,
+        ways=ways,
+        alphas=alphas,
+        gain=gain,
+        tolerance=tolerance,
+        share=share,
+        chat_template_kwargs=chat_template_kwargs,
+    )
+    shown = _shown(progress)
+    held = _opened(store, shown)
+    return recovering.recover(spec, plugins=Plugins(), store=held, progress=shown, output=_folder(output))
 
 
 def load(run: str | Path) -> RunResults:

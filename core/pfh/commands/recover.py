@@ -106,6 +106,34 @@ def recover(
     return kept.kept_in(folder)
 
 
+def recover_spec(
+    run: str | Path,
+    *,
+    ways: str | Sequence[str],
+    alphas: str | Sequence[float] | None,
+    gain: str | None,
+    tolerance: float,
+    share: float,
+    chat_template_kwargs: Mapping[str, Any] | None,
+) -> RecoverSpec:
+    """Return what was asked for, as the command line and Python name it; `tolerance` is in percentage points.
+
+    Raises:
+        UserError: a way is unknown, or a number out of range or none.
+    """
+    spec = RecoverSpec(
+        run=Path(run).expanduser(),
+        ways=_words(ways) if isinstance(ways, str) else tuple(ways),
+        alphas=ALPHAS if alphas is None else _numbers(alphas) if isinstance(alphas, str) else tuple(alphas),
+        tolerance=tolerance / 100,
+        share=share,
+        gained=gain or "",
+        chat_template_kwargs=chat_template_kwargs or {},
+    )
+    check_spec(spec)
+    return spec
+
+
 def check_spec(spec: RecoverSpec) -> None:
     """Check what was asked for, before anything is opened.
 
@@ -324,3 +352,14 @@ def _record(
         sentences=(),
     )
     return record.model_copy(update={"sentences": sentences(record)})
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in _words(text))
+    except ValueError:
+        raise UserError(f"--alphas got {text!r}; write numbers from 0 to 1 with commas, such as 0.3,0.5.") from None
