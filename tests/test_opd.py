@@ -72,7 +72,7 @@ def test_where_every_completion_is_cut_and_masked_no_figure_is_made_of_nothing(
         result = opd.train(spec_of(tiny_llama_path, tmp_path, teacher, **named))
     else:
         module = importlib.import_module(f"pfh_methods.{method}")
-        result = module.train(training_spec(module, tiny_llama_path, tmp_path, generations=2, **named))
+        result = module.train(training_spec(module, tiny_llama_path, tmp_path, generations=2, batch_size=8, **named))
     assert len(result.curves) == 2
     for row in result.curves:
         assert row["truncated"] == 1
