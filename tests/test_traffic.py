@@ -169,7 +169,7 @@ def test_masks_of_ones_own_are_put_and_one_that_never_ends_leaves_its_request_ou
     assert found.left_out == {"a mask of yours did not end": 1}
 
 
-GERMAN = "Das Paket ist gestern bei uns angekommen und wird heute verschickt."
+GERMAN = "Das Buch ist gestern bei uns angekommen und wird heute verschickt."
 ENGLISH = "The parcel arrived here yesterday and it will be sent out today."
 
 
@@ -186,7 +186,7 @@ ENGLISH = "The parcel arrived here yesterday and it will be sent out today."
         ("tool-kept", ("Refund A", '{"name": "refund", "arguments": {"order": "A"}}'), "refund(order='A')", "Done."),
         ("tool-kept", ("Refund A", 'refund(order="A")'), "refund(order='B')", 'refund(amount="B")'),
         ("tool-kept", ("Hello", "Hello!"), "Hi.", '{"name": "refund", "arguments": {}}'),
-        ("language-kept", (GERMAN, ""), GERMAN.replace("Paket", "Buch"), ENGLISH),
+        ("language-kept", (GERMAN, ""), GERMAN.replace("Buch", "Haus"), ENGLISH),
         ("language-kept", (ENGLISH, GERMAN), GERMAN, ENGLISH),
     ],
 )

@@ -96,7 +96,8 @@ def masked(texts: Sequence[str], rules: Rules = ()) -> tuple[list[str], dict[str
     """
     names: dict[tuple[str, str], str] = {}
     counts: Counter[str] = Counter()
-    every = [*((name, re.compile(pattern), _always) for name, pattern in rules)]
+    every: list[tuple[str, re.Pattern[str], Callable[[str], bool]]] = []
+    every += [(name, re.compile(pattern), _always) for name, pattern in rules]
     every += [(name, pattern, holds) for name, (pattern, holds) in BUILT_IN.items()]
     found = []
     for given in texts:
