@@ -178,10 +178,11 @@ class CostModel:
         length = min(options.max_length, assumed.length)
         sequences = updates * update
         drawn_before = 0 if about.get("drawn") else work.generated
+        replayed, compared = updates * options.replayed(update), updates * options.compared(update)
         return Work(
-            read=sequences * length * work.read / inner,
+            read=length * (sequences * work.read / inner + compared),
             written=sequences * length * drawn_before / inner / 2 if not about.get("drawn") else 0.0,
-            trained=sequences * length * work.trained,
+            trained=length * (sequences * work.trained + replayed + compared),
             weights=weights,
         )
 
