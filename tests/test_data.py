@@ -13,7 +13,9 @@ from threading import Thread
 
 import pytest
 from pfh.errors import DataUnavailableError, UserError
+from pfh.hooks.datasets import Dataset
 from pfh.sources.datasets import HubData, read_jsonl
+from pfh.sources.loaded_once import LoadedOnce
 
 COMMIT = "0" * 39 + "1"
 HUB_FILES = {"README.md": b"---\nlicense: mit\n---\n", "test.jsonl": b'{"prompt": "one"}\n{"prompt": "two"}\n'}
@@ -183,3 +185,22 @@ def test_real_mirror() -> None:
     dataset = HubData().load("walledai/XSTest")
     assert len(dataset.rows) == 450
     assert {row["label"] for row in dataset.rows} == {"safe", "unsafe"}
+
+
+def test_what_is_loaded_once_is_asked_for_once_and_so_is_what_cannot_be_had() -> None:
+    asked = []
+
+    class Source:
+        def load(self, hub_id: str, config: str = "default", split: str = "test") -> Dataset:
+            asked.append((hub_id, config, split))
+            if hub_id == "org/none":
+                raise DataUnavailableError("org/none cannot be had: it was looked for everywhere")
+            return Dataset(rows=({"a": 1},), fingerprint=split, origin="here")
+
+    data = LoadedOnce(Source())
+    assert data.load("org/some") is data.load("org/some")
+    assert data.load("org/some", split="train").fingerprint == "train"
+    for _ in range(2):
+        with pytest.raises(DataUnavailableError, match="it was looked for everywhere"):
+            data.load("org/none")
+    assert asked == [("org/some", "default", "test"), ("org/some", "default", "train"), ("org/none", "default", "test")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +11,12 @@ from pfh.commands.study.calibration import Rates, calibrate, device_name, rememb
 from pfh.commands.study.cost import CostModel, cost_model, device_here, learned_as
 from pfh.commands.study.schema import StartEntry, Study
 from pfh.errors import UserError
+from pfh.hooks.budget import Budget
+from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.hooks.ledger import Phase, write_ledger
 from pfh.kit.accelerators import KNOWN, STAND_IN, named
 from pfh.kit.training.devices import BANDWIDTH, SPEED, Devices
+from pfh.kit.training.options import TrainingOptions
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.steps.graph import Step
@@ -37,7 +41,7 @@ def evaluation(key, weights, family="safety"):
 
 def test_timed_batches_are_remembered_by_device_and_model_and_the_plan_counts_by_them(tiny_llama_path, tmp_path):
     model, store = str(tiny_llama_path), Store(tmp_path / "store")
-    found = calibrate(study(model), plugins=Plugins(), store=store, progress=Silent())
+    found = calibrate(study(model), (), plugins=Plugins(), store=store, progress=Silent())
     assert remembered(store) == found
     rates = found[model]
     assert min(rates.read, rates.written, rates.trained) > 0
@@ -50,9 +54,58 @@ def test_timed_batches_are_remembered_by_device_and_model_and_the_plan_counts_by
     elsewhere = cost_model(study(model, device={"name": "H100", "flops": 1e15, "bandwidth": 3e12}), [step], store)
     assert elsewhere.source(step) == "operations and bytes"
     with pytest.raises(UserError, match="--calibrate times models on this machine, and has none"):
-        calibrate(study(str(tmp_path / "nothing")), plugins=Plugins(), store=store, progress=Silent())
+        calibrate(study(str(tmp_path / "nothing")), (), plugins=Plugins(), store=store, progress=Silent())
     (store.cache / "speeds.json").write_text("[1]")
     assert remembered(store) == {}
+
+
+def test_documents_of_the_study_are_timed_and_what_cannot_be_asked_is_said(tiny_llama_path, tmp_path, monkeypatch):
+    class Heard(Silent):
+        said = ()
+
+        def say(self, text):
+            self.said = (*self.said, text)
+
+    def evaluate(session, checkpoint, question, *_):
+        if question.family == "policy":
+            raise UserError("no data here")
+        clock[0] += 3.0 + 0.5 * question.limit
+
+    clock, heard, model = [0.0], Heard(), str(tiny_llama_path)
+    monkeypatch.setattr("pfh.commands.study.calibration.evaluate_family", evaluate)
+    monkeypatch.setattr(
+        "pfh.commands.study.calibration._timed", lambda *_: Rates(read=1, written=1, trained=1, weights=1)
+    )
+    monkeypatch.setattr("pfh.commands.study.calibration.time.perf_counter", lambda: clock[0])
+    evals = (EvalChoice(family="forgetting", benchmarks=("piqa", "arc_easy")), EvalChoice(family="policy"))
+    run = SimpleNamespace(spec=RunSpec(methods=("none",), evals=evals, domain="math", model=model))
+    store = Store(tmp_path / "store")
+    calibrate(study(model), [run], plugins=Plugins(), store=store, progress=heard)
+    assert [line for line in heard.said if "not timed" in line] == ["not timed: policy (no data here)"]
+    about = {"weights": model, "benchmarks": ("arc_easy", "piqa"), "limit": 60, "family": "forgetting"}
+    step = Step(kind="evaluation", key="a", label="", part="", about=about)
+    assert cost_model(study(model), [step], store).seconds(step) == pytest.approx(3.0 + 0.5 * 60)
+
+
+TRAINED = {"weights": "m-1b", "method": "gt-sft", "problems": 10_000}
+
+
+@pytest.mark.parametrize(("adapter", "operations"), [("full", 6.0), ("lora", 4.0)])
+def test_a_budget_of_operations_bounds_what_is_trained(adapter, operations):
+    """1e15 operations train 1e15 / (operations a weight and token) / 1e9 tokens of a model of 1e9 weights."""
+    options = TrainingOptions(adapter=adapter)
+    costs = CostModel(device=device_here()[0], sizes={})
+    step = Step(
+        kind="training", key="a", label="", part="", about={**TRAINED, "options": options, "budget": "1e15 flops"}
+    )
+    assert costs.work(step).trained == pytest.approx(1e6 / operations)
+    assert costs.work(step).flops == pytest.approx(1e15)
+
+
+def test_a_budget_of_time_is_what_a_training_takes():
+    about = {**TRAINED, "options": TrainingOptions(), "budget": str(Budget.parse("90s"))}
+    costs = CostModel(device=device_here()[0], sizes={})
+    assert costs.seconds(Step(kind="training", key="a", label="", part="", about=about)) == 90
 
 
 def test_a_model_of_another_size_takes_in_proportion():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from pfh.commands.planning import Planner
 from pfh.commands.run import execute
+from pfh.commands.specs import plan
 from pfh.commands.study.cost import CPU, CostModel
+from pfh.errors import UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
@@ -15,6 +18,7 @@ from pfh.store.store import Store
 
 from tests.plugin_dists import install
 from tests.test_run import COIN, OPTIONS, PICKY
+from tests.tiny import tiny_model
 
 FEW = {**OPTIONS, "max_steps": "1", "adapter": "lora", "lora_rank": "2"}
 
@@ -104,6 +108,22 @@ def test_rows_that_are_not_here_are_said_to_be_unknown(site, tiny_llama_path, tm
         )
     )
     assert plan.unknown == ("the rows nobody/nothing:train, builtin",)
+
+
+@pytest.mark.parametrize(("method", "teacher", "other"), [("cf-sft", "llama", "sf-sft"), ("sf-sft", "qwen2", "cf-sft")])
+def test_a_teacher_of_the_wrong_family_is_refused_by_a_plan_as_by_the_run(method, teacher, other, tmp_path):
+    named = str(tiny_model(tmp_path / teacher, teacher))
+    spec = RunSpec(
+        methods=(method,),
+        evals=(EvalChoice(family="safety", benchmarks=("probes",)),),
+        options={f"methods:{method}": {"teacher": named}},
+        problems=2,
+    )
+    for planned in (lambda: plan(spec, Plugins()), lambda: Planner(Plugins(), Store(tmp_path / "store")).plan(spec)):
+        with pytest.raises(UserError, match=f"student safe is of the family llama.* of {teacher}.*use {other}"):
+            planned()
+    elsewhere = dataclasses.replace(spec, options={f"methods:{method}": {"teacher": "nobody/not-here"}})
+    assert Planner(Plugins(), Store(tmp_path / "store")).plan(elsewhere).unknown == ("the model nobody/not-here",)
 
 
 def test_the_embedded_starts_are_planned_with_their_own_keys(tmp_path):

@@ -172,6 +172,64 @@ def test_a_thousand_runs_of_fake_steps_are_planned_quickly(tmp_path, monkeypatch
     assert len(tasks_of(planned)) < figures["steps"] < figures["steps_naive"]
 
 
+def test_a_thousand_runs_of_real_methods_are_planned_quickly(tmp_path):
+    text = (STUDIES / "qwen2.5-3b.yaml").read_text()
+    file = tmp_path / "study.yaml"
+    file.write_text(text.replace("evals:", f"seeds: [{', '.join(map(str, range(12)))}]\nevals:"))
+    plugins, store = Plugins(), Store(tmp_path / "store")
+    plan_study(file, plugins=plugins, store=store, phase="scale")  # imports
+    began = time.process_time()
+    planned = plan_study(file, plugins=plugins, store=store)
+    figures = plan_figures(planned)
+    assert time.process_time() - began < 10
+    assert figures["runs"] == 84 * 12
+
+
+WATCHED = (
+    COIN.replace('holdouts = "coin", "1", ()', 'holdouts = "coin", "1", ("far",)')
+    .replace(
+        "    return Coin()",
+        """    from pathlib import Path
+
+    def tell(line):
+        with Path(os.environ["PFH_TOLD"]).open("a") as file:
+            file.write(f"{line}\\n")
+
+    class Watched(Coin):
+        def problems(self, split, count, seed):
+            tell(f"problems of seed {seed}")
+            return super().problems(split, count, seed)
+
+        def holdout(self, name):
+            tell(f"held-out set {name}")
+            return super().problems("far", 40, 0)
+
+    tell("opened")
+    return Watched()""",
+    )
+    .replace("import re\n", "import os\nimport re\n")
+)
+
+
+def test_what_runs_share_of_a_domain_is_read_once_for_all_of_them(tmp_path, monkeypatch):
+    told = tmp_path / "told"
+    monkeypatch.setenv("PFH_TOLD", str(told))
+    site = install(tmp_path / "site", "coin-dist", {"watched_coin": WATCHED}, {"pfh.domains": {"coin": "watched_coin"}})
+    install(site, "picky-dist", {"picky_eval": PICKY}, {"pfh.evals": {"picky": "picky_eval"}})
+    monkeypatch.syspath_prepend(str(site))
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "name: shared\nstarts: [{name: a, model: org/a, start: base}, {name: b, model: org/b, start: base}]\n"
+        "methods: [none, dpo, gt-sft]\ndomains: [coin]\nseeds: [3, 4]\nevals: [picky]\nproblems: 8\n"
+    )
+    planned = plan_study(file, plugins=Plugins(), store=Store(tmp_path / "store"))
+    assert len(planned.runs) == 12
+    assert {step.kind for step in planned.graph.values()} > {"divergence", "training"}
+    assert sorted(told.read_text().splitlines()) == [
+        "held-out set far", "opened", "problems of seed 3", "problems of seed 4",
+    ]  # fmt: skip
+
+
 def steps(*needs: tuple[str, ...]):
     made = {}
     for place, wanted in enumerate(needs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -17,6 +18,8 @@ from pfh.text import printable, redacted
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import typer
 
 EXIT_INTERRUPTED = 130
@@ -41,6 +44,7 @@ def invocation(context: typer.Context) -> Invocation:
 def guarded(command: Callable[[Invocation], int]) -> int:
     """Run `command` and return the exit code, having said on stderr what went wrong, if anything did."""
     called = Invocation()
+    _end_as_interrupted()
     try:
         code = command(called)
         sys.stdout.flush()
@@ -60,6 +64,19 @@ def guarded(command: Callable[[Invocation], int]) -> int:
     if code == EXIT_INTERRUPTED:
         _fail("interrupted; the same command resumes", code)
     return code
+
+
+def _end_as_interrupted() -> None:
+    """Let SIGTERM, which schedulers send before they kill, end this process as Ctrl-C does: its workers end with it."""
+    own = os.getpid()
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == own:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)  # a fork of it, which whoever forked it wants to end
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _explain(error: Exception, called: Invocation) -> int:

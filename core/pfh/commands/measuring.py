@@ -12,11 +12,13 @@ from pfh.commands.requests import MeasureSpec
 from pfh.commands.subjects import START, StoredFamily, Subject, open_subject, opened_family
 from pfh.commands.template_arguments import under_arguments
 from pfh.errors import UserError, did_you_mean
+from pfh.hooks.datasets import DataSource
 from pfh.hooks.domains import DomainSpec, description_of
 from pfh.hooks.evals import Reference
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.launchers import Request
 from pfh.hooks.meanings import Wants, declares
+from pfh.progress import Progress
 from pfh.starts.settings import default_settings
 from pfh.steps.domains import OpenDomain
 from pfh.steps.evaluation import Question, evaluate_family
@@ -48,17 +50,27 @@ def _unasked(model: str) -> UserError:
 
 
 def open_domain(
-    spec: Request, session: Session, options: Mapping[str, BaseModel | None], problems: int = 0
+    spec: Request,
+    session: Session,
+    options: Mapping[str, BaseModel | None],
+    problems: int = 0,
+    data: DataSource | None = None,
 ) -> OpenDomain:
-    """Open the domain of `spec`, with so many training problems."""
+    """Open the domain of `spec`, with so many training problems; from `data` in place of the session's."""
     chosen = options[f"domains:{spec.domain}"]
-    domain = session.plugins.open_domain(spec.domain, DomainSpec(options=chosen, data=session.data))
-    drawn = domain.problems("train", problems, spec.seed) if problems else ()
+    domain = session.plugins.open_domain(spec.domain, DomainSpec(options=chosen, data=data or session.data))
     for line in description_of(domain):
         session.progress.say(line)
-    if len(drawn) < problems:
-        session.progress.say(f"{len(drawn)} training problems in place of {problems}: {spec.domain} has no more")
-    return OpenDomain(name=spec.domain, domain=domain, problems=drawn, options=chosen)
+    opened = OpenDomain(name=spec.domain, domain=domain, problems=(), options=chosen)
+    return draw_problems(opened, problems, spec.seed, session.progress)
+
+
+def draw_problems(opened: OpenDomain, count: int, seed: int, progress: Progress) -> OpenDomain:
+    """Return an open domain with `count` training problems, or with all that it has."""
+    drawn = opened.domain.problems("train", count, seed) if count else ()
+    if len(drawn) < count:
+        progress.say(f"{len(drawn)} training problems in place of {count}: {opened.name} has no more")
+    return dataclasses.replace(opened, problems=drawn)
 
 
 def domain_for_divergence(

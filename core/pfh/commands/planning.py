@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.commands.measuring import open_domain
+from pfh.commands.measuring import draw_problems, open_domain
 from pfh.commands.requests import validate
 from pfh.commands.run_graph import Act, GraphOfRun
 from pfh.commands.subjects import known_to_the_store
@@ -19,6 +19,8 @@ from pfh.hooks.launchers import RunSpec
 from pfh.kit.tokens.loading import arguments_of
 from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
+from pfh.sources.datasets import HubData
+from pfh.sources.loaded_once import LoadedOnce
 from pfh.sources.models import resolve
 from pfh.steps.domains import NO_DOMAIN, OpenDomain
 from pfh.steps.fitting import fit_options
@@ -62,6 +64,8 @@ class Planner:
         self._again: dict[int, Session] = {}
         self._models: dict[tuple[Any, ...], Checkpoint] = {}
         self._fitted: dict[tuple[str, str, str], BaseModel | None] = {}
+        self._data = LoadedOnce(HubData())
+        self._opened_domains: dict[tuple[str, str], OpenDomain] = {}
         self._domains: dict[str, OpenDomain] = {}
         self._unknown: dict[str, None] = {}
 
@@ -154,21 +158,23 @@ class Planner:
         told = chosen.model_dump(mode="json") if chosen else {}
         key = json.dumps([spec.domain, told, spec.problems, spec.seed], sort_keys=True, default=str)
         if key not in self._domains:
+            opened = NO_DOMAIN
             try:
-                self._domains[key] = open_domain(spec, session, options, spec.problems)
+                opened = self._opened(spec, session, options)
+                self._domains[key] = draw_problems(opened, spec.problems, spec.seed, self._progress)
             except UserError:
                 if self._download:
                     raise
                 stand_in = f"{spec.domain}: {spec.problems} problems of seed {spec.seed}, not here"
-                self._domains[key] = dataclasses.replace(
-                    self._without_problems(spec, session, options), name=spec.domain, options=chosen, missing=stand_in
-                )
+                self._domains[key] = dataclasses.replace(opened, name=spec.domain, options=chosen, missing=stand_in)
         if self._domains[key].missing:
             self._unknown[f"the problems of the domain {spec.domain}"] = None
         return self._domains[key]
 
-    def _without_problems(self, spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> OpenDomain:
-        try:
-            return open_domain(spec, session, options)
-        except UserError:
-            return NO_DOMAIN
+    def _opened(self, spec: RunSpec, session: Session, options: Mapping[str, BaseModel | None]) -> OpenDomain:
+        """Return the domain of a run without problems: the same for every seed."""
+        chosen = options[f"domains:{spec.domain}"]
+        key = (spec.domain, "" if chosen is None else chosen.model_dump_json())
+        if key not in self._opened_domains:
+            self._opened_domains[key] = open_domain(spec, session, options, data=self._data)
+        return self._opened_domains[key]

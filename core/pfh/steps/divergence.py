@@ -54,7 +54,7 @@ def start_completions(session: Session, start: Checkpoint, domain: Domain, count
         UserError: there are no prompts.
         DataUnavailableError: likewise.
     """
-    asked, sampling = _asked(domain, count)
+    asked, sampling = _asked(session, domain, count)
     return draw_rollouts(session, start, asked, samples=1, sampling=sampling, seed=SEED)[0]
 
 
@@ -65,7 +65,7 @@ def completion_inputs(session: Session, start: Checkpoint, domain: Domain, count
         UserError: there are no prompts.
         DataUnavailableError: likewise.
     """
-    asked, sampling = _asked(domain, count)
+    asked, sampling = _asked(session, domain, count)
     return rollout_inputs(session, start, asked, samples=1, sampling=sampling, seed=SEED)
 
 
@@ -88,8 +88,12 @@ def divergence_inputs(
     }
 
 
-def _asked(domain: Domain, count: int) -> tuple[OpenDomain, Sampling]:
-    prompts, _ = held_out_prompts(domain, count)
+def _asked(session: Session, domain: Domain, count: int) -> tuple[OpenDomain, Sampling]:
+    """Return the held-out prompts, and how they are completed; a session looks for those of a domain once."""
+    key = (id(domain), count)
+    if key not in session.held_out:
+        session.held_out[key] = (domain, held_out_prompts(domain, count)[0])
+    _, prompts = session.held_out[key]
     asked = OpenDomain(name="", domain=NO_DOMAIN.domain, problems=prompts)
     return asked, Sampling(max_new_tokens=TOKENS, temperature=1.0, stop=domain.sampling.stop)
 

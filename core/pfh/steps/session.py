@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pfh.hooks.attacks import AttackResult, AttackSpec
     from pfh.hooks.backends import Completion, Engine
     from pfh.hooks.checkpoint import Checkpoint
+    from pfh.hooks.domains import Domain, Problem
     from pfh.hooks.judges import Judge
     from pfh.registry.catalogue import Kind
 
@@ -67,6 +68,8 @@ class Session:
         self._judges: dict[str, Judge] = {}
         self.versions: dict[str, tuple[str, str]] = {}
         """Versions of libraries, looked up once."""
+        self.held_out: dict[tuple[int, int], tuple[Domain, tuple[Problem, ...]]] = {}
+        """Held-out prompts, so many of a domain; the domain stands beside them, so that its id is no other's."""
         self._code: dict[tuple[str, ...], Code] = {}
         self._environments: dict[tuple[Any, ...], dict[str, str]] = {}
 

@@ -1,30 +1,45 @@
-"""A few batches timed on this device, and remembered by device and model: what plans count by where no ledger tells."""
+"""What a study does, timed on this device for a little of it: what plans count by where no ledger tells.
+
+Every start's model reads, writes and is trained on a few batches, and is asked the first documents of every benchmark
+of the study, few and then more, so that what a document takes is told from what a benchmark takes however few it has.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
-from pfh.errors import UserError
+from pfh.commands.measuring import asked
+from pfh.commands.requests import validate
+from pfh.commands.subjects import model_subject
+from pfh.errors import PfhError, UserError
 from pfh.hooks.backends import GenerationRequest, Sampling, ScoringRequest
-from pfh.progress import Progress
+from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import resolve
 from pfh.starts.embedded import EMBEDDED_NAME
+from pfh.steps.evaluation import evaluate_family
 from pfh.steps.session import Session
 from pfh.steps.starts import embedded_start
 from pfh.store.store import Store
 from pfh.text import write_whole
 
 if TYPE_CHECKING:
+    from pfh.commands.study.runs import StudyRun
     from pfh.commands.study.schema import StartEntry, Study
     from pfh.hooks.backends import Engine
     from pfh.hooks.checkpoint import Checkpoint
+    from pfh.hooks.launchers import RunSpec
 
 FILE = "speeds.json"
+FEW, MORE = 1, 4
+"""Documents of each benchmark that are asked at first, and then."""
 WORDS, ASKED, BATCH, NEW_TOKENS, TRAINED = 384, 8, 32, 32, 2
 """Words of a prompt that is read; prompts that are read; prompts that are continued at once; tokens that each is
 continued by; sequences of an update."""
@@ -40,10 +55,22 @@ class Rates:
     trained: float
     weights: float
     """Of the model: of one of another size a token takes in proportion."""
+    documents: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """What is asked (`asked_as`) to the seconds that it takes at once, and those that a document more of each of its
+    benchmarks adds."""
 
 
-def calibrate(study: Study, *, plugins: Plugins, store: Store, progress: Progress) -> dict[str, Rates]:
+def asked_as(about: Mapping[str, Any]) -> str:
+    """Return the name of what an evaluation asks: the family and its benchmarks."""
+    return " ".join([str(about.get("family", "")), *sorted(map(str, about.get("benchmarks", ())))])
+
+
+def calibrate(
+    study: Study, runs: Sequence[StudyRun], *, plugins: Plugins, store: Store, progress: Progress
+) -> dict[str, Rates]:
     """Time the study's starts that are on this machine, remember what it took, and return it by model.
+
+    The documents that are asked are those of the first of `runs` that begins with the model.
 
     Raises:
         UserError: none of them is here.
@@ -58,7 +85,10 @@ def calibrate(study: Study, *, plugins: Plugins, store: Store, progress: Progres
             missing.append(f"{name} ({error})")
             continue
         progress.say(f"timing a few batches of {name}")
-        found[name] = _timed(checkpoint, session)
+        rates = _timed(checkpoint, session)
+        first = next((run.spec for run in runs if (run.spec.model or EMBEDDED_NAME) == name), None)
+        documents = {} if first is None else _documents(checkpoint, first, session)
+        found[name] = dataclasses.replace(rates, documents=documents)
     if not found:
         raise UserError(f"--calibrate times models on this machine, and has none: {'; '.join(missing)}")
     for line in missing:
@@ -121,6 +151,40 @@ def _timed(checkpoint: Checkpoint, session: Session) -> Rates:
         session.release()
     trained, weights = _trained(checkpoint, text)
     return Rates(read=read, written=written, trained=trained, weights=weights)
+
+
+def _documents(checkpoint: Checkpoint, spec: RunSpec, session: Session) -> dict[str, tuple[float, float]]:
+    """Ask a few documents of what a run asks; a family that cannot be asked here is left out, and said."""
+    options = validate(spec, session.plugins)
+    found = {}
+    with TemporaryDirectory(prefix="pfh-calibration-") as folder:
+        scratch = Session(
+            plugins=session.plugins,
+            store=Store(Path(folder)),
+            progress=Silent(),
+            backend=spec.backend,
+            dtype=spec.dtype,
+            options=options,
+        )
+        try:
+            subject = model_subject(checkpoint.name, checkpoint, "")
+            for question in asked(spec, session, [subject], options):
+                took: list[float] = []
+                try:
+                    for limit in (FEW, FEW, MORE):  # the first loads the model and the data
+                        sample = dataclasses.replace(question, limit=limit, seed=len(took))
+                        began = time.perf_counter()
+                        evaluate_family(scratch, checkpoint, sample)
+                        took.append(time.perf_counter() - began)
+                except PfhError as error:
+                    session.progress.say(f"not timed: {question.family} ({error})")
+                    continue
+                each = max(0.0, took[2] - took[1]) / (MORE - FEW)
+                about = {"family": question.family, "benchmarks": question.benchmarks}
+                found[asked_as(about)] = (max(0.0, took[1] - FEW * each), each)
+        finally:
+            scratch.release()
+    return found
 
 
 def _read(engine: Engine, text: str) -> float:

@@ -1,11 +1,13 @@
 """What steps take: by the ledgers of earlier ones on this kind of device, else by operations and bytes.
 
-A forward pass takes 2 operations a weight and token, training 6 (Kaplan et al. 2020, arXiv 2001.08361, section 2.1);
-decoding reads all weights for each token of a batch. What is assumed of lengths is in `Assumed`, and plans print it.
+A forward pass takes 2 operations a weight and token, training 6 (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), of
+which 2 are the gradients of the weights, which an adapter does without; decoding reads all weights for each token of a
+batch. What is assumed of lengths is in `Assumed`, and plans print it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pfh.commands.study.calibration import Rates, remembered
+from pfh.commands.study.calibration import Rates, asked_as, remembered
 from pfh.commands.study.schema import Device, Study
 from pfh.hooks.budget import Budget
 from pfh.hooks.ledger import Phase, read_ledger
@@ -25,6 +27,8 @@ from pfh.steps.graph import Step
 from pfh.store.store import MANIFEST, Store
 
 LEDGER = "ledger.json"
+ALL_WEIGHTS, ADAPTER = 6.0, 4.0
+"""Operations a weight and trained token."""
 _BILLIONS = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
 _UNIT = {"b": 1e9, "m": 1e6}
 
@@ -71,6 +75,8 @@ class Work:
     """Tokens through the model and back."""
     weights: float = 0.0
     """Of the model."""
+    operations: float = ALL_WEIGHTS
+    """A weight and trained token."""
 
     @property
     def tokens(self) -> float:
@@ -80,13 +86,13 @@ class Work:
     @property
     def flops(self) -> float:
         """Operations of all."""
-        return 2 * self.weights * (self.read + self.written) + 6 * self.weights * self.trained
+        return self.weights * (2 * (self.read + self.written) + self.operations * self.trained)
 
     def seconds(self, device: Device, batch: int) -> float:
         """Return how long it takes on a device: decoding as long as its operations or the weights that it reads."""
         flops, bandwidth = device.flops * device.share, device.bandwidth * device.share
         decode = self.written * max(2 * self.weights / flops, 2 * self.weights / batch / bandwidth)
-        return (2 * self.weights * self.read + 6 * self.weights * self.trained) / flops + decode
+        return self.weights * (2 * self.read + self.operations * self.trained) / flops + decode
 
 
 CPU = Device(name="a CPU core complex", flops=1e11, bandwidth=2e10, share=0.5)
@@ -114,8 +120,11 @@ class CostModel:
         if step.id in self.measured:
             return self.measured[step.id]
         if (speed := self.speeds.get(learned_as(step))) is not None:
-            return self.modelled(step) * speed
-        return self.modelled(step) if (timed := self._timed(step)) is None else timed
+            took = self.modelled(step) * speed
+        else:
+            took = self.modelled(step) if (timed := self._timed(step)) is None else timed
+        budget = _budget(step.about)
+        return min(took, budget.amount) if budget is not None and budget.unit == "seconds" else took
 
     def modelled(self, step: Step) -> float:
         """Return how long a step takes by operations and bytes alone."""
@@ -129,7 +138,10 @@ class CostModel:
         own = self.rates.get(str(step.about.get("weights", "")))
         rates = own or min(self.rates.values(), key=lambda each: abs(math.log(max(work.weights, 1.0) / each.weights)))
         share = 1.0 if own else work.weights / rates.weights
-        return share * (work.read * rates.read + work.written * rates.written + work.trained * rates.trained)
+        if step.kind == "evaluation" and (pace := rates.documents.get(asked_as(step.about))) is not None:
+            return share * (pace[0] + pace[1] * (step.about.get("limit") or self.assumed.documents))
+        trained = work.trained * rates.trained * work.operations / ALL_WEIGHTS
+        return share * (work.read * rates.read + work.written * rates.written + trained)
 
     def source(self, step: Step) -> str:
         """Say what tells how long a step takes."""
@@ -170,21 +182,28 @@ class CostModel:
         inner = getattr(options, "inner_epochs", 1)
         updates = max(1, math.ceil(about["problems"] * work.examples * options.epochs / update)) * inner
         updates = min(updates, options.max_steps or updates) * work.rounds
-        if about.get("budget"):
-            budget = Budget.parse(str(about["budget"]).replace(",", "").replace("device ", ""))
-            most = {"updates": budget.amount, "samples": budget.amount / update}.get(budget.unit, updates)
-            most = min(most, budget.amount / (update * assumed.length)) if budget.unit == "tokens" else most
-            updates = min(updates, most)
-        length = min(options.max_length, assumed.length)
-        sequences = updates * update
-        drawn_before = 0 if about.get("drawn") else work.generated
-        replayed, compared = updates * options.replayed(update), updates * options.compared(update)
-        return Work(
-            read=length * (sequences * work.read / inner + compared),
-            written=sequences * length * drawn_before / inner / 2 if not about.get("drawn") else 0.0,
-            trained=length * (sequences * work.trained + replayed + compared),
+        sequence = min(options.max_length, assumed.length)
+        each = update * sequence
+        replayed, compared = options.replayed(update), options.compared(update)
+        done = Work(
+            read=each * work.read / inner + compared * sequence,
+            written=0.0 if about.get("drawn") else each * work.generated / inner / 2,
+            trained=each * work.trained + (replayed + compared) * sequence,
             weights=weights,
+            operations=ALL_WEIGHTS if options.adapter == "full" else ADAPTER,
         )
+        if (budget := _budget(about)) is not None:
+            takes = {"updates": 1, "samples": update + replayed + compared, "tokens": each, "flops": done.flops}
+            updates = min(updates, budget.amount / takes.get(budget.unit, math.inf) or updates)
+        return dataclasses.replace(
+            done, read=updates * done.read, written=updates * done.written, trained=updates * done.trained
+        )
+
+
+def _budget(about: Mapping[str, Any]) -> Budget | None:
+    """Return what a training may spend."""
+    said = about.get("budget")
+    return Budget.parse(str(said).replace(",", "").replace("device ", "")) if said else None
 
 
 def cost_model(study: Study, steps: Iterable[Step], store: Store) -> CostModel:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TextIO
 
 from pfh.commands.study.state import Recorded
 from pfh.commands.study.tasks import perform, read_task, task_store
 from pfh.errors import EXIT_STEP_FAILED, PfhError, out_of_resources
 from pfh.text import redacted
+
+LOOKS_EVERY = 1.0
+"""Seconds between two looks at whether the launcher is still there."""
 
 
 def perform_file(file: Path) -> tuple[int, str]:
@@ -52,15 +59,36 @@ def _line(error: Exception) -> str:
     return "unexpected " + "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
 
 
+def _asked_for() -> Iterator[str]:
+    """Yield the lines of stdin; a KeyboardInterrupt while one is worked on that nobody waits for any more."""
+    lines: SimpleQueue[str | None] = SimpleQueue()
+    launcher, ended = os.getppid(), threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            lines.put(line.strip())
+        lines.put(None)
+        while os.getppid() == launcher:
+            if ended.wait(LOOKS_EVERY):
+                return
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while (line := lines.get()) is not None:
+        yield line
+    ended.set()
+
+
 def serve_tasks() -> None:
     """Execute tasks whose files are named on stdin, a line each; say on stdout, as a line of JSON, how each ended.
 
-    What a task prints goes into its log in the study's folder `logs`.
+    What a task prints goes into its log in the study's folder `logs`. Where stdin ends and whoever began this process
+    has ended too, the task that runs is interrupted: a launcher that was killed leaves no workers behind.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     errors = os.dup(2)
-    for line in sys.stdin:
-        file = Path(line.strip())
+    for name in _asked_for():
+        file = Path(name)
         log = file.parent.parent / "logs" / f"{file.stem}.log"
         with _log(log) as stream:
             os.dup2(stream.fileno(), 1)

@@ -76,10 +76,10 @@ def plan_study(
         UserError: the file is at fault, or has no such phase.
     """
     study, document = read_study(file)
-    if calibrated:
-        calibrate(study, plugins=plugins, store=store, progress=progress or Silent())
     study = study.model_copy(update={name: value for name, value in overrides.items() if value is not None})
     runs = expand(study, document, plugins)
+    if calibrated:
+        calibrate(study, runs, plugins=plugins, store=store, progress=progress or Silent())
     if phase is not None:
         phases = list(dict.fromkeys(run.phase for run in runs))
         if phase not in phases:
