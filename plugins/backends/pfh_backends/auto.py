@@ -23,6 +23,7 @@ from pfh.hooks.backends import (
     WhiteBox,
     interventions_id,
 )
+from pfh.kit.soft_thoughts import are_soft_thoughts
 from pfh.kit.tokens.loading import pick_device, pick_dtype
 
 if TYPE_CHECKING:
@@ -172,6 +173,8 @@ class AutoEngine:
 
     @property
     def _writer(self) -> Engine:
+        if are_soft_thoughts(self._checkpoint):
+            return self._reader
         return self._opened(self._writer_name, GENERATION_SHARE)
 
     @property
