@@ -11,6 +11,7 @@ from pfh.commands.looks import Rule, looked_inputs
 from pfh.commands.measuring import asked
 from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
+from pfh.commands.stage_contracts import contents_of
 from pfh.commands.stopping import stop_inputs
 from pfh.commands.subjects import model_subject
 from pfh.errors import DataUnavailableError, UserError
@@ -93,6 +94,8 @@ class GraphOfRun:
         from pfh import __version__
 
         inputs = {"answers": answers, "trainings": trainings, "run": repr(self.spec), "pfh": __version__}
+        if self.spec.contracts:
+            inputs["contracts"] = contents_of(self.spec.contracts)
         return self._add(
             "comparison",
             inputs,

@@ -44,6 +44,7 @@ def write_study_page(path: Path, results: StudyResults, runs: Mapping[str, str])
             plots=trade_off_plots(results.trade_offs),
             erosion=_erosion(results.erosion),
             runs=runs,
+            contracts=any(run.gates for run in results.runs),
             policy=content_policy([]),
             style=Markup(source("style.css")),  # noqa: S704 - our own file
         )

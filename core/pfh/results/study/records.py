@@ -170,6 +170,8 @@ class RunRow(_Record):
     seed: int
     phase: str
     headline: str
+    gates: tuple[str, ...] = ()
+    """What became of each contract, in a sentence."""
 
 
 class StudyResults(_Record):
