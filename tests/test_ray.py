@@ -11,12 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from pfh.errors import UserError
 from pfh.hooks.launchers import LaunchSpec, TaskSpec
 from pfh_launchers.ray import Options, launch, run_tasks
+from pfh_launchers.ray_client import why_it_failed
 from pfh_launchers.ray_task import TaskDied, execute, write_what_came_back
 
 from tests.test_matrix import figures, matrix, site, study, whole  # noqa: F401 - fixtures
@@ -110,6 +112,37 @@ def test_a_node_that_does_not_see_the_folder_sends_back_what_its_task_noted(tmp_
         execute(str(file), "dies", [str(tmp_path / "fake.py")], 1, {})
 
 
+class RaisedError(Exception):
+    """What Ray wraps a task's own exception in."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"a traceback of many lines\n{type(cause).__name__}: {cause}")
+        self.cause = cause
+
+
+class WorkerCrashedError(Exception):
+    pass
+
+
+class TaskUnschedulableError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RaisedError(TaskDied("signal 9")), "its process died 3 times, the last time with: signal 9"),
+        (RaisedError(PermissionError("no logs here")), "it could not be executed (PermissionError: no logs here)"),
+        (WorkerCrashedError("it crashed"), "its worker died 3 times, the last time with: it crashed"),
+        (TaskUnschedulableError("no such node"), "Ray says: no such node"),
+    ],
+)
+def test_a_tasks_own_error_is_told_from_a_lost_worker(error, said):
+    """With the names that Ray has for them; the marked tests see Ray's own."""
+    ray = SimpleNamespace(exceptions=SimpleNamespace(RayTaskError=RaisedError))
+    assert why_it_failed(ray, error, 3) == said
+
+
 def launched(folder: Path, tasks: dict[str, tuple[str, ...]], **options: object) -> subprocess.Popen[str]:
     prepared(folder, tasks)
     told = {
@@ -162,8 +195,10 @@ def test_tasks_of_killed_workers_run_again_and_what_fails_takes_down_only_what_n
         "e": ("fails", "c"),
         "f": ("ends", "e"),
         "g": ("ends", "c"),
+        "h": ("ends",),
     }
     process = launched(tmp_path, tasks, tries=2)
+    (tmp_path / "logs" / "h.log").mkdir()
     wait_for((tmp_path / "tried" / "c").exists)
     file = str(tmp_path / "tasks" / "c.json")
     waiting = next(each for each in psutil.process_iter(["cmdline"]) if file in (each.info["cmdline"] or []))
@@ -171,9 +206,11 @@ def test_tasks_of_killed_workers_run_again_and_what_fails_takes_down_only_what_n
     ended = told_by(process)
     assert {name: state for name, (state, _) in ended.items()} == {
         "a": "done", "b": "done", "c": "done", "d": "failed", "e": "failed", "f": "left out", "g": "done",
+        "h": "failed",
     }  # fmt: skip
     assert "died 2 times" in ended["d"][1]
     assert ended["e"][1] == "no room"
+    assert ended["h"][1].startswith("it could not be executed (IsADirectoryError:")
     wait_for(lambda: not waiting.is_running() or waiting.status() == psutil.STATUS_ZOMBIE)
     assert (tmp_path / "tried" / "c").read_text() == "xx"
 

@@ -14,6 +14,7 @@ from pfh import __version__
 from pfh_cli.boundary import Invocation, guarded
 from pfh_cli.compare import compare
 from pfh_cli.doctor import doctor
+from pfh_cli.drift import drift
 from pfh_cli.eval import evaluate
 from pfh_cli.export import export
 from pfh_cli.gate import gate
@@ -27,6 +28,7 @@ from pfh_cli.plan import plan
 from pfh_cli.recover import recover
 from pfh_cli.report import report
 from pfh_cli.run import run
+from pfh_cli.shadow import shadow
 from pfh_cli.startup import coerce_only_what_is_given
 from pfh_cli.verify import verify
 
@@ -48,6 +50,8 @@ app.command("task")(task)
 app.command("report")(report)
 app.command("recover")(recover)
 app.command("gate")(gate)
+app.command("drift")(drift)
+app.command("shadow")(shadow)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("judge")(judge)

@@ -110,10 +110,22 @@ def _result(ray: Any, reference: Any, file: Path, tries: int) -> dict[str, Any]:
     try:
         came_back = ray.get(reference)
     except ray.exceptions.RayError as error:
-        cause = str(error).strip().splitlines()
-        return {"code": 3, "said": f"its worker died {tries} times, the last time with: {cause[-1] if cause else '?'}"}
+        return {"code": 3, "said": why_it_failed(ray, error, tries)}
     write_what_came_back(file, came_back)
     return {"code": came_back["code"], "said": came_back["said"]}
+
+
+def why_it_failed(ray: Any, error: Exception, tries: int) -> str:  # noqa: ANN401 - Ray has no types
+    """Say what Ray raised in place of what a task returns: its process or worker was lost, or it raised itself."""
+    lines = str(error).strip().splitlines()
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        lost = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "LocalRayletDiedError")
+        how = f"its worker died {tries} times, the last time with" if type(error).__name__ in lost else "Ray says"
+        return f"{how}: {lines[-1] if lines else type(error).__name__}"
+    if isinstance(error.cause, TaskDied):
+        return f"its process died {tries} times, the last time with: {error.cause}"
+    said = str(error.cause).strip().splitlines()
+    return f"it could not be executed ({type(error.cause).__name__}: {said[0] if said else '?'})"
 
 
 def read_lines(stream: Iterable[str], lines: queue.Queue[str]) -> None:

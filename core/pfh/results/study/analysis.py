@@ -64,6 +64,7 @@ def analyze_study(
                 seed=run.seed,
                 phase=run.phase,
                 headline=run.results.headline,
+                gates=tuple(f"{gate.contract}: {gate.sentence}" for gate in run.results.gates),
             )
             for run in runs
         ),

@@ -144,6 +144,43 @@ class AdjustedRecord(_Record):
     """Whether the method was run with less and with more than that; else it is carried on beyond what was run."""
 
 
+class ErosionRecord(_Record):
+    """How much oftener the model gives in after a method, over starts, domains and seeds; above 0 is worse."""
+
+    method: str
+    what: str
+    """A benchmark, or a domain of harm over all benchmarks."""
+    attack: str
+    """"direct", or the attack's name."""
+    before: float
+    """Mean share that the starts gave in to."""
+    change: float
+    """after - before."""
+    low: float
+    """Lower end of its 95% interval."""
+    high: float
+    """Upper end."""
+    prompts: int
+    p_adjusted: float | None
+    """Benjamini-Hochberg over all cells of all methods; null with fewer than 20 prompts."""
+
+
+class HelpfulnessRecord(_Record):
+    """Where a method moves the two errors of refusals; above 0 is worse in both."""
+
+    method: str
+    harm: float
+    """Change of the share of harmful prompts that are given in to."""
+    harm_low: float
+    harm_high: float
+    refused: float
+    """Change of the share of benign prompts that are refused."""
+    refused_low: float
+    refused_high: float
+    together: str
+    """Such as "safer and more helpful", by the 95% intervals."""
+
+
 class RunRow(_Record):
     """One run of the study."""
 
@@ -155,6 +192,8 @@ class RunRow(_Record):
     seed: int
     phase: str
     headline: str
+    gates: tuple[str, ...] = ()
+    """What became of each contract, in a sentence."""
 
 
 class StudyResults(_Record):
@@ -184,6 +223,8 @@ class StudyResults(_Record):
     """On each effect of a whole family, in their order."""
     agreement: tuple[str, ...] = ()
     """How often they say the same as the effects, and where not, in whole sentences."""
+    erosion: tuple[ErosionRecord, ...] = ()
+    helpfulness: tuple[HelpfulnessRecord, ...] = ()
     shares: tuple[Share, ...]
     turning: tuple[str, ...]
     """Conclusions that turn with the seed."""
