@@ -35,7 +35,8 @@ def plugins():
 
 
 def chosen(plugins, method, model, domain="math", **options):
-    given = {"methods:sf-sft": {"teacher": "t"}, "methods:cf-sft": {"teacher": "t"}}.get(f"methods:{method}", {})
+    needed = {"sf-sft": {"teacher": "t"}, "cf-sft": {"teacher": "t"}, "softcot": {"assistant": "a"}}
+    given = needed.get(method, {})
     spec = RunSpec(
         methods=(method,),
         evals=(EvalChoice(family="safety"),),
@@ -229,7 +230,7 @@ def test_the_table_of_defaults_says_what_the_code_does(plugins):
     assert len(rows) > 40
     for owner, option, other, embedded in rows:
         for model, said in (("m", other), (None, embedded)):
-            if owner in METHODS:
+            if owner in (*METHODS, "softcot"):
                 options = chosen(plugins, owner, model)[f"methods:{owner}"]
             else:
                 options = chosen(plugins, "grpo", model, domain=owner)[f"domains:{owner}"]

@@ -9,7 +9,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from pfh.commands.recover import RecoverSpec, recover
 from pfh.commands.requests import validate
+from pfh.commands.run import execute
 from pfh.errors import UserError
 from pfh.hooks.backends import EngineSpec, GenerationRequest, Sampling, ScoringRequest
 from pfh.hooks.checkpoint import Checkpoint
@@ -26,14 +28,18 @@ from pfh.kit.soft_thoughts import (
 )
 from pfh.kit.tokens.encoding import encode_text
 from pfh.kit.tokens.loading import load_tokenizer, pick_device, pick_dtype
+from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import resolve
 from pfh.steps.training import checkpoint_of
+from pfh.store.store import Store
 from pfh_backends.hf.engine import HfEngine
 from pfh_methods import softcot
 from transformers import AutoModelForCausalLM
 
 from tests.letters import Letters, problems, untimed, weights
+from tests.plugin_dists import install
+from tests.test_run import COIN
 from tests.tiny import tiny_model
 
 CHATS = [
@@ -263,6 +269,42 @@ def test_a_killed_training_goes_on_from_its_projection(trained, base, small, tmp
     left, expected = weights(ended.path), weights(result.path)
     assert all(np.array_equal(left[name], expected[name]) for name in expected)
     assert [phase.name for phase in again.account.phases] == ["assistant", "training"]
+
+
+def test_a_run_measures_it_with_its_thoughts_and_as_its_start_without_any(base, small, tmp_path, monkeypatch):
+    folder = install(tmp_path, "coin-dist", {"coin_domain": COIN}, {"pfh.domains": {"coin": "coin_domain"}})
+    monkeypatch.syspath_prepend(str(folder))
+
+    def ran(thoughts: int):
+        chosen = OPTIONS | {"assistant": str(small.path), "answering_thoughts": str(thoughts), "max_length": "512"}
+        spec = RunSpec(
+            methods=("softcot",),
+            evals=(EvalChoice(family="safety", benchmarks=("probes",)),),
+            domain="coin",
+            model=str(base.path),
+            options={"methods:softcot": chosen},
+            problems=6,
+            limit=4,
+            divergence_prompts=2,
+        )
+        place = tmp_path / f"out-{thoughts}"
+        store = Store(tmp_path / "store")
+        return execute(spec, plugins=Plugins(), store=store, progress=Silent(), output=place).results.stages[-1], place
+
+    (without, _), (with_thoughts, place) = ran(0), ran(2)
+    assert all(row.delta == 0 for row in without.families[0].comparisons)
+    assert without.after.fingerprint != without.before.fingerprint
+    assert without.divergence.start_to_after == 0
+    assert with_thoughts.divergence.start_to_after > 0
+    phases = [phase.name for phase in with_thoughts.ledger]
+    assert phases == ["assistant", "training"]
+    with pytest.raises(UserError, match="neither be trained on nor merged"):
+        recover(
+            RecoverSpec(run=place, ways=("ties",)),
+            plugins=Plugins(),
+            store=Store(tmp_path / "store"),
+            progress=Silent(),
+        )
 
 
 @pytest.mark.parametrize(
