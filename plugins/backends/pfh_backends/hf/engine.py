@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pfh.errors import NotNumbersError, UserError
@@ -236,6 +236,26 @@ class HfEngine:
                 yield
             finally:
                 self._interventions = outside
+
+    @contextmanager
+    def white_box(self) -> Iterator[tuple[PreTrainedModel, Any]]:
+        """Lend the model, with 32-bit weights, and its tokenizer until the context is left."""
+        import torch
+
+        parts = [*self._model.parameters(), *self._model.buffers()]
+        outside, dtypes = self._dtype, [each.dtype for each in parts]
+        learns = [each.requires_grad for each in parts]
+        for each in parts:
+            each.requires_grad_(False)
+            each.data = each.data.float() if each.is_floating_point() else each.data
+        self._dtype = torch.float32
+        try:
+            yield self._model, self._tokenizer
+        finally:
+            self._dtype = outside
+            for each, dtype, learnt in zip(parts, dtypes, learns, strict=True):
+                each.data = each.data.to(dtype)
+                each.requires_grad_(learnt)
 
     def close(self) -> None:
         """Free the model's memory; `use` loads again."""

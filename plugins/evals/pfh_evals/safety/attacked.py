@@ -184,7 +184,7 @@ def _sample(
             "prefill": shown[0].prefill,
             "any": float(any(scores)) if complete else None,
             "queries": outcome.queries,
-            "tokens_in": sum(attempt.tokens_in for attempt, _, _ in rows),
+            "tokens_in": outcome.tokens + sum(attempt.tokens_in for attempt, _, _ in rows),
             "tokens_out": sum(attempt.tokens_out for attempt, _, _ in rows),
             "target_source": "own" if "target" in ask.document.extra else "default",
             "attempts": [
