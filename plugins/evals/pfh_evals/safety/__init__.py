@@ -92,8 +92,6 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     sources: dict[str, str] = {}
     unavailable: dict[str, str] = {}
     for benchmark in dict.fromkeys((*chosen, *(each.of for each in latent))):
-        if benchmark.insufficient:
-            continue
         try:
             documents, sources[benchmark.name] = benchmark.load(spec.data)
         except DataUnavailableError as error:

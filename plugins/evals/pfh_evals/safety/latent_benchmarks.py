@@ -50,8 +50,6 @@ class LatentBenchmark:
 
 
 def _latent_of(benchmark: SafetyBenchmark) -> list[LatentBenchmark]:
-    if benchmark.insufficient:
-        return []
     margin = LatentBenchmark(of=benchmark, metric="refusal_margin")
     if not benchmark.harmful:
         return [margin]
@@ -88,7 +86,7 @@ def choose(names: Sequence[str]) -> Chosen:
     return Chosen(
         rated=rated,
         latent=tuple(latent for latent in LATENT if latent.name in names or (latent.by_default and latent.of in rated)),
-        own=tuple(benchmark for benchmark in OWN if benchmark.name in names),
+        own=tuple(benchmark for benchmark in OWN if benchmark.name in names or benchmark.group in names),
     )
 
 

@@ -56,8 +56,6 @@ def _own(benchmark: OwnBenchmark, spec: PlanSpec) -> Planned:
 
 def _held(benchmark: SafetyBenchmark, spec: PlanSpec) -> tuple[int | None, str]:
     """Return how many documents there are, and where they come from or why there are none."""
-    if benchmark.insufficient:
-        return None, benchmark.insufficient
     try:
         documents, source = benchmark.load(spec.data)
     except DataUnavailableError as error:
