@@ -126,6 +126,7 @@ def _turns(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, str]], s
     turns = []
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
+        role = role if isinstance(role, str) else None
         if role in _OF_TOOLS or (isinstance(message, dict) and message.get("tool_calls")):
             return [], "with calls or results of tools"
         if role not in _ROLES:
