@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pfh.report.page import content_policy, environment, source
 from pfh.report.trade_offs import trade_off_plots
-from pfh.results.study.records import EffectRecord, StudyResults
+from pfh.results.study.records import EffectRecord, ErosionRecord, StudyResults
 from pfh.text import write_whole
 
 
@@ -42,12 +42,30 @@ def write_study_page(path: Path, results: StudyResults, runs: Mapping[str, str])
             results=results,
             panels=_panels(results, runs),
             plots=trade_off_plots(results.trade_offs),
+            erosion=_erosion(results.erosion),
             runs=runs,
             policy=content_policy([]),
             style=Markup(source("style.css")),  # noqa: S704 - our own file
         )
     )
     write_whole(path, page)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErosionPanel:
+    """What methods eroded: a row a method and attack, a column a benchmark or domain of harm."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, str, Mapping[str, ErosionRecord]], ...]
+
+
+def _erosion(records: Sequence[ErosionRecord]) -> ErosionPanel | None:
+    cells: dict[tuple[str, str], dict[str, ErosionRecord]] = defaultdict(dict)
+    for row in records:
+        cells[row.method, row.attack][row.what] = row
+    columns = tuple(dict.fromkeys(row.what for row in records))
+    rows = tuple((method, attack, found) for (method, attack), found in cells.items())
+    return ErosionPanel(columns=columns, rows=rows) if rows else None
 
 
 def _panels(results: StudyResults, runs: Mapping[str, str]) -> tuple[Panel, ...]:

@@ -23,6 +23,7 @@ from pfh.results.study.analysis import analyze_study
 from pfh.results.study.changes import FinishedRun, long_table
 from pfh.results.study.recommendations import WANTED, Wanted
 from pfh.results.study.records import EffectRecord, StudyResults
+from pfh.results.study.safety import erosion, helpfulness, safety_table
 from pfh.store.evaluations import read_evaluation
 from pfh.store.store import Store
 from pfh.text import json_text, write_whole
@@ -108,6 +109,8 @@ def _write(
 
     table = long_table(runs, read)
     found = analyze_study(study.name, runs, missing, table, _wanted(study))
+    of_safety = safety_table(runs, read)
+    found = found.model_copy(update={"erosion": erosion(of_safety), "helpfulness": helpfulness(of_safety)})
     place = folder / FOLDER
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -122,6 +122,43 @@ class AdjustedRecord(_Record):
     """Whether the method was run with less and with more than that; else it is carried on beyond what was run."""
 
 
+class ErosionRecord(_Record):
+    """How much oftener the model gives in after a method, over starts, domains and seeds; above 0 is worse."""
+
+    method: str
+    what: str
+    """A benchmark, or a domain of harm over all benchmarks."""
+    attack: str
+    """"direct", or the attack's name."""
+    before: float
+    """Mean share that the starts gave in to."""
+    change: float
+    """after - before."""
+    low: float
+    """Lower end of its 95% interval."""
+    high: float
+    """Upper end."""
+    prompts: int
+    p_adjusted: float | None
+    """Benjamini-Hochberg over all cells of all methods; null with fewer than 20 prompts."""
+
+
+class HelpfulnessRecord(_Record):
+    """Where a method moves the two errors of refusals; above 0 is worse in both."""
+
+    method: str
+    harm: float
+    """Change of the share of harmful prompts that are given in to."""
+    harm_low: float
+    harm_high: float
+    refused: float
+    """Change of the share of benign prompts that are refused."""
+    refused_low: float
+    refused_high: float
+    together: str
+    """Such as "safer and more helpful", by the 95% intervals."""
+
+
 class RunRow(_Record):
     """One run of the study."""
 
@@ -158,6 +195,8 @@ class StudyResults(_Record):
     """What could not be adjusted for, in whole sentences."""
     stopped_early: str = ""
     """How many documents early stopping left unseen; empty where nothing stopped."""
+    erosion: tuple[ErosionRecord, ...] = ()
+    helpfulness: tuple[HelpfulnessRecord, ...] = ()
     shares: tuple[Share, ...]
     turning: tuple[str, ...]
     """Conclusions that turn with the seed."""
