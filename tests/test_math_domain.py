@@ -16,6 +16,7 @@ from pfh.errors import DataUnavailableError, StepFailedError, UserError
 from pfh.hooks.datasets import Dataset, Row
 from pfh.hooks.domains import DomainSpec, GenerationSpec, Problem, Verdict
 from pfh.kit.rollouts import single_turn
+from pfh.kit.workers import Workers
 from pfh.registry.options import fill
 from pfh.sources.datasets import HubData
 from pfh.testing import FakeEngine
@@ -24,7 +25,6 @@ from pfh_domains.math.extraction import LONGEST_ANSWER, extract_answer
 from pfh_domains.math.prompts import EXAMPLES
 from pfh_domains.math.readings import readings
 from pfh_domains.math.settings import Options
-from pfh_domains.workers import Workers
 
 SMALL = {"dataset": "Math12K", "answer_format": "line", "shots": 4}
 HUB_ID = "axon-rl/MATH-12k/default/train"

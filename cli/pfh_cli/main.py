@@ -14,6 +14,7 @@ from pfh import __version__
 from pfh_cli.boundary import Invocation, guarded
 from pfh_cli.compare import compare
 from pfh_cli.doctor import doctor
+from pfh_cli.drift import drift
 from pfh_cli.eval import evaluate
 from pfh_cli.export import export
 from pfh_cli.gate import gate
@@ -48,6 +49,7 @@ app.command("task")(task)
 app.command("report")(report)
 app.command("recover")(recover)
 app.command("gate")(gate)
+app.command("drift")(drift)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("judge")(judge)

@@ -116,6 +116,7 @@ def compare_subjects(
             tables=analysis.tables,
             plots=analysis.plots,
             findings=analysis.findings,
+            claims=analysis.claims,
             before_artifact=before.families[name].key,
             after_artifact=after.families[name].key,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pfh.hooks.tables import LongTable, Plot, Table
 from pfh.progress import Progress, Silent
@@ -109,6 +109,22 @@ class AnalysisSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What became of a promise that a benchmark makes by itself, as an invariant of a user's does; a gate reads it."""
+
+    benchmark: str
+    """Name of the benchmark."""
+    demand: str
+    """What is asked, such as "held at least 0.95"."""
+    state: Literal["holds", "broken", "undecided"]
+    """What became of it, with 95% confidence, one-sided."""
+    said: str
+    """The figure, its limits, n, and what would decide: one line."""
+    p_value: float | None = None
+    """One-sided, of the hypothesis that the demand is met; None where that was not tested."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """What a family adds to the report."""
 
@@ -118,3 +134,5 @@ class Analysis:
     """Whole sentences, the most important first."""
     long_tables: tuple[LongTable, ...] = ()
     """What tables and plots are made of, written beside the results."""
+    claims: tuple[Claim, ...] = ()
+    """What became of the promises that the family's benchmarks make by themselves."""

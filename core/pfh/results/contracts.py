@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pfh.errors import UserError, did_you_mean
+from pfh.hooks.evals import Claim
 from pfh.kit.yaml_files import read_yaml
 from pfh.results.records import RunResults, StageRecord
 
@@ -53,7 +54,8 @@ class Hold(_Model):
     """It may not be worse by the margin (non-inferiority)."""
 
     what: str
-    margin: _Margin = Margin(0.02)
+    margin: _Margin | None = None
+    """None: what the benchmark promises by itself, such as an invariant; 0.02 where it promises nothing."""
     category: Literal["", "worst"] = ""
     """"worst": each category of the benchmark must hold by itself."""
 
@@ -154,6 +156,8 @@ class Target:
     """A `Comparison`, or a `CategoryComparison` of it."""
     benchmark: Any
     """The `Comparison`."""
+    claims: tuple[Claim, ...] = ()
+    """What became of the promises that it makes by itself."""
 
     @property
     def name(self) -> str:
@@ -214,7 +218,8 @@ def _targets(stages: Sequence[StageRecord]) -> Iterator[Target]:
     for stage in stages:
         for record in stage.families:
             for row in record.comparisons:
-                target = Target(stage=stage, family=record.family, row=row, benchmark=row)
+                own = tuple(claim for claim in record.claims if claim.benchmark == row.benchmark)
+                target = Target(stage=stage, family=record.family, row=row, benchmark=row, claims=own)
                 yield target
                 yield from _categories(target)
 

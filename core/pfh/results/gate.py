@@ -17,6 +17,7 @@ from pfh.results.contracts import (
     Floor,
     Hold,
     Improve,
+    Margin,
     Stay,
     Target,
     check_relative,
@@ -24,6 +25,7 @@ from pfh.results.contracts import (
     matched,
 )
 from pfh.results.records import RunResults, StageRecord
+from pfh.statistics.holds import share_limits
 from pfh.statistics.noninferiority import (
     LEVEL,
     chance_to_hold,
@@ -32,6 +34,9 @@ from pfh.statistics.noninferiority import (
     score_statistic,
     upper_limit,
 )
+
+MARGIN = 0.02
+"""Of a clause that names none, where the benchmark promises nothing by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +114,12 @@ def _clauses(contract: Contract, stages: Sequence[StageRecord]) -> Iterator[Judg
             worst = isinstance(clause, Hold) and clause.category == "worst"
             for target in matched(clause.what, stages, categories=worst):
                 named.add(f"{target.family}/{target.benchmark.benchmark}")
-                yield _unmeasured(kind, target) or decide(clause, target)
+                if (absent := _unmeasured(kind, target)) is not None:
+                    yield absent
+                elif isinstance(clause, Hold) and clause.margin is None and target.claims:
+                    yield from _own_claims(target)
+                else:
+                    yield decide(clause, target)
     if contract.otherwise == "fail_if_worse":
         for target in matched("*/*", stages):
             if target.name not in named and target.row.verdict == "worse":
@@ -133,10 +143,24 @@ def _unmeasured(kind: Kind, target: Target) -> Judged | None:
     )
 
 
+def _own_claims(target: Target) -> Iterator[Judged]:
+    for claim in target.claims:
+        yield Judged(
+            kind="must_hold",
+            name=target.name,
+            demand=claim.demand,
+            state=claim.state,
+            said=claim.said,
+            status="MEASURED",
+            p_value=claim.p_value,
+        )
+
+
 def _holds(clause: Hold, target: Target) -> Judged:
     sign = _direction(target)
-    check_relative(clause.margin, target)
-    margin = clause.margin.of(target.row.before)
+    asked = clause.margin or Margin(MARGIN)
+    check_relative(asked, target)
+    margin = asked.of(target.row.before)
     low, high = _limits(target, sign)
     state: State = "holds" if low >= -margin else "broken" if high < -margin else "undecided"
     both_ways = 2 * min(target.row.n10, target.row.n01) / target.row.n if _is_table(target) else None
@@ -188,14 +212,13 @@ def _stays(clause: Stay, target: Target) -> Judged:
 
 
 def _stands(clause: Floor, target: Target) -> Judged:
-    from scipy.stats import beta, binom
+    from scipy.stats import binom
 
     row = target.row
     if row.n10 is None:
         raise UserError(f"The floor of {target.name} needs a score that is 0 or 1: use must_hold with a margin.")
     count, n = round(row.after * row.n), row.n
-    low = float(beta.ppf(1 - LEVEL, count, n - count + 1)) if count else 0.0
-    high = float(beta.ppf(LEVEL, count + 1, n - count)) if count < n else 1.0
+    low, high = share_limits(count, n)
     if clause.at_least is not None:
         state: State = "holds" if low >= clause.at_least else "broken" if high < clause.at_least else "undecided"
         demand, p_value = f"at least {clause.at_least:g}", float(binom.cdf(count, n, clause.at_least))

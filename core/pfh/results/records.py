@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from pfh.errors import content_of
 from pfh.hooks.comparison import Comparison, FamilyChange
+from pfh.hooks.evals import Claim
 from pfh.hooks.ledger import Phase
 from pfh.hooks.tables import Plot, Table
 from pfh.results.clauses import Judged
@@ -56,6 +57,8 @@ class FamilyRecord(_Record):
     """Plotly figures that the family adds."""
     findings: tuple[str, ...] = ()
     """Whole sentences, the most important first."""
+    claims: tuple[Claim, ...] = ()
+    """What became of promises that benchmarks make by themselves, such as invariants."""
     before_artifact: str
     """Key in the store of the evaluation before."""
     after_artifact: str

@@ -14,6 +14,7 @@ from pfh.hooks.backends import Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import DomainSpec, Problem, Split, TestAid, Verdict
 from pfh.kit.thoughts import behind_thought
+from pfh.kit.workers import Workers
 from pfh.sandbox import Limits, in_parallel, run_python
 from pydantic import BaseModel
 
@@ -24,7 +25,6 @@ from pfh_domains.code.own import own_checks
 from pfh_domains.code.prompts import chat, fenced
 from pfh_domains.code.settings import TRAINING_SETS, Options
 from pfh_domains.code.training import load_training, training_problems
-from pfh_domains.workers import Workers
 
 VERSION = "2"
 HOLDOUT_TOKENS = {"humaneval": 768, "humanevalplus": 768, "mbpp": 384, "mbppplus": 384, "livecodebench": 2048}

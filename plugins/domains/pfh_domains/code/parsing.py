@@ -1,4 +1,4 @@
-"""Where a program ends that was cut off, as `pfh_domains.workers` calls it: parsing what a model wrote may crash."""
+"""Where a program ends that was cut off, as `pfh.kit.workers` calls it: parsing what a model wrote may crash."""
 
 from __future__ import annotations
 

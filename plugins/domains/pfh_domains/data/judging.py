@@ -1,4 +1,4 @@
-"""What judges in a process of its own (`pfh_domains.workers`), as patterns, schemas and functions may take any time."""
+"""What judges in a process of its own (`pfh.kit.workers`), as patterns, schemas and functions may take any time."""
 
 from __future__ import annotations
 

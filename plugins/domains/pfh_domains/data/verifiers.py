@@ -13,6 +13,7 @@ from pfh.errors import UserError
 from pfh.hooks.datasets import DataSource
 from pfh.hooks.domains import Problem, Verdict
 from pfh.kit.thoughts import behind_thought
+from pfh.kit.workers import Workers
 
 from pfh_domains.data.final_answer import final_answer, marked_answer
 from pfh_domains.data.judging import why_no_pattern, why_no_schema
@@ -29,7 +30,6 @@ from pfh_domains.qa.extraction import extract_answer as extract_text
 from pfh_domains.qa.extraction import other_answers as other_texts
 from pfh_domains.qa.settings import Options as QaOptions
 from pfh_domains.sources import from_answer
-from pfh_domains.workers import Workers
 
 _BLOCK = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 

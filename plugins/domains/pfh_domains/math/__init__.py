@@ -11,6 +11,7 @@ from pfh.hooks.backends import Sampling
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import DomainSpec, Problem, Reply, Split, Verdict
 from pfh.kit.thoughts import behind_thought
+from pfh.kit.workers import Workers
 from pydantic import BaseModel
 
 from pfh_domains import python_tool
@@ -20,7 +21,6 @@ from pfh_domains.math.problems import HOLDOUTS, load_holdout, references, traini
 from pfh_domains.math.readings import readings
 from pfh_domains.math.settings import Options
 from pfh_domains.sources import Source, digest, draw, from_answer, load_first, to_answer, version_of
-from pfh_domains.workers import Workers
 
 VERSION = "2"
 HOLDOUT_TOKENS = {

@@ -45,7 +45,7 @@ def same_spelling(gold: str, answer: str) -> tuple[str, str]:
 
 
 def equal(gold: str, answer: str) -> bool:
-    """Let math-verify compare two answers. It may take any time and memory: call it through `pfh_domains.workers`."""
+    """Let math-verify compare two answers. It may take any time and memory: call it through `pfh.kit.workers`."""
     from math_verify import verify
 
     gold, answer = same_spelling(gold, answer)

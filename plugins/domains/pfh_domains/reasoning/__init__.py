@@ -15,6 +15,7 @@ from pfh.hooks.backends import Message, Sampling
 from pfh.hooks.domains import DomainSpec, Problem, Split, Verdict
 from pfh.kit.reasoning_gym import with_ordered_sets
 from pfh.kit.thoughts import behind_thought
+from pfh.kit.workers import Workers
 from pydantic import BaseModel
 
 from pfh_domains.reasoning.extraction import LONGEST_ANSWER, extract_answer, same_text, spoken_answer
@@ -29,7 +30,6 @@ from pfh_domains.reasoning.tasks import (
     settings_of,
 )
 from pfh_domains.sources import version_of
-from pfh_domains.workers import Workers
 
 __all__ = ["DEFAULT_TASKS", "TASKS", "Options", "Reasoning", "extract_answer"]
 

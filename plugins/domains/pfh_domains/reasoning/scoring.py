@@ -1,4 +1,4 @@
-"""reasoning-gym's scorers, as `pfh_domains.workers` calls them: some take long, some compute with the answer."""
+"""reasoning-gym's scorers, as `pfh.kit.workers` calls them: some take long, some compute with the answer."""
 
 from __future__ import annotations
 

@@ -11,15 +11,17 @@ from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.meanings import Draws, Names, Wants
 from pfh.hooks.tables import Table
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from pfh_evals.behaviour import generated, needle, robustness, tool_likelihood
 from pfh_evals.behaviour.analysis import analyze_behaviour
 from pfh_evals.behaviour.asks import Generated
+from pfh_evals.behaviour.invariants import measure as invariants
+from pfh_evals.behaviour.invariants.opened import open_invariants
 from pfh_evals.behaviour.plan import planned
 from pfh_evals.behaviour.questions import Named
 from pfh_evals.behaviour.robustness import Robust
-from pfh_evals.behaviour.select import Chosen, NeedleLikelihood, select
+from pfh_evals.behaviour.select import Chosen, NeedleLikelihood, Own, select
 
 
 class Options(BaseModel):
@@ -53,6 +55,20 @@ class Options(BaseModel):
         "built-in", description="requests for tools: 48 built-in ones, or the single-turn Python cases of BFCL v4"
     )
     judge: Annotated[str, Names.JUDGE] = Field("rule", description="judge that says which replies refuse")
+    file: str = Field("", description="a YAML file of invariants of your own: prompts with checks and rates")
+
+    @field_validator("file")
+    @classmethod
+    def _without_fault(cls, file: str) -> str:
+        if file:
+            open_invariants(file)
+        return file
+
+    @computed_field  # type: ignore[prop-decorator]  # a file that changed asks something else
+    @property
+    def file_content(self) -> str:
+        """Hash of the file of invariants and of those that it names."""
+        return open_invariants(self.file).digest if self.file else ""
 
 
 @hookimpl
@@ -70,8 +86,12 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     """
     chosen = select(spec.benchmarks, spec)
     written = [each for each in chosen if isinstance(each, Generated)]
-    rows = generated.measure(written, spec.judge(spec.options.judge), spec) if written else {}
-    found = tuple(rows[each.name] if isinstance(each, Generated) else _by_likelihood(each, spec) for each in chosen)
+    own = [each for each in chosen if isinstance(each, Own)]
+    judge = spec.judge(spec.options.judge) if written or own else None
+    rows = generated.measure(written, judge, spec) if written and judge else {}
+    if own and judge:
+        rows |= invariants.measure(own[0].opened, [each.invariant for each in own], judge, spec)
+    found = tuple(rows.get(each.name) or _by_likelihood(each, spec) for each in chosen)
     return Evaluation(family="behaviour", benchmarks=found)
 
 

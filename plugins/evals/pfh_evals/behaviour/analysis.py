@@ -10,6 +10,7 @@ from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Quantity, Table
 
 from pfh_evals.behaviour.grid import grid_table
+from pfh_evals.behaviour.invariants import judged
 from pfh_evals.behaviour.robustness import LETTERS, position_bias, positions
 from pfh_evals.pairs import Pairs, pairs_of
 
@@ -20,9 +21,23 @@ _MORE_CUT = 0.05
 def analyze_behaviour(spec: AnalysisSpec) -> Analysis:
     """Return the tables and findings of the family."""
     pairs = pairs_of(spec)
-    tables: list[Table] = [grid_table(spec), _classes(pairs), _robust(pairs), _replies(pairs)]
-    findings = [*_cut(pairs), *_position(pairs), *_retention(pairs), *_calls(pairs), *_notation(pairs)]
-    return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings))
+    claims = judged.claims(pairs)
+    tables: list[Table] = [
+        grid_table(spec),
+        *judged.tables(claims, pairs),
+        _classes(pairs),
+        _robust(pairs),
+        _replies(pairs),
+    ]
+    findings = [
+        *judged.told(claims, pairs),
+        *_cut(pairs),
+        *_position(pairs),
+        *_retention(pairs),
+        *_calls(pairs),
+        *_notation(pairs),
+    ]
+    return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings), claims=claims)
 
 
 def _classes(pairs: dict[str, Pairs]) -> Table:

@@ -8,8 +8,10 @@ from pfh.hooks.tables import Table
 
 from pfh_evals.behaviour import needle, robustness, tool_likelihood
 from pfh_evals.behaviour.asks import Generated, limited
+from pfh_evals.behaviour.invariants.judged import can_prove
+from pfh_evals.behaviour.invariants.measure import items
 from pfh_evals.behaviour.robustness import Robust
-from pfh_evals.behaviour.select import Chosen, NeedleLikelihood, select
+from pfh_evals.behaviour.select import Chosen, NeedleLikelihood, Own, select
 from pfh_evals.plans import Planned, Scores, plan_table
 
 
@@ -31,11 +33,16 @@ def _planned(each: Chosen, spec: PlanSpec, seen: set[str]) -> Planned:
     scores: Scores = "0 or 1"
     try:
         if isinstance(each, Generated):
-            items, source = each.load(spec)
-            ids = {item.id for item in limited(items, spec.limit)}
+            asks, source = each.load(spec)
+            ids = {item.id for item in limited(asks, spec.limit)}
             documents, requests = len(ids), len(ids - seen)
             seen |= ids
             scores = "0 or 1" if each.binary else "other"
+        elif isinstance(each, Own):
+            found, source = items(each.opened, each.invariant, spec.data, spec.limit)
+            documents, requests = len(found), sum(len(put.chats) for put in found)
+            scores = "0 or 1" if requests == documents else "other"
+            source = f"{source}; {can_prove(each.opened.hold(each.invariant), documents)}"
         elif isinstance(each, Robust):
             put, source = each.load(spec)
             documents, requests = len(put), len(robustness.requests(put))

@@ -13,6 +13,9 @@ from pfh_evals.behaviour.asks import Generated
 from pfh_evals.behaviour.citation import CITATION
 from pfh_evals.behaviour.constraints import CONSTRAINTS
 from pfh_evals.behaviour.forms import FORMS
+from pfh_evals.behaviour.invariants.measure import PREFIX
+from pfh_evals.behaviour.invariants.opened import Opened, open_invariants
+from pfh_evals.behaviour.invariants.written import Invariant
 from pfh_evals.behaviour.robustness import ROBUST, Robust
 from pfh_evals.behaviour.scope import SCOPE
 from pfh_evals.behaviour.tools import TOOLS
@@ -41,7 +44,20 @@ class NeedleLikelihood:
         return self.length.ll_name
 
 
-Chosen = Generated | Robust | ToolLikelihood | NeedleLikelihood
+@dataclass(frozen=True)
+class Own:
+    """An invariant of the user's file."""
+
+    opened: Opened
+    invariant: Invariant
+
+    @property
+    def name(self) -> str:
+        """Name of the benchmark."""
+        return PREFIX + self.invariant.id
+
+
+Chosen = Generated | Robust | ToolLikelihood | NeedleLikelihood | Own
 
 
 def everything(spec: Spec) -> dict[str, tuple[str, bool, Chosen]]:
@@ -54,7 +70,13 @@ def everything(spec: Spec) -> dict[str, tuple[str, bool, Chosen]]:
         generated = needle.generated(length)
         found[generated.name] = ("needle", True, generated)
         found[length.ll_name] = ("needle-ll", False, NeedleLikelihood(length))
-    return found | {each.name: (each.group, True, each) for each in CITATION}
+    found |= {each.name: (each.group, True, each) for each in CITATION}
+    if spec.options.file:
+        opened = open_invariants(spec.options.file)
+        for invariant in opened.written.invariants:
+            own = Own(opened, invariant)
+            found[own.name] = ("invariants", True, own)
+    return found
 
 
 def select(names: Sequence[str], spec: Spec) -> list[Chosen]:
@@ -69,6 +91,8 @@ def select(names: Sequence[str], spec: Spec) -> list[Chosen]:
         return [benchmark for _, by_default, benchmark in known.values() if by_default]
     groups = {group for group, _, _ in known.values()}
     for name in named:
+        if name.split("/")[0] == "invariants" and not spec.options.file:
+            raise UserError("invariants are read from a file of yours: name it with -o behaviour.file=FILE.yaml.")
         if name not in known and name not in groups:
             every = list(dict.fromkeys((*groups, *known)))
             raise UserError(

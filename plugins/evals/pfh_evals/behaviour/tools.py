@@ -50,15 +50,19 @@ def tools_of(names: Sequence[str]) -> list[dict[str, Any]]:
 
 def conversation(tools: Sequence[Mapping[str, Any]], asked: str) -> tuple[Any, ...]:
     """Return the chat: a worked call and a worked NONE as turns, then the request, each with its tools."""
-    lines = "\n".join(json.dumps(tool) for tool in tools)
     example = _HEAD.format(tools=json.dumps(_WORKED_TOOL), asked="Turn on the lamp in the kitchen.")
     return chat(
         example,
         json.dumps(_WORKED),
         _HEAD.format(tools=json.dumps(_WORKED_TOOL), asked="How are you?"),
         NO_CALL,
-        _HEAD.format(tools=lines, asked=asked),
+        offered(tools, asked),
     )
+
+
+def offered(tools: Sequence[Mapping[str, Any]], asked: str) -> str:
+    """Return a request with the tools that it may be answered by."""
+    return _HEAD.format(tools="\n".join(json.dumps(tool) for tool in tools), asked=asked)
 
 
 def requests(spec: Spec) -> Loaded:

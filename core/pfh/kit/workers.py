@@ -1,4 +1,4 @@
-"""Processes that judge answers: one that is stuck, or that grows too large, fails its own item only.
+"""Processes that judge what a model wrote: one that is stuck, or that grows too large, fails its own item only.
 
 workers = Workers("pfh_domains.math.equality:equal", cpu_seconds=5)
 workers.call("1/2", "0.5")                             one item
@@ -36,7 +36,7 @@ class Workers:
 
     def __init__(self, function: str, *, cpu_seconds: float, memory: int = MEMORY) -> None:
         """Take `function` as "module:name", and what one call may take."""
-        self._command = [sys.executable, "-P", "-m", "pfh_domains.worker", function, str(cpu_seconds), str(memory)]
+        self._command = [sys.executable, "-P", "-m", "pfh.kit.worker", function, str(cpu_seconds), str(memory)]
         self._wall_seconds = 10 * cpu_seconds + 10  # only a process that sleeps, or is stopped, comes near it
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()

@@ -1,6 +1,6 @@
-"""The process behind `pfh_domains.workers`: calls one function with what it reads, within limits of its own.
+"""The process behind `pfh.kit.workers`: calls one function with what it reads, within limits of its own.
 
-Started as `python -m pfh_domains.worker MODULE:FUNCTION CPU_SECONDS BYTES`.
+Started as `python -m pfh.kit.worker MODULE:FUNCTION CPU_SECONDS BYTES`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Invariants as a user writes them: prompts with checks, held before and after at stated rates, by prompt."""
