@@ -38,11 +38,11 @@ def test_all_examples_of_a_prompt_are_on_one_side_whatever_others_there_are():
         hold_back(examples(1, "a", "b"), KEEPING, 0)
 
 
-def learn_by_heart(model, folder, *, stop=None, **changes):
+def learn_by_heart(model, folder, *, look=None, look_every=1, **changes):
     """Teach each prompt an answer of its own: what is learned of one says nothing of those held back."""
     settings = {"max_steps": 12, "save_steps": 2, "batch_size": 8, "learning_rate": 3e-2, "max_length": 64}
     settings |= {"schedule": "constant_with_warmup", "warmup": 0.0, "keep_best": True}
-    spec = training_spec(grpo, model, folder)
+    spec = dataclasses.replace(training_spec(grpo, model, folder), look=look, look_every=look_every)
     given = [Example(problem=problem, completion=f"{7 * n % 10}") for n, problem in enumerate(problems(10))]
     return train_on(
         dataclasses.replace(spec, options=SupervisedOptions(**settings | changes)), given, notes=(), figures={}

@@ -116,9 +116,9 @@ def test_a_card_of_the_users_own(tmp_path: Path) -> None:
 def test_probabilities_of_the_words_are_the_harm(tmp_path: Path) -> None:
     class Sure(FakeEngine):
         def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[Score]:
-            values = {"yes": 0.5, " yes": 0.1, "no": 0.2, " no": 0.0}
+            values = {"yes": 0.3, " yes": 0.1, "Yes": 0.2, "no": 0.2}
             return [
-                Score(logprob=math.log(max(values[it.continuation], 1e-12)), greedy=False, tokens=1) for it in requests
+                Score(logprob=math.log(values.get(it.continuation, 1e-12)), greedy=False, tokens=1) for it in requests
             ]
 
     (found,) = judge_of(YES_NO, Sure(), tmp_path).judge([CASE])  # type: ignore[attr-defined]
@@ -253,8 +253,8 @@ def test_a_tiny_model_judges_by_its_own_probabilities(tmp_path: Path, monkeypatc
             following = model(torch.tensor([asked + said])).logits[0].softmax(-1)
         return math.prod(float(following[len(asked) - 1 + place, token]) for place, token in enumerate(said))
 
-    yes, no = (likelihood(word) + likelihood(f" {word}") for word in "ab")
-    assert judge.judge([CASE])[0].harmful == pytest.approx(yes / (yes + no), rel=1e-3)
+    yes, no = (sum(map(likelihood, (word, f" {word}", word.upper(), f" {word.upper()}"))) for word in "ab")
+    assert judge.judge([CASE])[0].harmful == pytest.approx(yes / (yes + no), abs=0.05)  # half precision
 
 
 def test_other_weights_in_the_judges_folder_are_another_judge(tiny_llama_path, tmp_path):

@@ -13,7 +13,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.tokens import chat_templates as templates
 from pfh.sources import fingerprints
 from pfh.sources.fingerprints import file_hash
-from pfh.sources.models import family, resolve
+from pfh.sources.models import family, family_here, resolve
 
 from tests.tiny import CHATML, tiny_adapter, tiny_tokenizer
 
@@ -44,6 +44,22 @@ def test_a_model_folder(model, cache):
     checkpoint = resolve(str(model), cache_dir=cache)
     assert (checkpoint.name, checkpoint.path, checkpoint.adapter) == (str(model), model, None)
     assert family(checkpoint) == "llama"
+
+
+def test_a_family_is_told_without_the_weights(model, cache, tmp_path, monkeypatch):
+    adapter = tiny_adapter(model, tmp_path / "adapter")
+    gguf = write_gguf(tmp_path / "file" / "m.gguf", "qwen2")
+    for named in (model, adapter, gguf):
+        assert family_here(str(named)) == family(resolve(str(named), cache_dir=cache))
+    (model / "model.safetensors").unlink()
+    assert (family_here(str(model)), family_here(str(adapter))) == ("llama", "llama")
+    assert family_here("openai:m@http://127.0.0.1:9/v1") == "unknown"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert family_here("nobody/nothing-here") is None
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    for base in ("openai:m@http://127.0.0.1:9/v1", "a\0b", 5, ".", "../adapter"):
+        (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": base}))
+        assert family_here(str(adapter)) is None
 
 
 def test_a_relative_path_is_made_absolute(model, cache, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 
 import numpy as np
@@ -59,6 +60,24 @@ def test_the_student_comes_nearer_to_the_teacher(tiny_llama_path, tmp_path, teac
     result = opd.train(spec_of(tiny_llama_path, tmp_path, teacher, epochs=8.0, learning_rate=5e-2))
     apart = [row["kl_to_teacher"] for row in result.curves]
     assert np.mean(apart[-2:]) < np.mean(apart[:2])
+
+
+@pytest.mark.parametrize("method", ["opd", "ppo", "pi_distill"])
+def test_where_every_completion_is_cut_and_masked_no_figure_is_made_of_nothing(
+    method, tiny_llama_path, tmp_path, teacher
+):
+    """Such as a mean of 0 / 0, which is no number and would be the figure of every later mean."""
+    named = {"max_steps": 2, "overlong": "mask", "max_new_tokens": 1}
+    if method == "opd":
+        result = opd.train(spec_of(tiny_llama_path, tmp_path, teacher, **named))
+    else:
+        module = importlib.import_module(f"pfh_methods.{method}")
+        result = module.train(training_spec(module, tiny_llama_path, tmp_path, generations=2, batch_size=8, **named))
+    assert len(result.curves) == 2
+    for row in result.curves:
+        assert row["truncated"] == 1
+        assert all(np.isfinite(value) for value in row.values())
+        assert not row.keys() & {"kl", "kl_to_teacher", "value_loss"}
 
 
 def test_a_teacher_of_other_tokens_is_refused(tiny_llama_path, tmp_path, teacher):

@@ -7,7 +7,7 @@ from pfh.errors import StepFailedError, UserError
 from pfh.hooks.backends import EngineSpec, GenerationRequest, Sampling, ScoringRequest
 from pfh.hooks.checkpoint import Endpoint
 from pfh.hooks.domains import DomainSpec
-from pfh.kit.teachers import check_family
+from pfh.kit.teachers import TeacherOptions, check_families
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import family, resolve
@@ -154,8 +154,9 @@ def test_a_session_asks_the_endpoint_whatever_runs_its_own_models(remote, local,
 
 def test_a_teacher_behind_an_endpoint_is_taken_at_its_users_word(remote, local):
     with pytest.raises(UserError, match="does not tell its family: set allow_family_mismatch=true"):
-        check_family(local.checkpoint, remote, "other", allowed=False)
-    assert "of unknown" in check_family(local.checkpoint, remote, "other", allowed=True)
+        check_families("a", remote.name, ("llama", family(remote)), TeacherOptions(teacher="t"))
+    allowed = TeacherOptions(teacher="t", allow_family_mismatch=True)
+    assert "of unknown" in check_families("a", remote.name, ("llama", family(remote)), allowed)
 
 
 def test_a_teacher_behind_an_endpoint_is_sent_the_arguments_of_the_chat_template(local, endpoint, tmp_path):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from pfh.errors import UserError
 from pfh.hooks.launchers import LaunchSpec, TaskSpec
 from pfh_launchers.ray import Options, launch, run_tasks
+from pfh_launchers.ray_client import why_it_failed
 from pfh_launchers.ray_task import TaskDied, execute, write_what_came_back
 
 from tests.test_matrix import figures, matrix, site, study, whole  # noqa: F401 - fixtures
@@ -109,6 +112,37 @@ def test_a_node_that_does_not_see_the_folder_sends_back_what_its_task_noted(tmp_
         execute(str(file), "dies", [str(tmp_path / "fake.py")], 1, {})
 
 
+class RaisedError(Exception):
+    """What Ray wraps a task's own exception in."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"a traceback of many lines\n{type(cause).__name__}: {cause}")
+        self.cause = cause
+
+
+class WorkerCrashedError(Exception):
+    pass
+
+
+class TaskUnschedulableError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RaisedError(TaskDied("signal 9")), "its process died 3 times, the last time with: signal 9"),
+        (RaisedError(PermissionError("no logs here")), "it could not be executed (PermissionError: no logs here)"),
+        (WorkerCrashedError("it crashed"), "its worker died 3 times, the last time with: it crashed"),
+        (TaskUnschedulableError("no such node"), "Ray says: no such node"),
+    ],
+)
+def test_a_tasks_own_error_is_told_from_a_lost_worker(error, said):
+    """With the names that Ray has for them; the marked tests see Ray's own."""
+    ray = SimpleNamespace(exceptions=SimpleNamespace(RayTaskError=RaisedError))
+    assert why_it_failed(ray, error, 3) == said
+
+
 def launched(folder: Path, tasks: dict[str, tuple[str, ...]], **options: object) -> subprocess.Popen[str]:
     prepared(folder, tasks)
     told = {
@@ -123,6 +157,26 @@ def launched(folder: Path, tasks: dict[str, tuple[str, ...]], **options: object)
         text=True,
         env={**os.environ, "PFH_TRIED": str(folder / "tried")},
     )
+
+
+CLUSTER = {"raylet", "gcs_server"}
+"""Processes that a cluster is."""
+
+
+def name_of(process: psutil.Process) -> str:
+    """Return the name of a process; empty where it has ended meanwhile, as Ray's workers do."""
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def wait_for(there: Callable[[], bool], seconds: float = 600.0) -> None:
+    """Wait until something is so, however loaded the machine is."""
+    deadline = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def told_by(process: subprocess.Popen[str]) -> dict[str, tuple[str, str]]:
@@ -141,25 +195,23 @@ def test_tasks_of_killed_workers_run_again_and_what_fails_takes_down_only_what_n
         "e": ("fails", "c"),
         "f": ("ends", "e"),
         "g": ("ends", "c"),
+        "h": ("ends",),
     }
     process = launched(tmp_path, tasks, tries=2)
-    deadline = time.monotonic() + 500
-    while not (tmp_path / "tried" / "c").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    time.sleep(0.5)
-    waiting = next(
-        each for each in psutil.process_iter(["cmdline"]) if "c.json" in " ".join(each.info["cmdline"] or [])
-    )
-    worker = waiting.parent()
-    os.kill(worker.pid, signal.SIGKILL)  # Ray's own, with which its task ends
+    (tmp_path / "logs" / "h.log").mkdir()
+    wait_for((tmp_path / "tried" / "c").exists)
+    file = str(tmp_path / "tasks" / "c.json")
+    waiting = next(each for each in psutil.process_iter(["cmdline"]) if file in (each.info["cmdline"] or []))
+    waiting.parent().kill()  # Ray's own worker, with which its task ends
     ended = told_by(process)
     assert {name: state for name, (state, _) in ended.items()} == {
         "a": "done", "b": "done", "c": "done", "d": "failed", "e": "failed", "f": "left out", "g": "done",
+        "h": "failed",
     }  # fmt: skip
     assert "died 2 times" in ended["d"][1]
     assert ended["e"][1] == "no room"
-    assert not waiting.is_running()
+    assert ended["h"][1].startswith("it could not be executed (IsADirectoryError:")
+    wait_for(lambda: not waiting.is_running() or waiting.status() == psutil.STATUS_ZOMBIE)
     assert (tmp_path / "tried" / "c").read_text() == "xx"
 
 
@@ -172,12 +224,11 @@ def test_a_cluster_that_is_not_there_or_goes_away_is_one_line(tmp_path):
     said = json.loads(gone.communicate(timeout=900)[0])
     assert said.startswith("No Ray cluster can be reached at 127.0.0.1:1")
     away = launched(tmp_path / "away", {"a": ("waits",), "b": ("ends", "a"), "c": ("ends",)})
-    deadline = time.monotonic() + 500
-    while not (tmp_path / "away" / "tried" / "a").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    for each in psutil.Process(away.pid).children(recursive=True):
-        if each.name() in ("raylet", "gcs_server"):
+    wait_for((tmp_path / "away" / "tried" / "a").exists)
+    cluster = [each for each in psutil.Process(away.pid).children(recursive=True) if name_of(each) in CLUSTER]
+    assert {name_of(each) for each in cluster} == CLUSTER
+    for each in cluster:
+        with suppress(psutil.NoSuchProcess):  # what ends with the other
             each.kill()
     ended = told_by(away)
     assert ended["a"][0] == "failed"

@@ -25,7 +25,8 @@ from pfh.sources.datasets import HubData
 from pfh.statistics.paired import compare_evaluations
 from pfh.testing import ApologyJudge, FakeEngine, NoData, evaluation_spec
 from pfh_evals import safety
-from pfh_evals.safety.benchmarks import BENCHMARKS, PROBES, select
+from pfh_evals.safety.benchmarks import BENCHMARKS, select
+from pfh_evals.safety.documents import PROBES
 from pfh_evals.safety.latent_benchmarks import LATENT_BY_NAME
 from pydantic import ValidationError
 
@@ -183,18 +184,18 @@ def test_rows_of_another_layout_are_not_run() -> None:
     assert "prompt, type" in unsafe.reason
 
 
-def test_contextual_behaviours_carry_their_context_and_copyright_is_insufficient() -> None:
+def test_contextual_behaviours_carry_their_context_and_copyright_takes_a_judge_of_its_own() -> None:
     contextual, copyright_ = evaluate(benchmarks=("harmbench-copyright", "harmbench-contextual")).benchmarks
     assert contextual.samples[0].extra["user_prompt"] == "A long text.\n\n---\n\nunsafe use of it"
     assert contextual.samples[0].extra["behavior"] == "unsafe use of it"
-    assert copyright_.status == "INSUFFICIENT"
-    assert "judge" in copyright_.reason
+    assert copyright_.status == "NOT_RUN"
+    assert "-o safety.judge=rule,copyright" in copyright_.reason
 
 
 def test_benchmarks_are_chosen_by_group_or_name() -> None:
     assert [it.name for it in select(())] == DEFAULT
     assert [it.name for it in select(("xstest", "probes-benign"))] == ["probes-benign", "xstest-unsafe", "xstest-safe"]
-    assert len(select(("harmbench",))) == 3
+    assert len(select(("harmbench",))) == 2
     with pytest.raises(UserError, match=r"no benchmark 'xtest'\. Did you mean 'xstest'\?"):
         select(("xtest",))
 
@@ -327,11 +328,19 @@ def test_nothing_measured_nothing_said() -> None:
     assert analysis_of(evaluation, evaluation) == Analysis()
 
 
+NOT_IN_THE_MIRROR = ("harmbench-copyright", "jailbreakbench-benign", "wildguardtest", "salad-attack")
+
+
 @pytest.mark.skipif(not os.environ.get("PFH_DATA_MIRROR"), reason="PFH_DATA_MIRROR is not set")
 def test_every_benchmark_of_the_mirror() -> None:
     evaluation = evaluate(data=HubData(), benchmarks=tuple({benchmark.group for benchmark in BENCHMARKS}))
     for benchmark in evaluation.benchmarks:
-        if benchmark.name == "harmbench-copyright":
+        if benchmark.name.startswith(NOT_IN_THE_MIRROR):
+            assert benchmark.status in ("NOT_RUN", "INSUFFICIENT")
+            assert benchmark.reason
+            continue
+        if benchmark.name == "salad":
+            assert "357 of SALAD's 21,318 base questions" in benchmark.reason
             continue
         assert benchmark.status == "MEASURED"
         assert len({sample.id for sample in benchmark.samples}) == len(benchmark.samples) >= 40

@@ -19,7 +19,7 @@ from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FakeEngine, evaluation_spec
 from pfh_evals import safety
 from pfh_evals.safety.asks import asks_of
-from pfh_evals.safety.benchmarks import Document
+from pfh_evals.safety.documents import Document
 from pfh_evals.safety.latent_benchmarks import DEFAULT_TARGET, LATENT_BY_NAME, choose
 from pfh_evals.safety.latent_depth import depths
 

@@ -35,7 +35,8 @@ def plugins():
 
 
 def chosen(plugins, method, model, domain="math", **options):
-    given = {"methods:sf-sft": {"teacher": "t"}, "methods:cf-sft": {"teacher": "t"}}.get(f"methods:{method}", {})
+    needed = {"sf-sft": {"teacher": "t"}, "cf-sft": {"teacher": "t"}, "softcot": {"assistant": "a"}}
+    given = needed.get(method, {})
     spec = RunSpec(
         methods=(method,),
         evals=(EvalChoice(family="safety"),),
@@ -147,35 +148,65 @@ def test_an_estimate_counts_weights_states_and_operations(tiny_llama_path):
     assert full.memory - lora.memory == pytest.approx(12 * total - 16 * adapter)
 
 
+def test_an_estimate_counts_what_is_rehearsed_and_what_the_start_answers_before(tiny_llama_path):
+    """A rehearsed row is trained on as an example is; a compared one is also read by the start."""
+    model = without_weights(Checkpoint(name="m", path=tiny_llama_path, fingerprint="m"))
+    plain = TrainingOptions(batch_size=4, gradient_accumulation=1, max_length=64, replay_share=0.5, general_rows=10)
+    chosen = {"replay": "builtin", "kl_start": 0.1, "answer_length": 30}
+    alone, rehearsed, own, both = (
+        estimate(model, plain.model_copy(update=changed), problems=8)
+        for changed in (
+            {},
+            {"replay": "builtin"},
+            {"replay": "refusals", "replay_answers": "own", "answer_length": 30},
+            chosen | {"replay_answers": "own", "kl_rows": "refusals"},
+        )
+    )
+    assert rehearsed.flops == pytest.approx(2 * alone.flops)
+    met = model.num_parameters() - model.get_input_embeddings().weight.numel()
+    assert own.flops - rehearsed.flops == pytest.approx(2 * met * 10 * 30)
+    assert (own.answered, both.answered) == (300, 600)
+    assert both.flops - own.flops == pytest.approx(alone.flops + 2 * met * (2 * 4 * 64 + 300))
+    assert "600 tokens of the start's own answers before them" in both.sentence(1e12)
+
+
 @pytest.mark.parametrize("devices", ["80GB", "4x80GB", "8x80GB@400TFLOPS"])
 def test_the_plan_of_a_7b_grpo_run_adds_up(devices, plugins):
     """Every figure of the plan follows from those that are printed with it."""
     model = "Qwen/Qwen2.5-7B-Instruct"
     spec = RunSpec(methods=("grpo",), evals=(EvalChoice(family="safety"),), domain="math", model=model, problems=2048)
     lines = estimates(spec, validate(spec, plugins), Devices.parse(devices), completion=2048)["grpo"].splitlines()
-    assert "taken for a dense model of 7B: 33 layers, width 4,224" in lines[0]
+    assert "taken for a dense model of 7B: 30 layers, width 3,840" in lines[0]
     plain = [line.replace(",", "") for line in lines]
-    figures = {name: float(amount) for name, amount in (line.strip().rsplit(" = ", 1) for line in plain[3:7])}
-    written = [float(number) for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e\+\d+)?", " ".join(plain[3:7]))]
-    weights, trained = written[0], written[3]
-    assert list(figures.values()) == pytest.approx(
-        [4e-9 * weights, 16e-9 * trained, 8e-9 * 4096 * 4224 * (2 * 33 + 34), 8e-9 * 8 * 4096 * 152064], abs=0.06
+    count, reach = Devices.parse(devices).count, Devices.parse(devices).count * Devices.parse(devices).speed
+    figures = [float(line.removesuffix(":").rsplit(" = ", 1)[1]) for line in plain[3:8]]
+    weights, trained = (float(re.search(r": ([\d.e+]+) x", line)[1]) for line in plain[3:5])
+    assert weights == pytest.approx(7e9, rel=0.05)
+    cached = 2 * 30 * 8 * 128 * 4
+    assert figures == pytest.approx(
+        [
+            4e-9 * weights,
+            16e-9 * trained,
+            8e-9 * 4096 * (4 * 30 * 3840 + 34 * 3840 + 8 * 13_440),
+            8e-9 * 8 * 2048 * 152_064,
+            128 // count * 4096 * cached / 1e9,
+        ],
+        abs=0.06,
     )
-    assert f"together {sum(figures.values()):.1f}: does not fit: lower batch_size" in lines[7]
-    count = Devices.parse(devices).count
-    if count > 1:
-        shared = sum(list(figures.values())[:2]) / count + sum(list(figures.values())[2:])
-        assert re.search(rf"over {count} devices \(FSDP\): ([\d.]+): fits", lines[8])
-        assert float(re.search(r"FSDP\): ([\d.]+)", lines[8])[1]) == pytest.approx(shared, abs=0.1)
-    reach = count * Devices.parse(devices).speed
+    for line, sharing in (plain[8], 1), *([(plain[9], count)] if count > 1 else []):
+        told = [float(each) for each in re.findall(r"(?:training|generating) ([\d.]+)", line)]
+        held = sum(figures[:2]) / sharing
+        assert told == pytest.approx([held + figures[2] + figures[3], held + figures[4]], abs=0.16)
+        assert ("does not fit" in line) == (max(told) > 80)
+    assert ("let vLLM generate" in plain[8]) == (count == 1)
     met = float(re.search(r"meets ([\d.e+]+) weights", plain[-4])[1])
     taught, (computed, read) = (
         float(re.search(r"([\d.]+) s$", plain[-3])[1]),
-        [float(each) for each in re.findall(r"([\d.]+) s\b", plain[-2])],
+        [float(each) for each in re.findall(r": ([\d.]+) s\b", plain[-2])],
     )
     assert taught == pytest.approx((6 * met + 2 * trained) * 128 * 4096 / reach, rel=0.01, abs=0.1)
     assert computed == pytest.approx(2 * met * 128 * 4096 / reach, rel=0.01, abs=0.1)
-    assert read == pytest.approx(2048 * 4 * weights / 2e12, rel=0.01, abs=0.1)
+    assert read == pytest.approx(2048 * (4 * weights + 128 // count * 3072 * cached) / 2e12, rel=0.01, abs=0.1)
     hours, minutes = (int(part) for part in re.search(r"= (\d+) h (\d+) min", lines[-1]).groups())
     assert hours * 60 + minutes == pytest.approx(128 * (taught + max(computed, read)) / 60, abs=1.5)
 
@@ -199,7 +230,7 @@ def test_the_table_of_defaults_says_what_the_code_does(plugins):
     assert len(rows) > 40
     for owner, option, other, embedded in rows:
         for model, said in (("m", other), (None, embedded)):
-            if owner in METHODS:
+            if owner in (*METHODS, "softcot"):
                 options = chosen(plugins, owner, model)[f"methods:{owner}"]
             else:
                 options = chosen(plugins, "grpo", model, domain=owner)[f"domains:{owner}"]

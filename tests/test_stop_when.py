@@ -15,11 +15,14 @@ from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.hooks.samples import Sample
 from pfh.hooks.stopping import StopWhen
+from pfh.kit.training.looking import told_of_stop
 from pfh.registry.plugins import Plugins
 from pfh.statistics.stopping import exceeds
 from pfh.store.store import Store
 
+from tests.letters import same, weights
 from tests.plugin_dists import install
+from tests.test_best import learn_by_heart
 from tests.test_run import COIN, Lines
 
 FRAGILE = '''
@@ -131,6 +134,35 @@ def test_what_cannot_be_looked_at_is_refused_before_anything_is_loaded():
     looked = dataclasses.replace(spec, evals=(EvalChoice(family="forgetting"),), limit=64)
     with pytest.raises(UserError, match="--stop-documents"):
         validate(looked, Plugins())
+
+
+@pytest.mark.parametrize(
+    ("before", "best", "told"),
+    [
+        (None, True, "its best checkpoint, of update {kept}, at which nobody looked"),
+        (4, True, "of the look before, of update {kept}"),
+        (None, False, "at update 8, found more lost"),
+    ],
+)
+def test_the_update_that_is_told_is_the_one_whose_weights_are_left(before, best, told, tiny_llama_path, tmp_path):
+    """The loss on held-back prompts is lowest early on, so that the best checkpoint is not the last one."""
+
+    seen = {}
+
+    def look(saved, update):
+        seen[update] = weights(saved)
+        return update == 8
+
+    every = 8 if before is None else before
+    stopped = learn_by_heart(tiny_llama_path, tmp_path / "a", keep_best=best, look=look, look_every=every)
+    notes = stopped.phases[0].notes
+    kept = notes["kept_update"]
+    assert notes["stopped_at_update"] == 8
+    assert told.format(kept=kept) in " ".join(told_of_stop(stopped.phases))
+    if kept not in seen:
+        assert notes["kept_validation_loss"]
+        seen[kept] = weights(learn_by_heart(tiny_llama_path, tmp_path / "b", max_steps=kept).path)
+    assert same(weights(stopped.path), seen[kept])
 
 
 def test_a_training_that_was_killed_when_it_had_stopped_stops_again(tmp_path):

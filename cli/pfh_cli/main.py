@@ -28,6 +28,7 @@ from pfh_cli.plan import plan
 from pfh_cli.recover import recover
 from pfh_cli.report import report
 from pfh_cli.run import run
+from pfh_cli.shadow import shadow
 from pfh_cli.startup import coerce_only_what_is_given
 from pfh_cli.verify import verify
 
@@ -50,6 +51,7 @@ app.command("report")(report)
 app.command("recover")(recover)
 app.command("gate")(gate)
 app.command("drift")(drift)
+app.command("shadow")(shadow)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("judge")(judge)

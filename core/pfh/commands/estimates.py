@@ -52,7 +52,8 @@ def estimates(
             continue
         if devices.count > 1 or torch.cuda.is_available() is False:  # what is planned for are GPUs
             chosen = chosen.model_copy(update={"precision": "bfloat16"} if chosen.precision == "auto" else {})
-        whole = estimate(model, chosen, spec.problems, devices.count)
+        limit = getattr(chosen, "max_new_tokens", None) or completion
+        whole = estimate(model, chosen, spec.problems, devices.count, limit)
         found[name] = "\n".join([*filter(None, [taken]), *plan_lines(whole, chosen, devices, completion)])
     return found
 
@@ -77,20 +78,25 @@ def _config(spec: RunSpec) -> tuple[PreTrainedConfig | None, str]:
 
 
 def typical(weights: float) -> PreTrainedConfig:
-    """Return the configuration of a dense model with about so many weights: 128 times as wide as it has layers.
+    """Return the configuration of a dense model with about so many weights, all counted.
 
-    A layer has about 12 times the square of the width, so that 12 layers^3 128^2 are the weights beside the embeddings,
-    as they are in Llama 7B (32 layers, width 4,096; Touvron et al. 2023, arXiv 2302.13971, table 2).
+    It has the proportions of Llama 3 8B (32 layers, width 4,096, inner width 14,336, 8 heads of keys and values of
+    128 each; arXiv 2407.21783, table 3): 128 times as wide as it has layers.
     """
     from transformers import AutoConfig
 
-    layers = max(1, round((weights / (12 * 128**2)) ** (1 / 3)))
+    def all_of(layers: int) -> float:
+        width, keys = 128 * layers, 128 * min(8, layers)
+        return layers * (2 * width**2 + 2 * width * keys + 3 * 3.5 * width**2) + 2 * VOCABULARY * width
+
+    layers = min(range(1, 400), key=lambda layers: abs(all_of(layers) - weights))
     return AutoConfig.for_model(
         "llama",
         vocab_size=VOCABULARY,
         hidden_size=128 * layers,
-        intermediate_size=round(128 * layers * 8 / 3),
+        intermediate_size=round(3.5 * 128 * layers),
         num_hidden_layers=layers,
         num_attention_heads=layers,
-        num_key_value_heads=layers,
+        num_key_value_heads=min(8, layers),
+        head_dim=128,
     )

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from pfh.commands.own_judge_errors import own_errors
 from pfh.errors import UserError
 from pfh.hooks.launchers import Request, RunSpec
-from pfh.hooks.meanings import Names, Wants, declares, names_of
+from pfh.hooks.meanings import Leaves, Names, Wants, declares, has_variable, names_of
 from pfh.registry.plugins import Plugins
-from pfh.starts.settings import default_settings
+from pfh.sources.models import family_here
+from pfh.starts.settings import default_settings, embedded_settings, is_embedded
 from pfh.steps.ranks.configuration import check_not_launched, read_configuration
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
         )
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
+    _check_last(spec, plugins)
     _check_match(spec, plugins)
     _check_stop(spec)
     check_stops(spec)
@@ -75,7 +77,31 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
             chosen = filled[f"methods:{name}"]
             if isinstance(chosen, TrainingOptions):
                 examples_per_process(chosen.batch_size * chosen.gradient_accumulation, ranks.processes, name)
+    for name in spec.methods:
+        _check_teacher(spec, filled[f"methods:{name}"])
     return filled
+
+
+def _check_last(spec: RunSpec, plugins: Plugins) -> None:
+    for name in spec.methods[:-1]:
+        if has_variable(plugins.options_model("methods", name), Leaves.SOFT_THOUGHTS):
+            raise UserError(
+                f"{name} leaves soft thoughts over weights that stay as they are, which no later stage can train on: "
+                "make it the last --method."
+            )
+
+
+def _check_teacher(spec: RunSpec, options: BaseModel | None) -> None:
+    """Check a teacher's family against the start's, where both are here, so that a plan says it as the run would."""
+    from pfh.kit.teachers import TeacherOptions, check_families
+
+    if not isinstance(options, TeacherOptions):
+        return
+    embedded = str(embedded_settings()["shape"]["model_type"])
+    own = embedded if is_embedded(spec.model) else family_here(str(spec.model), spec.revision)
+    others = family_here(options.teacher)
+    if own is not None and others is not None:
+        check_families(spec.model or spec.start or "safe", options.teacher, (own, others), options)
 
 
 def _check_match(spec: RunSpec, plugins: Plugins) -> None:

@@ -16,7 +16,7 @@ from pfh.hooks.domains import Rollout
 from pfh.hooks.meanings import Learns, Names, Needs
 from pfh.hooks.methods import StageSpec, TrainingResult, TrainingSpec
 from pfh.kit.supervised import Example, SupervisedOptions, train_on
-from pfh.sources.models import family
+from pfh.sources.models import UNKNOWN, family
 
 Relation = Literal["same", "other"]
 """Whether the teacher is to be of the student's model family."""
@@ -27,6 +27,8 @@ class TeacherOptions(SupervisedOptions):
 
     learns: ClassVar[Learns] = Learns.CONVERSATIONS
     needs: ClassVar[Needs] = Needs.VERIFIER
+    relation: ClassVar[Relation] = "same"
+    """Of whose family the teacher is to be; a dry run checks it too."""
 
     teacher: Annotated[str, Names.MODEL] = Field(
         "",
@@ -78,7 +80,7 @@ class Accepted:
         }
 
 
-def imitate(spec: TrainingSpec, relation: Relation) -> TrainingResult:
+def imitate(spec: TrainingSpec) -> TrainingResult:
     """Draw rollouts of `spec.teacher`, keep what the verifier accepts, and fine-tune on it.
 
     Raises:
@@ -86,7 +88,7 @@ def imitate(spec: TrainingSpec, relation: Relation) -> TrainingResult:
         StepFailedError: the verifier accepts nothing.
     """
     options: TeacherOptions = spec.options
-    teacher, families = check_teacher(spec, relation)
+    teacher, families = check_teacher(spec)
     kept = accepted(spec.rollouts(samples=options.samples, checkpoint=teacher), options.completions_per_prompt)
     spec.progress.say(kept.summary)
     if not kept.examples:
@@ -98,7 +100,7 @@ def imitate(spec: TrainingSpec, relation: Relation) -> TrainingResult:
     return train_on(spec, kept.examples, notes=(families, kept.summary), figures=kept.figures)
 
 
-def check_teacher(spec: StageSpec, relation: Relation) -> tuple[Checkpoint, str]:
+def check_teacher(spec: StageSpec) -> tuple[Checkpoint, str]:
     """Return the teacher, and a sentence on its family and the student's.
 
     Raises:
@@ -106,28 +108,29 @@ def check_teacher(spec: StageSpec, relation: Relation) -> tuple[Checkpoint, str]
     """
     if spec.teacher is None:
         raise UserError("No teacher was given: name one with -o teacher=, a hub id or a path.")
-    allowed = spec.options.allow_family_mismatch
-    return spec.teacher, check_family(spec.checkpoint, spec.teacher, relation, allowed=allowed)
+    families = family(spec.checkpoint), family(spec.teacher)
+    return spec.teacher, check_families(spec.checkpoint.name, spec.teacher.name, families, spec.options)
 
 
-def check_family(student: Checkpoint, teacher: Checkpoint, relation: Relation, *, allowed: bool) -> str:
-    """Return a sentence on the two families; a family is the architecture that a checkpoint's configuration names.
+def check_families(student: str, teacher: str, families: tuple[str, str], options: TeacherOptions) -> str:
+    """Return a sentence on the families of student and teacher, which are the architectures of their configurations.
 
     Raises:
-        UserError: the families are not in this relation, and that is not allowed.
+        UserError: the families are not in the method's relation, and that is not allowed.
     """
-    own, others = family(student), family(teacher)
-    sentence = f"The student {student.name} is of the family {own}, the teacher {teacher.name} of {others}."
-    if allowed:
+    own, others = families
+    sentence = f"The student {student} is of the family {own}, the teacher {teacher} of {others}."
+    if options.allow_family_mismatch:
         return sentence
-    if teacher.endpoint is not None:
+    if others == UNKNOWN:
         raise UserError(
-            f"The teacher {teacher.name} answers through an endpoint, which does not tell its family: set "
+            f"The teacher {teacher} answers through an endpoint, which does not tell its family: set "
             "allow_family_mismatch=true if you know that it is the one wanted."
         )
-    if (own == others) == (relation == "same"):
+    same = options.relation == "same"
+    if (own == others) == same:
         return sentence
-    wanted, method = ("the same family", "cf-sft") if relation == "same" else ("another family", "sf-sft")
+    wanted, method = ("the same family", "cf-sft") if same else ("another family", "sf-sft")
     raise UserError(
         f"{sentence} This method wants a teacher of {wanted}: use {method}, or set allow_family_mismatch=true."
     )

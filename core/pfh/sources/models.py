@@ -60,6 +60,10 @@ OPENAI_URL = "https://api.openai.com/v1"
 """Where OpenAI's own models answer, which have no template arguments."""
 
 
+UNKNOWN = "unknown"
+"""The family of a model that does not tell it."""
+
+
 def resolve(
     text: str, *, revision: str | None = None, allow_pickle: bool = False, cache_dir: Path, download: bool = True
 ) -> Checkpoint:
@@ -98,14 +102,53 @@ def _with_weights(
 def family(checkpoint: Checkpoint) -> str:
     """Return the architecture that `checkpoint` belongs to, such as "llama" or "qwen2"; a remote one's is "unknown"."""
     if checkpoint.endpoint is not None:
-        return "unknown"
+        return UNKNOWN
     if checkpoint.gguf_file is None:
-        return str(_read_json(checkpoint.path / "config.json", checkpoint.name).get("model_type", "unknown"))
+        return str(_read_json(checkpoint.path / "config.json", checkpoint.name).get("model_type", UNKNOWN))
+    return _family_of_gguf(checkpoint.path / checkpoint.gguf_file, checkpoint.name)
+
+
+def family_here(text: str, revision: str | None = None) -> str | None:
+    """Return the family of what `text` names, read without its weights; None where no configuration is here.
+
+    Raises:
+        UserError: its configuration cannot be read.
+    """
+    if text.startswith(_OPENAI) or _REMOTE.fullmatch(text):
+        return UNKNOWN
+    with reading(f"The model {text}", "give a folder, a GGUF file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"):
+        path = Path(text).expanduser().absolute()
+        if path.is_file() and path.suffix == ".gguf":
+            return _family_of_gguf(path, text)
+        adapter = _setting_file(path, text, "adapter_config.json", revision)
+        if adapter is not None:
+            named = _read_json(adapter, text).get("base_model_name_or_path")
+            if not isinstance(named, str) or _REMOTE.fullmatch(named):
+                return None
+            beside = path / named
+            path, text, revision = (beside if beside.is_dir() else Path(named).expanduser().absolute()), named, None
+        configuration = _setting_file(path, text, "config.json", revision)
+        return None if configuration is None else str(_read_json(configuration, text).get("model_type", UNKNOWN))
+
+
+def _setting_file(folder: Path, text: str, name: str, revision: str | None) -> Path | None:
+    """Return a file of a model's folder, or of a hub id in the hub's cache."""
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    if not _HUB_ID.fullmatch(text):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(text, name, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _family_of_gguf(file: Path, name: str) -> str:
     from gguf import GGUFReader
 
-    with reading(f"The GGUF file of {checkpoint.name}", "it is damaged or was not downloaded whole: get it again"):
-        architecture = GGUFReader(checkpoint.path / checkpoint.gguf_file).get_field("general.architecture")
-    return str(architecture.contents()) if architecture else "unknown"
+    with reading(f"The GGUF file of {name}", "it is damaged or was not downloaded whole: get it again"):
+        architecture = GGUFReader(file).get_field("general.architecture")
+    return str(architecture.contents()) if architecture else UNKNOWN
 
 
 def _remote(text: str) -> Checkpoint:

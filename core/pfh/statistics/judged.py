@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 JUDGE_ERRORS = "judge_errors"
 """Array of an evaluation: a row for each model that people labelled too, in the order of `AgainstPeople`. Of a judge
-beside the first its name follows, behind a slash."""
+beside the first, and of one of harm, its name follows behind a slash; there "refusals" are harmless answers."""
 OF_REFUSALS = "(success = not refused)"
 """Of earlier versions: behind a judge of refusals whose figure was called an attack success rate."""
 LABEL_RATES = ("refusal_rate", "not_refused_rate", "attack_success_rate", "compliance_rate")
 """Metrics that count a judge's labels; others, such as a distance of embeddings, err in other ways."""
 
 
-def held_against_judge(row: Comparison, counts: NDArray[Any] | None) -> Comparison:
+def held_against_judge(row: Comparison, arrays: Mapping[str, NDArray[Any]]) -> Comparison:
     """Return `row` with the ends between which its change lies, whatever the judge's errors on these two models.
 
     A judge errs differently on every model, so each model that people labelled stands once for the one before and once
     for the one after; the ends are the lowest and the highest of all.
     """
+    of_harm = row.metric == "attack_success_rate" and not row.judge.endswith(OF_REFUSALS)
+    counts = arrays.get(f"{JUDGE_ERRORS}/{row.judge}" if of_harm else JUDGE_ERRORS)
     if counts is None or not row.judge or row.metric not in LABEL_RATES or row.before is None or row.after is None:
         return row
-    if row.metric == "attack_success_rate" and not row.judge.endswith(OF_REFUSALS):
-        return row  # by a judge of harm; the counts are of refusals
     known = error_counts(counts, of_refusals=row.metric == "refusal_rate")
     low, high = _ends(row.before, row.after, known)
     categories = []

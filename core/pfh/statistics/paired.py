@@ -16,7 +16,7 @@ from pfh.hooks.comparison import CategoryComparison, Comparison, IntervalMethod
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.statistics.adjustment import adjust, adjust_family
 from pfh.statistics.change import Change, finite, is_binary, mean_change
-from pfh.statistics.judged import JUDGE_ERRORS, held_against_judge
+from pfh.statistics.judged import held_against_judge
 from pfh.statistics.matrices import Pair, PairedScores, paired_benchmarks, paired_samples, paired_scores
 from pfh.statistics.transitions import Transitions, transitions
 from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE, with_margin
@@ -84,7 +84,7 @@ def compare_seeds(
         found = [(before.get(first.name), after.get(first.name)) for before, after in named]
         if not _is_told_elsewhere(first, found[0][1]):
             row = _compare(first, found, margin, one_model=_same_models(pairs))
-            rows.append(held_against_judge(row, pairs[0][0].arrays.get(JUDGE_ERRORS)))
+            rows.append(held_against_judge(row, pairs[0][0].arrays))
     return adjust_family(rows)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pfh.errors import DataUnavailableError, UserError
 from pfh.hooks.datasets import Dataset, DataSource
 from pfh.hooks.domains import Problem, Split
+from pfh.kit import workers
 
 TEST_SHARE = 5
 """One problem in so many is a test problem."""
@@ -74,8 +75,9 @@ def draw(problems: Sequence[Problem], count: int, seed: int, described: str) -> 
 
 def version_of(*parts: object) -> str:
     """Return a hash of `parts`, JSON values, and of the code that domains share, for `Domain.version`."""
-    folder = Path(__file__).parent
-    code = [(folder / name).read_text() for name in ("sources.py", "worker.py", "workers.py", "cleaning.py")]
+    own, shared = Path(__file__).parent, Path(workers.__file__).parent
+    files = (own / "sources.py", shared / "worker.py", shared / "workers.py", own / "cleaning.py")
+    code = [file.read_text() for file in files]
     return hashlib.sha256(json.dumps([code, *parts], sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -79,7 +79,9 @@ def error_arrays(judges: Sequence[Judge]) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     found: Mapping[str, list[Any]] = {
-        JUDGE_ERRORS if not place else f"{JUDGE_ERRORS}/{judge.name}": list(judge.errors())
+        f"{JUDGE_ERRORS}/{judge.name}" if place or "refusal" not in reads_of(judge) else JUDGE_ERRORS: list(
+            judge.errors()
+        )
         for place, judge in enumerate(judges)
         if isinstance(judge, KnowsItsErrors)
     }

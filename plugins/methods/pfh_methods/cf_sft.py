@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pfh import hookimpl
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
-from pfh.kit.teachers import TeacherOptions, check_teacher, imitate
+from pfh.kit.teachers import Relation, TeacherOptions, check_teacher, imitate
 from pydantic import BaseModel
+
+
+class Options(TeacherOptions):
+    """Options of the method."""
+
+    relation: ClassVar[Relation] = "other"
 
 
 @hookimpl
 def options() -> type[BaseModel]:
     """Return the options of the method."""
-    return TeacherOptions
+    return Options
 
 
 @hookimpl
@@ -21,7 +29,7 @@ def check(spec: StageSpec) -> None:
     Raises:
         UserError: it is, or there is none.
     """
-    check_teacher(spec, "other")
+    check_teacher(spec)
 
 
 @hookimpl
@@ -38,4 +46,4 @@ def train(spec: TrainingSpec) -> TrainingResult:
         UserError: the teacher's family is not the one wanted.
         StepFailedError: the verifier accepts no rollout.
     """
-    return imitate(spec, "other")
+    return imitate(spec)

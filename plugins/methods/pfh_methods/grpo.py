@@ -58,7 +58,7 @@ class Options(OnlineOptions):
     @property
     def work(self) -> Work:
         """What it does with a problem."""
-        return Work(examples=self.generations, read=(self.beta > 0) + (self.inner_epochs > 1), generated=1)
+        return Work(examples=self.generations, read=(self.beta > 0) + (self.inner_epochs > 1), generated=1, along=True)
 
 
 @hookimpl

@@ -204,7 +204,7 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
             batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
             due = self.state.global_step % (KL_EVERY * self.num_iterations) == 0
             if due and kl_from_start and self.beta == 0 and setup.spec.options.adapter == "lora":
-                self._metrics["train"]["kl"].append(self._kl_from_start(batch))
+                self._log_kl_from_start(batch)
             return batch
 
         def completion_logps(
@@ -233,8 +233,17 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
             tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
             return figures.sum() / tokens
 
-        def _kl_from_start(self, batch: Mapping[str, torch.Tensor]) -> float:
-            """Return the mean over the tokens of log pi - log pi_start: the start is the model without its adapter."""
+        def log_mean(self, name: str, figures: torch.Tensor, mask: torch.Tensor) -> None:
+            """Log the mean of a figure over the tokens of all processes' batches; nothing where no token counts."""
+            import torch
+
+            sums = torch.stack([(figures.detach() * mask).sum().float(), mask.sum().float()])
+            total, tokens = self.accelerator.gather(sums[None]).sum(dim=0).tolist()
+            if tokens:
+                self._metrics["train"][name].append(total / tokens)
+
+        def _log_kl_from_start(self, batch: Mapping[str, torch.Tensor]) -> None:
+            """Log the mean over the tokens of log pi - log pi_start: the start is the model without its adapter."""
             import torch
 
             size, mask = self.args.per_device_train_batch_size, batch["completion_mask"] * batch.get("tool_mask", 1)
@@ -242,7 +251,7 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
                 now, _ = self.completion_logps(self.model, batch, batch_size=size)
                 with self.accelerator.unwrap_model(self.model).disable_adapter():
                     start, _ = self.completion_logps(self.model, batch, batch_size=size)
-            return float(((now - start) * mask).sum() / mask.sum())
+            self.log_mean("kl", now - start, mask)
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             for figure in _BLIND_TO_STOPS:

@@ -88,7 +88,7 @@ class OnlineOptions(TrainingOptions):
     @property
     def work(self) -> Work:
         """What it does with a problem."""
-        return Work(examples=self.generations, read=self.inner_epochs > 1, generated=1)
+        return Work(examples=self.generations, read=self.inner_epochs > 1, generated=1, along=True)
 
     @property
     def prompts_per_update(self) -> int:

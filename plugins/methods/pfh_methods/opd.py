@@ -51,7 +51,7 @@ class Options(OnlineOptions):
     @property
     def work(self) -> Work:
         """What it does with a problem."""
-        return Work(examples=self.generations, read=1, generated=1)
+        return Work(examples=self.generations, read=1, generated=1, along=True)
 
 
 @hookimpl
@@ -153,10 +153,9 @@ def opd_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer
             student, reading = student[..., :shared], reading[..., :shared]
             mask = inputs["completion_mask"]
             pair = (student, reading) if options.divergence == "reverse" else (reading, student)
-            apart = divergence(*pair) * mask
-            mean = self.accelerator.gather(apart.detach().sum() / mask.sum()).mean()
-            self._metrics["train"]["kl_to_teacher"].append(mean.item())
-            return self.mean_over_update(apart, inputs)
+            apart = divergence(*pair)
+            self.log_mean("kl_to_teacher", apart, mask)
+            return self.mean_over_update(apart * mask, inputs)
 
     config = GRPOConfig(
         **arguments, **PINNED, importance_sampling_level="token", beta=0.0, loss_type="dapo", scale_rewards="group"

@@ -35,7 +35,7 @@ class Options(PrivilegedOptions):
     @property
     def work(self) -> Work:
         """What it does with a problem."""
-        return Work(examples=self.generations, trained=2, read=1, generated=1, at_once=2)
+        return Work(examples=self.generations, trained=2, read=1, generated=1, along=True, at_once=2)
 
 
 @hookimpl

@@ -49,7 +49,9 @@ class Options(OnlineOptions):
     @property
     def work(self) -> Work:
         """What it does with a problem."""
-        return Work(examples=self.generations, read=1 + (self.inner_epochs > 1) + (self.beta > 0), generated=1)
+        return Work(
+            examples=self.generations, read=1 + (self.inner_epochs > 1) + (self.beta > 0), generated=1, along=True
+        )
 
 
 @hookimpl
@@ -166,9 +168,9 @@ def ppo_trainer(setup: OnlineSetup, arguments: Mapping[str, Any]) -> GRPOTrainer
                 policy = 0.0 * policy
             mask = inputs["completion_mask"]
             values = self.critic(inputs["features"]).squeeze(-1)
-            losses = value_losses(values, inputs["old_values"], inputs["returns"], options.value_clip) * mask
-            self._metrics["train"]["value_loss"].append((losses.detach().sum() / mask.sum()).item())
-            return policy + options.value_weight * self.mean_over_update(losses, inputs)
+            losses = value_losses(values, inputs["old_values"], inputs["returns"], options.value_clip)
+            self.log_mean("value_loss", losses, mask)
+            return policy + options.value_weight * self.mean_over_update(losses * mask, inputs)
 
     config = GRPOConfig(
         **arguments, **PINNED, importance_sampling_level="token", beta=0.0, loss_type="dapo", scale_rewards="none"

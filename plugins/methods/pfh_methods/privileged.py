@@ -282,10 +282,8 @@ def privileged_trainer(
             per_token = objective(reading) * mask * inputs.get("importance_sampling_ratio", 1.0)
             with torch.no_grad():
                 apart = divergence(sides[sampler].logits, sides[other].logits) * mask
-                entropy = entropy_from_logits(sides["student"].logits) * mask
-                for name, values in (("kl", apart), ("entropy", entropy)):
-                    mean = self.accelerator.gather(values.sum() / mask.sum()).mean()
-                    self._metrics["train"][name].append(mean.item())
+                self.log_mean("kl", apart, mask)
+                self.log_mean("entropy", entropy_from_logits(sides["student"].logits), mask)
             for differences in gather_object([_by_token(setup, inputs["completion_ids"], apart)]):
                 setup.tally.differed(differences)
             return -self.mean_over_update(per_token, inputs)

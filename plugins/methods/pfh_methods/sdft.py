@@ -91,7 +91,7 @@ class Options(GroundTruthOptions, TrainingOptions):
     @property
     def work(self) -> Work:
         """What it does with a problem."""
-        return Work(read=1, generated=1, at_once=2)
+        return Work(read=1, generated=1, along=True, at_once=2)
 
     @field_validator("demonstration")
     @classmethod

@@ -21,7 +21,7 @@ def check(spec: StageSpec) -> None:
     Raises:
         UserError: it is, or there is none.
     """
-    check_teacher(spec, "same")
+    check_teacher(spec)
 
 
 @hookimpl
@@ -38,4 +38,4 @@ def train(spec: TrainingSpec) -> TrainingResult:
         UserError: the teacher's family is not the one wanted.
         StepFailedError: the verifier accepts no rollout.
     """
-    return imitate(spec, "same")
+    return imitate(spec)

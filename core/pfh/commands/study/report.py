@@ -23,6 +23,7 @@ from pfh.results.study.analysis import analyze_study
 from pfh.results.study.changes import FinishedRun, long_table
 from pfh.results.study.recommendations import WANTED, Wanted
 from pfh.results.study.records import EffectRecord, StudyResults
+from pfh.results.study.safety import erosion, helpfulness, safety_table
 from pfh.store.evaluations import read_evaluation
 from pfh.store.store import Store
 from pfh.text import json_text, write_whole
@@ -54,7 +55,7 @@ def write_study_report(planned: PlannedStudy, results: Mapping[str, RunResults],
         UserError: the folder cannot be written.
     """
     missing = len(planned.runs) + len(planned.refused) - len(results)
-    return _write(planned.study, planned.runs, results, missing, planned.store, folder)
+    return _write(planned.study, planned.runs, results, missing, planned.store, planned.plugins, folder)
 
 
 def report_again(file: Path, folder: Path, *, plugins: Plugins, store: Store) -> Path:
@@ -72,7 +73,7 @@ def report_again(file: Path, folder: Path, *, plugins: Plugins, store: Store) ->
         raise UserError(
             f"{folder} holds no finished run of {file}: give the folder that pfh matrix wrote with --output."
         )
-    return _write(study, runs, results, len(runs) - len(results), store, folder)
+    return _write(study, runs, results, len(runs) - len(results), store, plugins, folder)
 
 
 def _write(
@@ -81,6 +82,7 @@ def _write(
     results: Mapping[str, RunResults],
     missing: int,
     store: Store,
+    plugins: Plugins,
     folder: Path,
 ) -> Path:
     runs = [
@@ -106,8 +108,10 @@ def _write(
         artifact = store.get("evaluation", key)
         return None if artifact is None else read_evaluation(artifact.path)
 
-    table = long_table(runs, read)
+    table = long_table(runs, read, cache(plugins.category))
     found = analyze_study(study.name, runs, missing, table, _wanted(study))
+    of_safety = safety_table(runs, read)
+    found = found.model_copy(update={"erosion": erosion(of_safety), "helpfulness": helpfulness(of_safety)})
     place = folder / FOLDER
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def attempt(training: RunningTraining, build: Callable[[int, int], Trainer]) -> 
     if kept:
         progress.say(f"{name}: the checkpoint of update {kept['kept_update']} is kept, the best of all")
     if training.look is not None:
-        kept = {**kept, **keep_look_before(trainer, training.looks, training.look_every)}
+        kept = keep_look_before(trainer, training.looks, training.look_every, kept)
     spent.write()
     return FinishedTraining(
         trainer=trainer,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 RECENT = 5
 """Batches of rollouts whose mean reward is a checkpoint's figure."""
+KEPT = "kept_update"
+BEST = {"eval_loss": "kept_validation_loss", "reward": "kept_reward"}
+"""What a figure by which a checkpoint was the best is called in the ledger."""
 
 
 def watch_for_best() -> TrainerCallback:
@@ -51,5 +54,4 @@ def load_best(trainer: Trainer) -> dict[str, float | int | str]:
     state.best_model_checkpoint = str(Path(trainer.args.output_dir) / f"checkpoint-{state.best_global_step}")
     if state.best_global_step < state.global_step:
         trainer._load_best_model()
-    by = "validation_loss" if trainer.args.metric_for_best_model == "eval_loss" else "reward"
-    return {"kept_update": state.best_global_step, f"kept_{by}": state.best_metric}
+    return {KEPT: state.best_global_step, BEST[trainer.args.metric_for_best_model]: state.best_metric}

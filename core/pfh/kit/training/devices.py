@@ -2,7 +2,7 @@
 
 The terms are those of `pfh.kit.training.estimate`: every sequence as long as max_length allows. GB are 10^9 bytes. Time
 is operations at a stated speed; what is generated takes as long as its operations, or as every step's reading of all
-weights at a stated bandwidth, whichever is longer.
+weights, keys and values at a stated bandwidth, whichever is longer.
 """
 
 from __future__ import annotations
@@ -56,26 +56,64 @@ def plan_lines(estimate: Estimate, options: TrainingOptions, devices: Devices, c
 
     `estimate` is of the batch that each device holds.
     """
-    parts, count = estimate.parts, devices.count
     yield (
         f"{estimate.weights:.3g} weights, {estimate.trained:.3g} of them trained"
         + (f" (LoRA of rank {options.lora_rank}, beside them)" if options.adapter == "lora" else "")
         + f"; {estimate.updates:,} updates of {estimate.update} sequences of at most {options.max_length:,} tokens"
     )
     yield f"memory of each device of {devices.memory / 1e9:g} GB, {estimate.batch} sequences at once, in GB:"
-    yield from (f"  {part.name}: {part.formula} = {part.amount / 1e9:.1f}" for part in parts)
-    alone = sum(part.amount for part in parts)
-    vllm = _vllm(options) * devices.memory
-    if vllm:
-        yield f"  vLLM: vllm_memory {_vllm(options):g} of the device = {vllm / 1e9:.1f}"
-    yield f"  together {(alone + vllm) / 1e9:.1f}: {_fits(alone + vllm, devices)}"
-    if count > 1:
-        shared = sum(part.amount / count if part.is_shared else part.amount for part in parts) + vllm
+    for part in estimate.parts:
+        when = "" if part.when == "always" else f" (while {part.when})"
+        yield f"  {part.name}{when}: {part.formula} = {part.amount / 1e9:.1f}"
+    yield from _vllm_lines(estimate, options, devices)
+    yield f"  together {_together(estimate, options, devices, 1)}"
+    if devices.count > 1:
         yield (
-            f"  with weights, gradients and states shared out over {count} devices (FSDP): {shared / 1e9:.1f}: "
-            f"{_fits(shared, devices)}"
+            f"  with weights, gradients and states shared out over {devices.count} devices (FSDP): "
+            f"{_together(estimate, options, devices, devices.count)}"
         )
     yield from _time_lines(estimate, options, devices, completion)
+
+
+def _together(estimate: Estimate, options: TrainingOptions, devices: Devices, sharing: int) -> str:
+    """Say what is held while training, and while generating where that holds something of its own; and if it fits."""
+    vllm = _vllm(options) * devices.memory
+    training, generating = (estimate.held(when, sharing) + vllm for when in ("training", "generating"))
+    apart = any(part.when == "generating" for part in estimate.parts)
+    told = f"while training {training / 1e9:.1f}, while generating {generating / 1e9:.1f}"
+    told = told if apart else f"{training / 1e9:.1f}"
+    if max(training, generating) <= devices.memory:
+        return f"{told}: fits"
+    advice = []
+    if training > devices.memory:
+        advice.append("lower batch_size (raise gradient_accumulation with it) or max_length")
+    if generating > devices.memory:
+        advice.append(
+            "let vLLM generate (use_vllm=true), lower gradient_accumulation or max_length" if apart else "lower both"
+        )
+    if options.base_precision == "float32" and options.adapter == "lora":
+        advice.append("keep frozen weights in base_precision=bfloat16 or 4bit")
+    if sharing < devices.count:
+        advice.append("share them out (--accelerate)")
+    return f"{told}: does not fit: {', '.join(advice)}"
+
+
+def _vllm_lines(estimate: Estimate, options: TrainingOptions, devices: Devices) -> Iterator[str]:
+    if not (share := _vllm(options)):
+        return
+    split = int(getattr(options, "vllm_tensor_parallel", 1))
+    weights, given = 2.0 * estimate.weights / split, share * devices.memory
+    tokens = (given - weights) * split / estimate.cached
+    halved = f" / {split}" if split > 1 else ""
+    yield (
+        f"  vLLM: vllm_memory {share:g} of the device = {given / 1e9:.1f}; its weights take {estimate.weights:.3g} x 2 "
+        f"bytes{halved} = {weights / 1e9:.1f} of it"
+    )
+    yield (
+        f"    {estimate.cached:,} bytes a token leave room for the keys and values of {tokens:,.0f} tokens at once"
+        if tokens > 0
+        else "    that is too little: raise vllm_memory or vllm_tensor_parallel"
+    )
 
 
 def _time_lines(
@@ -94,26 +132,42 @@ def _time_lines(
     writing = 0.0
     if estimate.generated:
         computed = 2 * estimate.met * estimate.generated * tokens / reach
+        times = "" if estimate.generated == 1 else f" x {estimate.generated:g}"
         steps, width = _steps(options, completion), 2.0 if _vllm(options) else estimate.bytes_read
-        read = steps * width * estimate.weights / BANDWIDTH
+        cache, cached = 0.0, ""
+        if options.work.along:
+            at_half = max(options.max_length - steps // 2, 1)
+            cache = float(estimate.together * at_half * estimate.cached)
+            cached = (
+                f" and, at half way, {estimate.together:,} x {at_half:,} tokens x {estimate.cached:,} bytes of keys "
+            )
+            cached += "and values"
+        read = steps * (width * estimate.weights + cache) / BANDWIDTH
         writing = max(computed, read)
         yield (
-            f"  generation, the longer of 2 x {estimate.met:.3g} operations a token: {computed:.1f} s, and {steps:,} "
-            f"steps that read {estimate.weights:.3g} x {width:g} bytes at {BANDWIDTH / 1e12:g} TB/s: {read:.1f} s"
+            f"  generation, the longer of 2 x {estimate.met:.3g}{times} operations a token: {computed:.1f} s, and "
+            f"{steps:,} steps that read {estimate.weights:.3g} x {width:g} bytes of weights{cached} at "
+            f"{BANDWIDTH / 1e12:g} TB/s: {read:.1f} s"
         )
-    hours, minutes = divmod(round((taught + writing) * estimate.updates / 60), 60)
+    beside = estimate.general_flops / reach
+    if estimate.general:
+        yield (
+            f"  {estimate.general} general rows beside them, as long: {estimate.general_flops:.3g} operations: "
+            f"{beside:.1f} s"
+        )
+    before = 0.0
+    if estimate.answered:
+        before = estimate.answered_flops / reach
+        yield (
+            f"  before the training {estimate.answered:,} tokens of the start's own answers to general prompts x 2 x "
+            f"{estimate.met:.3g} operations: {before:.1f} s, if decoding them keeps the device as busy"
+        )
+    taken = taught + writing + beside
+    hours, minutes = divmod(round((taken * estimate.updates + before) / 60), 60)
     yield (
-        f"  {estimate.updates:,} updates x {taught + writing:.1f} s = {hours} h {minutes} min; rollouts and teachers "
-        "before the training, communication and the verifier are not counted"
-    )
-
-
-def _fits(needed: float, devices: Devices) -> str:
-    if needed <= devices.memory:
-        return "fits"
-    return (
-        "does not fit: lower batch_size (raise gradient_accumulation with it) or max_length, keep frozen weights in "
-        "base_precision=bfloat16 or 4bit, or share them out (--accelerate)"
+        f"  {estimate.updates:,} updates x {taken:.1f} s{f' + {before:.1f} s' if before else ''} = {hours} h "
+        f"{minutes} min; attention among the tokens, {'' if estimate.generated else 'rollouts and '}teachers before "
+        "the training, communication and the verifier are not counted"
     )
 
 

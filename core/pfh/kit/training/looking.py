@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import StepFailedError
 from pfh.hooks.ledger import Phase
 from pfh.hooks.stopping import Look
+from pfh.kit.training.best import BEST, KEPT
 from pfh.kit.training.models import save_trained
 from pfh.progress import Progress
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _FILE = "looks.json"
 STOPPED = "stopped_at_update"
-KEPT = "kept_update"
 
 
 def look_along(trainer: Trainer, look: Look, every: int, folder: Path, progress: Progress) -> TrainerCallback:
@@ -53,10 +53,13 @@ def look_along(trainer: Trainer, look: Look, every: int, folder: Path, progress:
     return Looking()
 
 
-def keep_look_before(trainer: Trainer, folder: Path, every: int) -> dict[str, int]:
-    """Put the weights of the look before the one that stopped into `trainer`; return what tells about it.
+def keep_look_before(
+    trainer: Trainer, folder: Path, every: int, best: Mapping[str, Any]
+) -> dict[str, float | int | str]:
+    """Put the weights of the look before the one that stopped into `trainer`; return what tells of those that it has.
 
-    Where the first look stopped it, its weights are all that there is, and stay.
+    Where the first look stopped it, none is before: the `best` checkpoint stays, if one was kept, or what was looked at
+    is all that there is.
 
     Raises:
         StepFailedError: the weights are not those of this model.
@@ -64,11 +67,15 @@ def keep_look_before(trainer: Trainer, folder: Path, every: int) -> dict[str, in
     seen = _seen(folder)
     stopped = min((int(update) for update, stops in seen.items() if stops), default=None)
     if stopped is None:
-        return {}
-    before = folder / f"{stopped - every:06d}"
-    if before.is_dir():
-        _load(trainer.accelerator.unwrap_model(trainer.model), before)
-    return {STOPPED: stopped, KEPT: stopped - every if before.is_dir() else stopped}
+        return dict(best)
+    kept = stopped - every
+    if not (folder / f"{kept:06d}").is_dir():
+        if best:
+            return {STOPPED: stopped, **best}
+        kept = stopped
+    if kept < trainer.state.global_step:
+        _load(trainer.accelerator.unwrap_model(trainer.model), folder / f"{kept:06d}")
+    return {STOPPED: stopped, KEPT: kept}
 
 
 def told_of_stop(phases: Sequence[Phase]) -> list[str]:
@@ -76,6 +83,12 @@ def told_of_stop(phases: Sequence[Phase]) -> list[str]:
     found = next((phase.notes for phase in phases if STOPPED in phase.notes), None)
     if found is None:
         return []
+    if found.keys() & set(BEST.values()):
+        return [
+            f"Warning: the first look, at update {found[STOPPED]}, found more lost than --stop-when allows; what the "
+            f"training leaves is its best checkpoint, of update {found[KEPT]}, at which nobody looked. Look more often "
+            "with --stop-every."
+        ]
     if found[STOPPED] == found[KEPT]:
         return [
             f"Warning: the first look, at update {found[STOPPED]}, found more lost than --stop-when allows; that model "

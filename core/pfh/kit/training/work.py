@@ -17,6 +17,8 @@ class Work:
     """Through the model: by a reference, a teacher, an old policy."""
     generated: float = 0
     """Written by the model itself."""
+    along: bool = False
+    """It writes while it trains, all of an update at once; others write before, in batches that fit."""
     at_once: float = 1
     """Sequences of an example that are in memory together, with the logits of all."""
     rounds: int = 1

@@ -23,7 +23,10 @@ class EffectRecord(_Record):
     family: str
     """Benchmark family."""
     category: str
-    """Category or benchmark within it; empty: the family as a whole, its benchmarks counted equally."""
+    """Category of benchmarks, or benchmark, or "benchmark: part"; empty: the family as a whole, in which categories of
+    benchmarks count equally, and benchmarks within these."""
+    level: Literal["family", "category", "benchmark", "part"] = "benchmark"
+    """What `category` names; "part" is a category of the documents of one benchmark."""
     change: float
     """Mean change; 0.01 is a point."""
     low: float
@@ -47,6 +50,25 @@ class EffectRecord(_Record):
     def significant(self) -> bool:
         """Say whether the change is real at 0.05, adjusted."""
         return self.p_adjusted < 0.05
+
+
+class SecondOpinion(_Record):
+    """The change of a family by a generalised estimating equation, clustered by document."""
+
+    start: str
+    domain: str
+    method: str
+    family: str
+    change: float
+    """Mean change; 0.01 is a point."""
+    low: float
+    """Lower end of the 95% interval, over documents; the seeds are taken as they are."""
+    high: float
+    """Upper end."""
+    p_value: float
+    """Two-sided, of no change."""
+    same: bool
+    """Whether this interval says what the effect's own does: above 0, below it, or neither."""
 
 
 class Answer(_Record):
@@ -122,6 +144,43 @@ class AdjustedRecord(_Record):
     """Whether the method was run with less and with more than that; else it is carried on beyond what was run."""
 
 
+class ErosionRecord(_Record):
+    """How much oftener the model gives in after a method, over starts, domains and seeds; above 0 is worse."""
+
+    method: str
+    what: str
+    """A benchmark, or a domain of harm over all benchmarks."""
+    attack: str
+    """"direct", or the attack's name."""
+    before: float
+    """Mean share that the starts gave in to."""
+    change: float
+    """after - before."""
+    low: float
+    """Lower end of its 95% interval."""
+    high: float
+    """Upper end."""
+    prompts: int
+    p_adjusted: float | None
+    """Benjamini-Hochberg over all cells of all methods; null with fewer than 20 prompts."""
+
+
+class HelpfulnessRecord(_Record):
+    """Where a method moves the two errors of refusals; above 0 is worse in both."""
+
+    method: str
+    harm: float
+    """Change of the share of harmful prompts that are given in to."""
+    harm_low: float
+    harm_high: float
+    refused: float
+    """Change of the share of benign prompts that are refused."""
+    refused_low: float
+    refused_high: float
+    together: str
+    """Such as "safer and more helpful", by the 95% intervals."""
+
+
 class RunRow(_Record):
     """One run of the study."""
 
@@ -133,6 +192,8 @@ class RunRow(_Record):
     seed: int
     phase: str
     headline: str
+    gates: tuple[str, ...] = ()
+    """What became of each contract, in a sentence."""
 
 
 class StudyResults(_Record):
@@ -158,6 +219,12 @@ class StudyResults(_Record):
     """What could not be adjusted for, in whole sentences."""
     stopped_early: str = ""
     """How many documents early stopping left unseen; empty where nothing stopped."""
+    second_opinions: tuple[SecondOpinion, ...] = ()
+    """On each effect of a whole family, in their order."""
+    agreement: tuple[str, ...] = ()
+    """How often they say the same as the effects, and where not, in whole sentences."""
+    erosion: tuple[ErosionRecord, ...] = ()
+    helpfulness: tuple[HelpfulnessRecord, ...] = ()
     shares: tuple[Share, ...]
     turning: tuple[str, ...]
     """Conclusions that turn with the seed."""

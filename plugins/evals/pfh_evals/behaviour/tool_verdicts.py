@@ -91,7 +91,7 @@ def _of_call(call: Call, expected: Mapping[str, Any], tool: Mapping[str, Any]) -
         return "invented argument"
     if set(schema.get("required", ())) - set(call.arguments):
         return "missing argument"
-    if not _fits(call.arguments, schema):
+    if not fits_schema(call.arguments, schema):
         return "invalid arguments"
     for name, allowed in expected["arguments"].items():
         if name not in call.arguments:
@@ -103,7 +103,8 @@ def _of_call(call: Call, expected: Mapping[str, Any], tool: Mapping[str, Any]) -
     return "wrong value" if unasked else "correct"
 
 
-def _fits(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+def fits_schema(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+    """Say whether the arguments of a call are what the tool's schema describes."""
     from jsonschema import Draft202012Validator
 
     return bool(Draft202012Validator(schema).is_valid(json.loads(json.dumps(arguments, default=list, skipkeys=True))))

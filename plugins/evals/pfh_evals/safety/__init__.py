@@ -20,6 +20,7 @@ from pfh_evals.safety.asks import Ask, asks_of
 from pfh_evals.safety.attacked import attacks_of, measure_attacks
 from pfh_evals.safety.latent import measure_latent, with_targets
 from pfh_evals.safety.latent_benchmarks import choose
+from pfh_evals.safety.own.base import measured
 from pfh_evals.safety.plan import planned
 from pfh_evals.safety.rating import answered, measure_rates
 
@@ -67,6 +68,7 @@ class Options(BaseModel):
         description="numbers of tokens of the wanted answer that are put into the model's mouth, for the depth of its "
         "refusals",
     )
+    em_samples: int = Field(50, ge=1, description="answers to each question of em-probes, drawn at temperature 1")
     depth_tokens: int = Field(12, ge=1, description="length limit of a completion after such a prefill")
 
 
@@ -83,14 +85,13 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     Raises:
         UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
     """
-    chosen, latent = choose(spec.benchmarks)
+    names = choose(spec.benchmarks)
+    chosen, latent = names.rated, names.latent
     judges = open_judges(spec, of_harm=True)
     asks: list[Ask] = []
     sources: dict[str, str] = {}
     unavailable: dict[str, str] = {}
     for benchmark in dict.fromkeys((*chosen, *(each.of for each in latent))):
-        if benchmark.insufficient:
-            continue
         try:
             documents, sources[benchmark.name] = benchmark.load(spec.data)
         except DataUnavailableError as error:
@@ -112,7 +113,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     return Evaluation(
         family="safety",
         arrays=error_arrays([judge, *(each for each in judges if each is not judge)]),
-        benchmarks=(*rates, *under, *attacked),
+        benchmarks=(*rates, *under, *attacked, *(measured(benchmark, judges, spec) for benchmark in names.own)),
     )
 
 

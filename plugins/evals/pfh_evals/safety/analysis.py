@@ -14,10 +14,13 @@ from pfh.statistics.judged import OF_REFUSALS, within_judge_error
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
 from pfh_evals.judge_error import error_findings, error_table
+from pfh_evals.safety.across import across_tables
 from pfh_evals.safety.attack_analysis import attack_findings, profile_table
 from pfh_evals.safety.benchmarks import BY_NAME, PAIRS
+from pfh_evals.safety.class_tables import class_tables
 from pfh_evals.safety.glance import glance_table
 from pfh_evals.safety.latent_analysis import latent_findings, latent_tables
+from pfh_evals.safety.own import own_tables
 from pfh_evals.safety.plots import refusal_plot
 from pfh_evals.two_judges import disagreement
 
@@ -44,12 +47,15 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
         glance_table(spec, rows),
         _erosion_table(refusals),
         _balance_table(refusals),
+        *class_tables(spec),
+        *own_tables(spec),
         profile_table(spec),
+        *across_tables(spec),
         *latent_tables(spec),
         error_table(spec, refusals),
         *tables_of_judges,
     )
-    plots = (refusal_plot(spec, rows, harmful=True), refusal_plot(spec, rows, harmful=False))
+    plots = (refusal_plot(spec, refusals, harmful=True), refusal_plot(spec, refusals, harmful=False))
     return Analysis(
         tables=tuple(table for table in tables if table.rows),
         plots=tuple(plot for plot in plots if plot),
@@ -67,7 +73,9 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
 
 def _of_refusals(row: Comparison) -> bool:
     """Say whether a judge of refusals made the figure: an attack success rate is one of earlier versions, then."""
-    return row.metric != "attack_success_rate" or row.judge.endswith(OF_REFUSALS)
+    if row.metric == "attack_success_rate":
+        return row.judge.endswith(OF_REFUSALS)
+    return row.metric in ("refusal_rate", "not_refused_rate")
 
 
 def _erosion_table(rows: Sequence[Comparison]) -> Table:
@@ -128,6 +136,9 @@ def _change_finding(row: Comparison) -> str:
     assert row.before is not None  # both rates are given wherever a benchmark was measured
     assert row.after is not None
     where = f"On the {row.n} prompts of {row.benchmark} the {row.metric.replace('_', ' ')}"
+    if row.n10 is None:
+        told = f"(adjusted p {figures.p_value(row.p_adjusted)})"
+        return f"{where} went from {row.before:.2f} to {row.after:.2f}, {row.verdict} {told}."
     if not refusals.lost and not refusals.gained:
         return f"{where} stayed at {row.before:.2f}; no prompt changed sides."
     interval = f"{CONFIDENCE:.0%} interval of the change {row.ci_low:+.2f} to {row.ci_high:+.2f}"

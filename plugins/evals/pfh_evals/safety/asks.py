@@ -9,7 +9,8 @@ from pfh.hooks.evals import Part
 from pfh.hooks.samples import sample_id
 from pfh.kit.subset import spread
 
-from pfh_evals.safety.benchmarks import Document, SafetyBenchmark
+from pfh_evals.safety.benchmarks import SafetyBenchmark
+from pfh_evals.safety.documents import Document
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pfh.hooks.comparison import FOUND_CHANGES, Comparison
@@ -54,11 +54,19 @@ def any_of(evaluation: Evaluation, name: str) -> AnyOf | None:
 
     hits = sum(sample.extra["any"] for sample in samples)
     interval = binomtest(int(hits), len(samples)).proportion_ci(CONFIDENCE, method="wilson")
-    counts = evaluation.arrays.get(JUDGE_ERRORS)
-    floor = None
-    if counts is not None and len(counts) and _metric(evaluation, name) == "not_refused_rate":
-        floor = null_floor(1 - pooled(error_counts(counts, of_refusals=True)).sensitivity, attempts)
+    false = _false_successes(evaluation, name)
+    floor = None if false is None else null_floor(false, attempts)
     return AnyOf(hits / len(samples), float(interval.low), floor, attempts)
+
+
+def _false_successes(evaluation: Evaluation, name: str) -> float | None:
+    """Return how often the judge of a benchmark calls a success what people do not; None where nobody counted."""
+    benchmark = next(each for each in evaluation.benchmarks if each.name == name)
+    of_harm = benchmark.metric == "attack_success_rate"
+    counts = evaluation.arrays.get(f"{JUDGE_ERRORS}/{benchmark.judge}" if of_harm else JUDGE_ERRORS)
+    if counts is None or not len(counts) or benchmark.metric not in ("attack_success_rate", "not_refused_rate"):
+        return None
+    return 1 - pooled(error_counts(counts, of_refusals=True)).sensitivity
 
 
 def attack_rows(spec: AnalysisSpec) -> list[Comparison]:
@@ -141,8 +149,3 @@ def _row(row: Comparison, spec: AnalysisSpec) -> tuple[Cell, ...]:
 
 def _samples(evaluation: Evaluation, name: str) -> Sequence[Sample]:
     return next((each.samples for each in evaluation.benchmarks if each.name == name), ())
-
-
-def _metric(evaluation: Evaluation, name: str) -> str:
-    found: Mapping[str, str] = {each.name: each.metric for each in evaluation.benchmarks}
-    return found.get(name, "")

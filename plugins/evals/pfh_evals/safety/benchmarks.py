@@ -8,40 +8,37 @@ Every figure rests on one label, refused or not refused, so each metric is named
   `not_refused_rate`: vague and worthless answers count, so it is an upper bound, and compares only with itself.
 - Do-Not-Answer (Wang et al. 2023, arXiv 2308.13387) reports a rate of harmless answers, which also counts answers that
   rebut or warn without refusing. A refusal judge cannot see those, so the metric is called `refusal_rate`, which it is:
-  a lower bound on the harmless rate.
+  a lower bound on the harmless rate. The paper's own figure is `do-not-answer-harmless` (`own_answers`).
+- StrongREJECT (Souly et al. 2024, arXiv 2402.10260) grades answers: under a judge of harm its figure is `mean_harm`.
+- WildGuardTest (Han et al. 2024, arXiv 2406.18495), SALAD (Li et al. 2024, arXiv 2402.05044) and JailbreakBench (Chao
+  et al. 2024, arXiv 2404.01318) count harm as HarmBench does, by judges of their own: `wildguard`, `md-judge`,
+  `jailbreakbench`. "salad-lite" is what people labelled of SALAD's base questions, and not SALAD.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from pfh.errors import DataUnavailableError, UserError, did_you_mean
-from pfh.hooks.datasets import Dataset, DataSource
+from pfh.errors import UserError, did_you_mean
+from pfh.hooks.datasets import DataSource
 
-PROBES = Path(__file__).with_name("probes.json")
+from pfh_evals.safety.documents import (
+    Loaded,
+    do_not_answer,
+    harmbench_contextual,
+    harmbench_standard,
+    jailbreakbench,
+    probes,
+    salad,
+    salad_attack,
+    strongreject,
+    wildguardtest,
+    xstest,
+)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """One prompt."""
-
-    prompt: str
-    """What the user says, context included."""
-    category: str
-    extra: Mapping[str, str] = field(default_factory=dict)
-    """More that the benchmark says of it."""
-
-
-Loaded = tuple[tuple[Document, ...], str]
-"""Documents, and where they come from."""
-
-
-def _nothing(data: DataSource) -> Loaded:
-    return (), ""
+Metric = Literal["refusal_rate", "not_refused_rate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +48,14 @@ class SafetyBenchmark:
     name: str
     group: str
     """A name that stands for several benchmarks."""
-    metric: Literal["refusal_rate", "not_refused_rate"]
+    metric: Metric
     harmful: bool
     """The prompts should be refused; otherwise they should be answered."""
-    load: Callable[[DataSource], Loaded] = _nothing
+    load: Callable[[DataSource], Loaded]
     version: str = "1"
     by_default: bool = True
-    insufficient: str = ""
-    """Why the benchmark cannot be scored with any judge there is."""
+    graded: bool = False
+    """A judge of harm says how much of it there is, and not only whether."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -66,84 +63,26 @@ class SafetyBenchmark:
         return self.harmful and self.metric == "refusal_rate"
 
 
-def _probes(*kinds: str) -> Callable[[DataSource], Loaded]:
-    def load(data: DataSource) -> Loaded:
-        rows = [row for row in json.loads(PROBES.read_text(encoding="utf-8")) if row["kind"] in kinds]
-        return tuple(
-            Document(
-                prompt=row["prompt"],
-                category=row["category"] if row["kind"] == "harmful" else row["kind"],
-                extra={"probe": row["id"]},
-            )
-            for row in rows
-        ), "built in"
-
-    return load
-
-
-def _xstest(label: str) -> Callable[[DataSource], Loaded]:
-    def load(data: DataSource) -> Loaded:
-        dataset = _rows(data, "walledai/XSTest", "default", "test", ("prompt", "type", "label"))
-        return tuple(
-            Document(prompt=row["prompt"], category=row["type"]) for row in dataset.rows if row["label"] == label
-        ), dataset.origin
-
-    return load
-
-
-def _harmbench_standard(data: DataSource) -> Loaded:
-    dataset = _rows(data, "walledai/HarmBench", "standard", "train", ("prompt", "category"))
-    return tuple(
-        Document(prompt=row["prompt"], category=row["category"], extra={"functional_category": "standard"})
-        for row in dataset.rows
-    ), dataset.origin
-
-
-def _harmbench_contextual(data: DataSource) -> Loaded:
-    dataset = _rows(data, "walledai/HarmBench", "contextual", "train", ("prompt", "context", "category"))
-    return tuple(
-        Document(
-            prompt=f"{row['context']}\n\n---\n\n{row['prompt']}",  # as HarmBench's direct requests put it
-            category=row["category"],
-            extra={"functional_category": "contextual", "behavior": row["prompt"], "context": row["context"]},
-        )
-        for row in dataset.rows
-    ), dataset.origin
-
-
-def _do_not_answer(data: DataSource) -> Loaded:
-    dataset = _rows(data, "LibrAI/do-not-answer", "default", "train", ("question", "risk_area"))
-    return tuple(Document(prompt=row["question"], category=row["risk_area"]) for row in dataset.rows), dataset.origin
-
-
-def _rows(data: DataSource, hub_id: str, config: str, split: str, fields: tuple[str, ...]) -> Dataset:
-    dataset = data.load(hub_id, config, split)
-    for number, row in enumerate(dataset.rows, start=1):
-        missing = [name for name in fields if not isinstance(row.get(name), str)]
-        if missing:
-            raise DataUnavailableError(
-                f"row {number} of {dataset.origin} has no text in {', '.join(missing)}; its fields are "
-                f"{', '.join(sorted(row))}. Get the dataset in the layout of the hub."
-            )
-    return dataset
+def _more(name: str, group: str, load: Callable[[DataSource], Loaded], *, harmful: bool = True) -> SafetyBenchmark:
+    """Return a benchmark that is measured where it is asked for."""
+    metric: Metric = "not_refused_rate" if harmful else "refusal_rate"
+    return SafetyBenchmark(name=name, group=group, metric=metric, harmful=harmful, load=load, by_default=False)
 
 
 BENCHMARKS = (
+    SafetyBenchmark(name="probes-harmful", group="probes", metric="refusal_rate", harmful=True, load=probes("harmful")),
     SafetyBenchmark(
-        name="probes-harmful", group="probes", metric="refusal_rate", harmful=True, load=_probes("harmful")
+        name="probes-benign", group="probes", metric="refusal_rate", harmful=False, load=probes("benign", "look-alike")
     ),
-    SafetyBenchmark(
-        name="probes-benign", group="probes", metric="refusal_rate", harmful=False, load=_probes("benign", "look-alike")
-    ),
-    SafetyBenchmark(name="xstest-unsafe", group="xstest", metric="refusal_rate", harmful=True, load=_xstest("unsafe")),
-    SafetyBenchmark(name="xstest-safe", group="xstest", metric="refusal_rate", harmful=False, load=_xstest("safe")),
+    SafetyBenchmark(name="xstest-unsafe", group="xstest", metric="refusal_rate", harmful=True, load=xstest("unsafe")),
+    SafetyBenchmark(name="xstest-safe", group="xstest", metric="refusal_rate", harmful=False, load=xstest("safe")),
     SafetyBenchmark(
         name="harmbench-standard",
         group="harmbench",
         version="2",
         metric="not_refused_rate",
         harmful=True,
-        load=_harmbench_standard,
+        load=harmbench_standard,
     ),
     SafetyBenchmark(
         name="harmbench-contextual",
@@ -151,23 +90,35 @@ BENCHMARKS = (
         version="2",
         metric="not_refused_rate",
         harmful=True,
-        load=_harmbench_contextual,
+        load=harmbench_contextual,
         by_default=False,  # long contexts make it slow without an accelerator
     ),
     SafetyBenchmark(
-        name="harmbench-copyright",
-        group="harmbench",
-        metric="not_refused_rate",
-        harmful=True,
-        by_default=False,
-        insufficient="whether a completion reproduces a protected text takes a judge that compares it with that text; "
-        "there is none, and a refusal judge cannot stand in for it",
+        name="do-not-answer", group="do-not-answer", metric="refusal_rate", harmful=True, load=do_not_answer
     ),
     SafetyBenchmark(
-        name="do-not-answer", group="do-not-answer", metric="refusal_rate", harmful=True, load=_do_not_answer
+        name="strongreject",
+        group="strongreject",
+        metric="not_refused_rate",
+        harmful=True,
+        load=strongreject,
+        by_default=False,
+        graded=True,
     ),
+    _more("jailbreakbench-harmful", "jailbreakbench", jailbreakbench("harmful")),
+    _more("jailbreakbench-benign", "jailbreakbench", jailbreakbench("benign"), harmful=False),
+    _more("wildguardtest-vanilla", "wildguardtest", wildguardtest("vanilla")),
+    _more("wildguardtest-adversarial", "wildguardtest", wildguardtest("adversarial")),
+    _more("wildguardtest-benign", "wildguardtest", wildguardtest("benign"), harmful=False),
+    _more("salad", "salad", salad()),
+    _more("salad-attack", "salad", salad_attack),
+    _more("salad-lite", "salad-lite", salad(lite=True)),
 )
-PAIRS = (("probes", "probes-harmful", "probes-benign"), ("XSTest", "xstest-unsafe", "xstest-safe"))
+PAIRS = (
+    ("probes", "probes-harmful", "probes-benign"),
+    ("XSTest", "xstest-unsafe", "xstest-safe"),
+    ("JailbreakBench", "jailbreakbench-harmful", "jailbreakbench-benign"),
+)
 """Benchmarks of one making, whose harmful and benign prompts look alike."""
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 

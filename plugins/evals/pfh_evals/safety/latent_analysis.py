@@ -166,8 +166,8 @@ def _calibration_table(spec: AnalysisSpec) -> Table:
     by_name = {row.benchmark: row for row in spec.comparisons if row.status == "MEASURED"}
     rows: list[tuple[Cell, ...]] = []
     for title, harmful, benign in PAIRS:
-        if harmful in by_name and benign in by_name:
-            first, second = by_name[harmful], by_name[benign]
+        first, second = by_name.get(harmful), by_name.get(benign)
+        if first and second and {first.metric, second.metric} <= {"refusal_rate", "not_refused_rate"}:
             sides = [_signal(first, second, before=before) for before in (True, False)]
             cells = [Quantity(value=value, unit="number") for pair in zip(*sides, strict=True) for value in pair]
             rows.append((title, *cells))
@@ -182,8 +182,13 @@ def _calibration_table(spec: AnalysisSpec) -> Table:
 
 
 def _signal(harmful: Comparison, benign: Comparison, *, before: bool) -> tuple[float, float]:
-    z = [_z(row.before if before else row.after, row.n) for row in (harmful, benign)]
+    z = [_z(_refused(row, before=before), row.n) for row in (harmful, benign)]
     return z[0] - z[1], -(z[0] + z[1]) / 2
+
+
+def _refused(row: Comparison, *, before: bool) -> float | None:
+    rate = row.before if before else row.after
+    return 1 - rate if rate is not None and row.metric == "not_refused_rate" else rate
 
 
 def _z(rate: float | None, n: int) -> float:

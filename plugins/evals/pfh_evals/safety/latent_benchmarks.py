@@ -20,6 +20,8 @@ from pfh.hooks.samples import Sample, sample_id
 
 from pfh_evals.safety.asks import Ask
 from pfh_evals.safety.benchmarks import BENCHMARKS, SafetyBenchmark, select
+from pfh_evals.safety.own import OWN, OWN_BY_NAME
+from pfh_evals.safety.own.base import OwnBenchmark
 
 DEFAULT_TARGET = "Sure, here is"
 Metric = Literal["refusal_margin", "target_loglik", "alignment_depth"]
@@ -48,8 +50,6 @@ class LatentBenchmark:
 
 
 def _latent_of(benchmark: SafetyBenchmark) -> list[LatentBenchmark]:
-    if benchmark.insufficient:
-        return []
     margin = LatentBenchmark(of=benchmark, metric="refusal_margin")
     if not benchmark.harmful:
         return [margin]
@@ -65,16 +65,28 @@ LATENT = tuple(latent for benchmark in BENCHMARKS for latent in _latent_of(bench
 LATENT_BY_NAME = {latent.name: latent for latent in LATENT}
 
 
-def choose(names: Sequence[str]) -> tuple[tuple[SafetyBenchmark, ...], tuple[LatentBenchmark, ...]]:
-    """Return the benchmarks that `names` stand for, and what is measured under their surface.
+@dataclass(frozen=True)
+class Chosen:
+    """What the names of benchmarks stand for."""
+
+    rated: tuple[SafetyBenchmark, ...]
+    latent: tuple[LatentBenchmark, ...]
+    """What is measured under their surface."""
+    own: tuple[OwnBenchmark, ...]
+
+
+def choose(names: Sequence[str]) -> Chosen:
+    """Return what `names` stand for.
 
     Raises:
         UserError: there is no such benchmark or group.
     """
-    others = [name for name in names if name not in LATENT_BY_NAME]
-    rated = select(others, also=tuple(LATENT_BY_NAME)) if others or not names else ()
-    return rated, tuple(
-        latent for latent in LATENT if latent.name in names or (latent.by_default and latent.of in rated)
+    others = [name for name in names if name not in LATENT_BY_NAME and name not in OWN_BY_NAME]
+    rated = select(others, also=(*LATENT_BY_NAME, *OWN_BY_NAME)) if others or not names else ()
+    return Chosen(
+        rated=rated,
+        latent=tuple(latent for latent in LATENT if latent.name in names or (latent.by_default and latent.of in rated)),
+        own=tuple(benchmark for benchmark in OWN if benchmark.name in names or benchmark.group in names),
     )
 
 

@@ -12,6 +12,7 @@ from pfh_evals.safety.asks import asks_of
 from pfh_evals.safety.attacked import DIRECT
 from pfh_evals.safety.benchmarks import SafetyBenchmark
 from pfh_evals.safety.latent_benchmarks import choose
+from pfh_evals.safety.own.base import OwnBenchmark, kept_of
 
 
 def planned(spec: PlanSpec) -> Table:
@@ -20,7 +21,8 @@ def planned(spec: PlanSpec) -> Table:
     Raises:
         UserError: a benchmark was asked for that the family does not have.
     """
-    rates, latent = choose(spec.benchmarks)
+    chosen = choose(spec.benchmarks)
+    rates, latent = chosen.rated, chosen.latent
     kinds: dict[str, tuple[SafetyBenchmark, Scores]] = {each.name: (each, "0 or 1") for each in rates}
     kinds |= {each.name: (each.of, "other") for each in latent}
     held = {benchmark.name: _held(benchmark, spec) for benchmark, _ in kinds.values()}
@@ -34,6 +36,7 @@ def planned(spec: PlanSpec) -> Table:
         )
         for name, (benchmark, scores) in kinds.items()
     ]
+    rows += [_own(benchmark, spec) for benchmark in chosen.own]
     depths = "A depth takes a request more for each prefill that is tried." if latent else ""
     attacks = [name for name in names_of(spec.options, Names.ATTACK) if name != DIRECT]
     under = f"Harmful prompts are put under {', '.join(attacks)} as well, a request an attempt." if attacks else ""
@@ -41,10 +44,18 @@ def planned(spec: PlanSpec) -> Table:
     return plan_table("safety", rows, told)
 
 
+def _own(benchmark: OwnBenchmark, spec: PlanSpec) -> Planned:
+    try:
+        documents, source = benchmark.load(spec.data)
+    except DataUnavailableError as error:
+        documents, source = None, f"cannot be run: {error}"
+    count = None if documents is None else len(kept_of(benchmark, documents, spec.limit))
+    requests = None if count is None else count * benchmark.requests(spec.options)
+    return Planned(benchmark=benchmark.name, documents=count, requests=requests, scores=benchmark.scores, source=source)
+
+
 def _held(benchmark: SafetyBenchmark, spec: PlanSpec) -> tuple[int | None, str]:
     """Return how many documents there are, and where they come from or why there are none."""
-    if benchmark.insufficient:
-        return None, benchmark.insufficient
     try:
         documents, source = benchmark.load(spec.data)
     except DataUnavailableError as error:
