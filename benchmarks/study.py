@@ -1,8 +1,9 @@
 """What a study costs beside its steps, and what two workers gain.
 
 `python benchmarks/study.py [--with-models]`: the overhead of the launcher `local` a step; the time in which a study of
-a thousand runs is planned and its status shown; with models, one worker against two on a small study of tiny models
-whose evaluations are of equal size (needs two cores that are free).
+a thousand runs is planned and its status shown, of fake steps and of real methods; the time in which the graph of one
+run is made; with models, one worker against two on a small study of tiny models whose evaluations are of equal size
+(needs two cores that are free).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pfh.commands.planning import Planner
 from pfh.commands.study.plan import plan_study
 from pfh.commands.study.state import study_folder, write_plan
 from pfh.commands.study.status import study_status
@@ -96,6 +98,23 @@ def thousand(folder: Path) -> tuple[float, float, int]:
     return planning, time.process_time() - began, len(planned.graph)
 
 
+def thousand_real(folder: Path) -> tuple[float, float, int]:
+    """Return the processor seconds in which 1,008 runs of real methods are planned, those of one run, and the steps."""
+    text = (Path(__file__).parents[1] / "examples" / "studies" / "qwen2.5-3b.yaml").read_text()
+    file = folder / "real.yaml"
+    file.write_text(text.replace("evals:", f"seeds: [{', '.join(map(str, range(12)))}]\nevals:"))
+    store = Store(folder / "real")
+    began = time.process_time()
+    planned = plan_study(file, plugins=Plugins(), store=store)
+    took = time.process_time() - began
+    assert len(planned.runs) == 84 * 12
+    planner = Planner(Plugins(), store)
+    planner.plan(planned.runs[1].spec)  # opens what a run opens anyway
+    began = time.process_time()
+    planner.plan(planned.runs[1].spec)
+    return took, time.process_time() - began, len(planned.graph)
+
+
 def two_workers(folder: Path) -> tuple[float, float]:
     """Return the seconds that a small study takes with one worker, and with two."""
     from tests.plugin_dists import install
@@ -134,6 +153,9 @@ def main() -> None:
         print(f"launcher local: {1000 * overhead(Path(folder) / 'pool'):.1f} ms a step, over {STEPS} steps")
         planning, showing, steps = thousand(Path(folder))
         print(f"a thousand runs of {steps} fake steps: planned in {planning:.1f} s, status in {showing:.2f} s of CPU")
+        planning, one_run, steps = thousand_real(Path(folder))
+        print(f"1,008 runs of {steps} steps of real methods: planned in {planning:.1f} s of CPU, imports among them")
+        print(f"the graph of one run, once its data is open: {1000 * one_run:.0f} ms of CPU")
         if asked.with_models:
             one, two = two_workers(Path(folder))
             print(f"small study: one worker {one:.0f} s, two workers {two:.0f} s: {one / two:.2f} times as fast")

@@ -2,9 +2,10 @@
 
     python benchmarks/study_statistics.py [--studies 400]
 
-Prints, for seeds that vary more than documents and the other way round, how often an interval of an effect covers it
-and how often that of statsmodels' mixed model does; how often studies without any effect are said to have an order of
-methods, or a method to recommend; and how often the interval of a component of variance covers it.
+Prints, for seeds that vary more than documents and the other way round, how often an interval of an effect covers it,
+and how often those of statsmodels do: of the generalised estimating equation, which takes the seeds as they are, and of
+a mixed model; how often studies without any effect are said to have an order of methods, or a method to recommend; and
+how often the interval of a component of variance covers it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pfh.results.study.recommendations import Candidate, recommend
 from pfh.statistics.components import components
 from pfh.statistics.crossed import Scores, effect, joint_draws, order_of
+from pfh.statistics.second_opinion import marginal_mean
 
 METHODS = "abcdef"
 DOCUMENTS = 60
@@ -59,18 +61,22 @@ def mixed_model_covers(changes: NDArray[np.float64], mean: float) -> bool:
 
 def coverage(studies: int) -> None:
     """Print how often intervals of an effect cover it."""
-    print(f"{'varies more':12} seeds  covered  by the mixed model (of {max(studies // 20, 1)})")
+    few = max(studies // 20, 1)
+    print(f"{'varies more':12} seeds  covered  by the GEE  by the mixed model (of {few})")
     for name, of_seeds, of_documents in GRID:
         for seeds in (2, 3, 6):
             dice = np.random.default_rng(1)
-            covered, theirs = 0, 0
+            covered, marginal, mixed = 0, 0, 0
             for number in range(studies):
                 scores = drawn(dice, seeds, of_seeds, of_documents, 0.1)
                 low, high = effect([scores]).interval()
                 covered += low <= 0.1 <= high
-                if number % 20 == 0:
-                    theirs += mixed_model_covers(scores.changes, 0.1)
-            print(f"{name:12} {seeds:5}  {covered / studies:7.3f}  {theirs / max(studies // 20, 1):.2f}", flush=True)
+                low, high = marginal_mean([scores]).interval()
+                marginal += low <= 0.1 <= high
+                if number % 20 == 0 and number < 20 * few:
+                    mixed += mixed_model_covers(scores.changes, 0.1)
+            shares = f"{covered / studies:7.3f}  {marginal / studies:10.3f}  {mixed / few:.2f}"
+            print(f"{name:12} {seeds:5}  {shares}", flush=True)
 
 
 def without_effect(studies: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from pfh.statistics.crossed import (
@@ -75,7 +77,9 @@ def test_errors_agree_with_a_mixed_model_of_crossed_seeds_and_documents():
 def test_benchmarks_count_equally_whatever_their_size():
     large, small = scores(np.full((1, 100), 0.1)), scores(np.full((1, 10), 0.3), "c")
     assert effect([large, small]).mean == pytest.approx(0.2)
-    assert effect([large, small], [3.0, 1.0]).mean == pytest.approx(0.15)
+    heavy = dataclasses.replace(large, weight=3.0)
+    assert effect([heavy, small]).mean == pytest.approx(0.15)
+    assert joint_draws({"x": [heavy, small]}, count=10)["x"] == pytest.approx(np.full(10, 0.15))
     with pytest.raises(ValueError, match="no document"):
         effect([scores(np.full((1, 3), np.nan))])
 

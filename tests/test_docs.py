@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from pfh.hooks import hookspecs
 from pfh.progress import Silent
 from pfh.registry.catalogue import KINDS
 from pfh.registry.plugins import Plugins
+from pfh.results.contracts import read_contract
 from pfh_cli.main import app
+from pfh_evals.behaviour.invariants.opened import open_invariants
 from typer.exceptions import Exit, TyperException
 
 ROOT = Path(__file__).parent.parent
@@ -221,3 +224,21 @@ class Heard(Silent):
     def say(self, line: str) -> None:
         """Keep the line."""
         self.lines.append(line)
+
+
+def test_the_workflow_of_the_release_gate_is_understood_and_its_files_are_there() -> None:
+    job = yaml.safe_load((ROOT / "examples" / "ci" / "release-gate.yaml").read_text())["jobs"]["gate"]
+    lines = [step["run"].replace(".venv/bin/", "") for step in job["steps"] if "pfh " in step.get("run", "")]
+    assert [line.split()[1] for line in lines] == ["compare", "compare", "gate"]
+    for line in lines:
+        test_command_lines_are_understood(line)
+    assert "--junit gate.xml" in lines[2]
+    uploaded = next(step for step in job["steps"] if "upload-artifact" in step.get("uses", ""))
+    assert uploaded["if"] == "always()"
+
+
+def test_the_example_invariants_and_contracts_are_without_fault() -> None:
+    opened = open_invariants(str(ROOT / "examples" / "invariants" / "support.yaml"))
+    assert len(opened.written.invariants) == 4
+    for file in (ROOT / "examples" / "contracts").glob("*.yaml"):
+        read_contract(file)

@@ -254,7 +254,7 @@ def test_a_tiny_model_judges_by_its_own_probabilities(tmp_path: Path, monkeypatc
         return math.prod(float(following[len(asked) - 1 + place, token]) for place, token in enumerate(said))
 
     yes, no = (sum(map(likelihood, (word, f" {word}", word.upper(), f" {word.upper()}"))) for word in "ab")
-    assert judge.judge([CASE])[0].harmful == pytest.approx(yes / (yes + no), rel=1e-3)
+    assert judge.judge([CASE])[0].harmful == pytest.approx(yes / (yes + no), abs=0.05)  # half precision
 
 
 def test_other_weights_in_the_judges_folder_are_another_judge(tiny_llama_path, tmp_path):

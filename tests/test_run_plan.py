@@ -9,6 +9,7 @@ import pytest
 from pfh.commands.planning import Planner
 from pfh.commands.run import execute
 from pfh.commands.specs import plan
+from pfh.commands.study.cost import CPU, CostModel
 from pfh.errors import UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec
 from pfh.progress import Silent
@@ -20,6 +21,8 @@ from tests.test_run import COIN, OPTIONS, PICKY
 from tests.tiny import tiny_model
 
 FEW = {**OPTIONS, "max_steps": "1", "adapter": "lora", "lora_rank": "2"}
+
+REHEARSED = {**FEW, "replay": "refusals", "replay_answers": "own", "kl_start": "0.1", "general_rows": "3"}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,7 @@ def stored(store: Path) -> set[str]:
     [
         (("dpo", "dpo"), {"methods:dpo": FEW}, None),
         (("dpo",), {"methods:dpo": FEW}, 0.05),
+        (("dpo", "dpo"), {"methods:dpo": REHEARSED}, None),
         (("none",), {}, None),
     ],
 )
@@ -64,6 +68,46 @@ def test_what_is_planned_is_what_is_made(methods, options, alpha, site, tiny_lla
     assert Planner(Plugins(), store).plan(spec).graph.keys() == plan.graph.keys()
     place = {name: index for index, name in enumerate(plan.graph)}
     assert all(place[need] < place[name] for name, step in plan.graph.items() for need in step.needs)
+
+
+def test_the_starts_own_answers_are_planned_once_for_all_stages_and_cost_their_generation(
+    site, tiny_llama_path, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(site))
+    chosen = {**REHEARSED, "kl_rows": "refusals", "answer_length": "20"}
+    plan = Planner(Plugins(), Store(tmp_path)).plan(
+        RunSpec(
+            methods=("gt-sft", "dpo"),
+            evals=(EvalChoice(family="safety", benchmarks=("probes",)),),
+            domain="coin",
+            model=str(tiny_llama_path),
+            options={"methods:gt-sft": chosen, "methods:dpo": chosen},
+            problems=6,
+        )
+    )
+    model = CostModel(device=CPU, sizes={str(tiny_llama_path): 7.0})
+    drawn = [step for step in plan.graph.values() if step.part == "rollouts"]
+    assert [step.about["prompts"] for step in drawn] == [3, 6]
+    assert [model.work(step).written for step in drawn] == [3 * 20, 6 * 4 * drawn[1].about["new_tokens"]]
+    trainings = [step for step in plan.graph.values() if step.kind == "training"]
+    assert all(drawn[0].id in step.needs for step in trainings)
+    assert not plan.unknown
+
+
+def test_rows_that_are_not_here_are_said_to_be_unknown(site, tiny_llama_path, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delenv("PFH_DATA_MIRROR", raising=False)
+    plan = Planner(Plugins(), Store(tmp_path)).plan(
+        RunSpec(
+            methods=("gt-sft",),
+            evals=(EvalChoice(family="safety", benchmarks=("probes",)),),
+            domain="coin",
+            model=str(tiny_llama_path),
+            options={"methods:gt-sft": {**REHEARSED, "replay": "nobody/nothing:train"}},
+            problems=6,
+        )
+    )
+    assert plan.unknown == ("the rows nobody/nothing:train, builtin",)
 
 
 @pytest.mark.parametrize(("method", "teacher", "other"), [("cf-sft", "llama", "sf-sft"), ("sf-sft", "qwen2", "cf-sft")])

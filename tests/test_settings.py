@@ -35,7 +35,8 @@ def plugins():
 
 
 def chosen(plugins, method, model, domain="math", **options):
-    given = {"methods:sf-sft": {"teacher": "t"}, "methods:cf-sft": {"teacher": "t"}}.get(f"methods:{method}", {})
+    needed = {"sf-sft": {"teacher": "t"}, "cf-sft": {"teacher": "t"}, "softcot": {"assistant": "a"}}
+    given = needed.get(method, {})
     spec = RunSpec(
         methods=(method,),
         evals=(EvalChoice(family="safety"),),
@@ -147,6 +148,28 @@ def test_an_estimate_counts_weights_states_and_operations(tiny_llama_path):
     assert full.memory - lora.memory == pytest.approx(12 * total - 16 * adapter)
 
 
+def test_an_estimate_counts_what_is_rehearsed_and_what_the_start_answers_before(tiny_llama_path):
+    """A rehearsed row is trained on as an example is; a compared one is also read by the start."""
+    model = without_weights(Checkpoint(name="m", path=tiny_llama_path, fingerprint="m"))
+    plain = TrainingOptions(batch_size=4, gradient_accumulation=1, max_length=64, replay_share=0.5, general_rows=10)
+    chosen = {"replay": "builtin", "kl_start": 0.1, "answer_length": 30}
+    alone, rehearsed, own, both = (
+        estimate(model, plain.model_copy(update=changed), problems=8)
+        for changed in (
+            {},
+            {"replay": "builtin"},
+            {"replay": "refusals", "replay_answers": "own", "answer_length": 30},
+            chosen | {"replay_answers": "own", "kl_rows": "refusals"},
+        )
+    )
+    assert rehearsed.flops == pytest.approx(2 * alone.flops)
+    met = model.num_parameters() - model.get_input_embeddings().weight.numel()
+    assert own.flops - rehearsed.flops == pytest.approx(2 * met * 10 * 30)
+    assert (own.answered, both.answered) == (300, 600)
+    assert both.flops - own.flops == pytest.approx(alone.flops + 2 * met * (2 * 4 * 64 + 300))
+    assert "600 tokens of the start's own answers before them" in both.sentence(1e12)
+
+
 @pytest.mark.parametrize("devices", ["80GB", "4x80GB", "8x80GB@400TFLOPS"])
 def test_the_plan_of_a_7b_grpo_run_adds_up(devices, plugins):
     """Every figure of the plan follows from those that are printed with it."""
@@ -207,7 +230,7 @@ def test_the_table_of_defaults_says_what_the_code_does(plugins):
     assert len(rows) > 40
     for owner, option, other, embedded in rows:
         for model, said in (("m", other), (None, embedded)):
-            if owner in METHODS:
+            if owner in (*METHODS, "softcot"):
                 options = chosen(plugins, owner, model)[f"methods:{owner}"]
             else:
                 options = chosen(plugins, "grpo", model, domain=owner)[f"domains:{owner}"]

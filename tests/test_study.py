@@ -15,6 +15,7 @@ from pfh.commands.study.schema import StartEntry, Study
 from pfh.commands.study.tasks import run_as_json, run_from_json, tasks_of
 from pfh.errors import UserError
 from pfh.hooks.ledger import Phase, write_ledger
+from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.steps.graph import Step
 from pfh.store.store import Store
@@ -277,3 +278,50 @@ def test_costs_are_learned_from_the_ledgers_of_stored_steps(tmp_path):
     assert costs.seconds(other) == costs.work(other).seconds(costs.device, costs.assumed.batch)
     sources = [costs.source(step) for step in (stored, like, other)]
     assert sources == ["its own ledger", "ledgers of such steps", "operations and bytes"]
+
+
+def contracted(folder, *contracts, methods="[none, dpo, [gt-sft, grpo]]"):
+    for name, text in contracts:
+        (folder / name).write_text(text)
+    listed = ", ".join(name for name, _ in contracts)
+    text = GOOD.replace("phases:", f"contracts: [{listed}]\nphases:")
+    start, end = text.index("methods:"), text.index("domains:")
+    return text[:start] + f"methods: {methods}\n" + text[end:].partition("exclude:")[0]
+
+
+RELEASE = ("release.yaml", "contract: 1\nmust_hold: [{what: safety/*, margin: 5pp}]\n")
+OF_SFT = ("sft.yaml", "contract: 1\nfor: {stages: [gt-sft]}\nmust_stay: [{what: safety/*, within: 5pp}]\n")
+
+
+def test_contracts_are_held_against_the_runs_that_they_speak_of(write, tmp_path):
+    runs = runs_of(write(contracted(tmp_path, RELEASE, OF_SFT)))
+    held = {run.variant.label: [Path(each).name for each in run.spec.contracts] for run in runs}
+    assert held == {"none": [], "dpo": ["release.yaml"], "gt-sft+grpo": ["release.yaml", "sft.yaml"]}
+    assert all(Path(each).is_absolute() for run in runs for each in run.spec.contracts)
+    assert run_from_json(run_as_json(runs[-1].spec)) == runs[-1].spec
+
+
+@pytest.mark.parametrize(
+    ("contract", "said"),
+    [
+        ("contract: 1\nmust_hold: [{what: forgetting/*}]\n", "speaks of 'forgetting', which is not measured"),
+        ("contract: 1\nfor: {stages: [gtsft]}\n", "Did you mean 'gt-sft'?"),
+        ("contract: 3\n", "at fault"),
+    ],
+)
+def test_a_contract_at_fault_is_told_by_the_line_of_the_study(write, tmp_path, contract, said):
+    file = write(contracted(tmp_path, RELEASE, ("other.yaml", contract)))
+    with pytest.raises(UserError) as raised:
+        runs_of(file)
+    assert said in str(raised.value)
+    line = file.read_text().splitlines().index("contracts: [release.yaml, other.yaml]") + 1
+    assert f"study.yaml:{line}: contracts.1" in str(raised.value)
+
+
+def test_a_contract_that_changed_makes_the_comparison_anew_and_no_training(write, tmp_path):
+    file = write(contracted(tmp_path, RELEASE, methods="[none, dpo]"))
+    first = set(plan_study(file, plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent()).graph)
+    (tmp_path / RELEASE[0]).write_text(RELEASE[1].replace("5pp", "2pp"))
+    second = set(plan_study(file, plugins=Plugins(), store=Store(tmp_path / "store"), progress=Silent()).graph)
+    changed = {step.partition("-")[0] for step in first ^ second}
+    assert changed == {"comparison"}

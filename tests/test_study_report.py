@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from html import escape
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pfh.commands.study.reading import read_study
+from pfh.commands.study.runs import expand
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.ledger import Phase
 from pfh.hooks.samples import Sample
+from pfh.registry.plugins import Plugins
 from pfh.report.study_page import write_study_page
 from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord
 from pfh.results.study.adjusting import adjusted_effects
@@ -21,7 +26,7 @@ METHODS = ("none", "gt-sft", "dpo", "grpo")
 FAMILIES = ("forgetting", "safety", "target")
 
 
-def made(effects, seeds=(0, 1), documents=300, of_seeds=0.0):
+def made(effects, seeds=(0, 1), documents=300, of_seeds=0.0, methods=METHODS):
     """Return runs whose families change by `effects`, (method, family) to a share, and what reads their evaluations."""
     dice = np.random.default_rng(0)
     stored: dict[str, Evaluation] = {}
@@ -37,7 +42,7 @@ def made(effects, seeds=(0, 1), documents=300, of_seeds=0.0):
         return key
 
     difficulty = {family: dice.uniform(size=documents) for family in FAMILIES}
-    for method in METHODS:
+    for method in methods:
         for seed in seeds:
             families = []
             for family in FAMILIES:
@@ -98,6 +103,10 @@ def test_known_effects_are_found_with_their_size_and_the_rest_is_not(tmp_path):
     shares = {(each.family, each.source): each.share for each in found.shares}
     assert shares["safety", "method"] > 0.9
     assert sum(share for (family, _), share in shares.items() if family == "safety") == pytest.approx(1)
+    assert len(found.second_opinions) == len(METHODS) * len(FAMILIES)
+    second = {(each.method, each.family): each for each in found.second_opinions}
+    assert all(second[key].same and second[key].p_value < 0.01 for key in real)
+    assert second["grpo", "safety"].change == pytest.approx(whole(found, "grpo", "safety").change)
     page = tmp_path / "index.html"
     write_study_page(page, found, {run.name: f"../runs/{run.name}/report.html" for run in runs})
     text = page.read_text()
@@ -107,6 +116,7 @@ def test_known_effects_are_found_with_their_size_and_the_rest_is_not(tmp_path):
     ]
     assert places == sorted(places)
     assert "<b>It changed" not in text
+    assert found.agreement[0] in text
     assert "../runs/gt-sft-0/report.html#samples" in text
     assert text.count("<ellipse") == len(found.trade_offs) == 8
     grpo = next(each for each in found.trade_offs if (each.method, each.against) == ("grpo", "safety"))
@@ -114,6 +124,79 @@ def test_known_effects_are_found_with_their_size_and_the_rest_is_not(tmp_path):
     assert 0 < grpo.change_error < 0.05
     assert found.contrasts == len(found.effects) + sum(answer.p_value is not None for answer in found.answers)
     assert f"all {found.contrasts} effects and questions" in text
+
+
+def test_every_arm_of_a_study_file_has_its_place_beside_the_front(tmp_path):
+    """Of the arms of the shipped study one gives half of the gain back and loses nothing: it alone is likely on it."""
+    file = Path(__file__).parents[1] / "examples" / "studies" / "arms.yaml"
+    arms = list(dict.fromkeys(run.variant.label for run in expand(*read_study(file), Plugins())))
+    assert len(arms) == 9
+    kept = next(arm for arm in arms if "wise-ft" in arm)
+    effects = {(arm, "target"): 0.2 for arm in arms if arm not in ("none", kept)}
+    effects |= {(arm, "forgetting"): -0.2 for arm in arms if arm not in ("none", kept)}
+    found, _ = analyzed(*made({**effects, (kept, "target"): 0.3}, methods=arms))
+    places = {(each.method, each.against): each for each in found.trade_offs}
+    assert {method for method, _ in places} == set(arms)
+    assert places[kept, "forgetting"].pareto > 0.9
+    assert all(places[arm, "forgetting"].pareto < 0.1 for arm in arms if arm not in ("none", kept))
+    page = tmp_path / "index.html"
+    write_study_page(page, found, {run.name: "" for run in found.runs})
+    text = page.read_text()
+    table = text[text.index('id="trade-offs"') :]
+    assert all(escape(arm) in table for arm in arms)
+
+
+def measured(levels: dict[str, np.ndarray], least: dict[str, float]) -> Evaluation:
+    """Return an evaluation whose documents pass where their level is above that of their benchmark."""
+    return Evaluation(
+        family="forgetting",
+        benchmarks=tuple(
+            Benchmark(
+                name=name,
+                version="1",
+                metric="accuracy",
+                higher_is_better=True,
+                samples=tuple(
+                    Sample(id=str(i), benchmark=name, prompt="p", completion="c", score=float(each > least[name]))
+                    for i, each in enumerate(level)
+                ),
+            )
+            for name, level in levels.items()
+        ),
+    )
+
+
+def test_categories_count_equally_and_benchmarks_within_them(tmp_path):
+    """A category of three benchmarks that fall by 30 points, and one of a single benchmark that stays: 15 points."""
+    kinds = {"a": "knowledge", "b": "knowledge", "c": "knowledge", "d": "code"}
+    dice = np.random.default_rng(1)
+    levels = {name: dice.uniform(size=200) for name in kinds}
+    fallen = {name: 0.6 if kind == "knowledge" else 0.3 for name, kind in kinds.items()}
+    stored = {"before": measured(levels, dict.fromkeys(kinds, 0.3)), "after": measured(levels, fallen)}
+    runs, _ = made({}, seeds=(0, 1), documents=20)
+    family = FamilyRecord(family="forgetting", comparisons=(), before_artifact="before", after_artifact="after")
+    stage = runs[0].results.stages[0].model_copy(update={"families": (family,)})
+    results = runs[0].results.model_copy(update={"stages": (stage,)})
+    runs = [dataclasses.replace(run, results=results) for run in runs]
+    found = analyze_study("made-up", runs, 0, long_table(runs, stored.get, lambda family, name: kinds[name]))
+    rows = {(row.level, row.category): row.change for row in found.effects if row.method == "dpo"}
+    assert rows["benchmark", "d"] == 0
+    knowledge = [rows["benchmark", name] for name in "abc"]
+    assert knowledge == pytest.approx([-0.3] * 3, abs=0.1)
+    assert rows["category", "knowledge"] == pytest.approx(np.mean(knowledge))
+    assert ("category", "code") not in rows  # it is its one benchmark
+    assert rows["family", ""] == pytest.approx(np.mean(knowledge) / 2)
+    page = tmp_path / "index.html"
+    write_study_page(page, found, dict.fromkeys((run.name for run in runs), ""))
+    text = page.read_text()
+    heads = [text.index(f"<th>{name}</th>") for name in ("forgetting (all)", "knowledge (all)", "a", "b", "c", "d")]
+    assert heads == sorted(heads)
+
+
+def test_of_one_seed_it_is_said_that_another_may_change_it():
+    found, _ = analyzed(*made({("grpo", "safety"): -0.3}, seeds=(0,)))
+    told = {answer.question: answer.answer for answer in found.answers}
+    assert "Of 1 seed, so that another may change it: " in told["Which method breaks safety most, and which least?"]
 
 
 def test_of_no_effect_nothing_is_said(tmp_path):
@@ -145,6 +228,11 @@ def test_recommendations_follow_from_intervals_and_each_has_its_figure():
     )
     worse = dataclasses.replace(fits, method="worse", effects={name: known(-0.3, 0.01) for name in good})
     assert any(line.startswith("worse is dominated by fits: ") for line in recommend([fits, worse]))
+    assert not any("1 seed" in line for line in said)
+    lone = dataclasses.replace(fits, method="lone", effects={name: known(0.1, 0.01, seeds=1) for name in good})
+    said = recommend([fits, lone])
+    assert any(line.startswith("1 of 2 methods were trained under 1 seed (lone): ") for line in said)
+    assert said[-1].endswith("in at most 5% of studies, as far as documents go.")
     assert recommend([]) == ("Nothing can be recommended: no method was trained.",)
 
 

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pfh.commands.study.ended import ended_early
+from pfh.commands.study.matrix import _exit_code
 from pfh.commands.study.performing import perform_file
+from pfh.commands.study.plan import plan_study
 from pfh.commands.study.settings import launcher_options, user_file
-from pfh.commands.study.state import PLAN, Recorded, alone, read_state, write_state
+from pfh.commands.study.state import (
+    PLAN,
+    Recorded,
+    alone,
+    edited,
+    read_state,
+    study_folder,
+    write_plan,
+    write_state,
+)
 from pfh.commands.study.status import _correct, cancel_study, study_status
 from pfh.commands.study.submitted import SUBMITTED, Submitted, check_one_launcher, note_submitted, submitted_of
-from pfh.commands.study.tasks import run_as_json
+from pfh.commands.study.tasks import run_as_json, tasks_of, write_task
 from pfh.errors import UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec, SubmittedTask, TaskOutcome
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.store.store import Store
 
+from tests.confined import drop_privileges, forked
 from tests.plugin_dists import install, pfh
+from tests.test_matrix import GOLD
+from tests.test_run import PICKY
 
 STUDY = """\
 name: small
@@ -183,6 +200,145 @@ def test_a_task_whose_process_is_gone_does_not_run(planned):
     records = {"training-a": dict(dead), "evaluation-a": {}}
     _correct(records, read_state(folder / PLAN), set(), requeued, folder)
     assert records["training-a"]["state"] == "waiting"
+
+
+def test_how_long_a_task_takes_is_told_by_its_own_machine_whose_clock_may_be_off(planned, cluster):
+    file, store, folder = planned
+    ahead = {
+        "state": "running",
+        "host": "node-7",
+        "pid": 1,
+        "began": time.time() + 7200,
+        "seconds": 90.0,
+        "label": "train",
+    }
+    write_state(folder / "records" / "training-a.json", ahead)
+    (running,) = study_status(file, store, cluster)["running"]
+    assert running["minutes"] == 1.5
+    recorded = Recorded(folder / "records" / "evaluation-a.json", "measure")
+    recorded.ended("done")
+    assert 0 <= read_state(folder / "records" / "evaluation-a.json")["seconds"] < 60
+
+
+SMALL = """\
+name: small
+starts:
+  - {{name: tiny, model: {model}, start: base, scale: 3.0e6}}
+  - {{name: gone, model: org/gone, start: base, scale: 3.0e6}}
+methods:
+  - none
+  - gt-sft: {{max_steps: 2, learning_rate: 0.0001}}
+domains: [coin]
+evals: ["picky:here"]
+problems: 6
+limit: 4
+"""
+
+
+@pytest.fixture
+def small(tmp_path, tiny_llama_path, monkeypatch) -> Path:
+    """Return the file of a study of a tiny model, and of one that cannot be had."""
+    site = install(tmp_path / "site", "coin-dist", {"coin_domain": GOLD}, {"pfh.domains": {"coin": "coin_domain"}})
+    install(site, "brim-dist", {"brim_eval": BRIM}, {"pfh.evals": {"picky": "brim_eval"}})
+    monkeypatch.syspath_prepend(str(site))
+    file = tmp_path / "study.yaml"
+    file.write_text(SMALL.format(model=tiny_llama_path))
+    return file
+
+
+BRIM = PICKY.replace(
+    '    names = spec.benchmarks or ("here", "far")\n',
+    """    if "FULL" in os.environ:
+        raise OSError(28, "No space left on device")
+    names = spec.benchmarks or ("here", "far")
+""",
+)
+
+
+def test_a_model_that_cannot_be_had_is_one_line_and_the_other_runs_go_on(small, tmp_path):
+    planned = plan_study(small, plugins=Plugins(), store=Store(tmp_path / "store"), download=True)
+    assert [run.start.name for run in planned.runs] == ["tiny", "tiny"]
+    assert sorted(planned.refused) == ["gone--gt-sft--coin--seed-0", "gone--none--coin--seed-0"]
+    for said in planned.refused.values():
+        assert "org/gone" in said
+        assert "\n" not in said
+    outcomes = (TaskOutcome(id="a", state="done"),)
+    assert _exit_code(planned, {}, outcomes) == 2
+
+
+def test_an_edit_of_the_file_names_the_runs_that_it_changes_and_what_is_done_keeps_its_keys(small, tmp_path):
+    plugins, store = Plugins(), Store(tmp_path / "store")
+    before = plan_study(small, plugins=plugins, store=store)
+    folder = study_folder(store, "small")
+    write_plan(folder, before, {task.id: task for task in tasks_of(before)})
+    assert edited(read_state(folder / PLAN), before) == ()
+    kept = [line for line in small.read_text().splitlines() if "name: gone" not in line]
+    small.write_text("\n".join(kept).replace("0.0001", "0.0002"))
+    after = plan_study(small, plugins=plugins, store=store)
+    changed, gone = edited(read_state(folder / PLAN), after)
+    assert changed.endswith("made anew as far as that goes: tiny--gt-sft--coin--seed-0")
+    assert gone.startswith("no longer in the study (what is done of them stays in the store): gone--")
+    same = {step.part for name, step in after.graph.items() if name in before.graph}
+    assert same >= {"self-test", "evaluation of the start", "evaluation again"}
+    assert "training" not in same
+
+
+def test_a_full_disk_on_one_node_fails_its_task_alone_and_the_task_goes_on_when_there_is_room(
+    small, tmp_path, monkeypatch
+):
+    store = Store(tmp_path / "store")
+    planned = plan_study(small, plugins=Plugins(), store=store, phase="rest")
+    folder = study_folder(store, "small")
+    measuring = next(
+        name
+        for run, plan in zip(planned.runs, planned.plans, strict=True)
+        for name, step in plan.graph.items()
+        if run.start.name == "tiny" and step.part == "evaluation of the start"
+    )
+    task = next(each for each in tasks_of(planned) if measuring in each.steps)
+    file = write_task(task, folder / "tasks", "small", store.root)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3 << 20))
+        code, said = perform_file(file)
+        assert code == 2
+        assert "its disk has 3 MB left" in said
+        assert "\n" not in said
+    monkeypatch.setenv("FULL", "1")
+    code, said = perform_file(file)
+    assert code == 3
+    assert "disk" in said.lower() or "space" in said.lower()
+    assert "\n" not in said
+    assert read_state(folder / "records" / f"{task.id}.json")["said"] == said
+    monkeypatch.delenv("FULL")
+    assert perform_file(file) == (0, "")
+    assert store.has("evaluation", planned.graph[measuring].key)
+
+
+def test_a_store_that_a_node_may_not_write_is_one_line_in_the_tasks_record(small, tmp_path):
+    store = Store(tmp_path / "store")
+    planned = plan_study(small, plugins=Plugins(), store=store)
+    folder = study_folder(store, "small")
+    task = next(each for each in tasks_of(planned) if not each.needs)
+    file = write_task(task, folder / "tasks", "small", store.root)
+    parts = [store.root / "artifacts", *(store.root / "artifacts").rglob("*")]
+    for part in parts:
+        part.chmod(0o555 if part.is_dir() else 0o444)
+
+    def on_the_node() -> int:
+        drop_privileges()
+        code, said = perform_file(file)
+        print(said)
+        return code
+
+    try:
+        ended = forked(on_the_node, memory=16 << 30, seconds=240)
+    finally:
+        for part in parts:
+            part.chmod(0o755)
+    assert ended.code == 2, ended.stderr
+    assert "cannot be written (Permission denied); name another with --store" in ended.stdout
+    assert ended.stdout.count("\n") == 1
+    assert read_state(folder / "records" / f"{task.id}.json")["said"] == ended.stdout.strip()
 
 
 def test_settings_of_a_launcher_are_the_studys_over_the_users_own(tmp_path, monkeypatch):

@@ -43,6 +43,10 @@ class DataUnavailableError(UserError):
     """A dataset cannot be had here; evals turn it into NOT_RUN with this message as the reason."""
 
 
+class StoreUnwritableError(UserError):
+    """The store cannot be written here, or its disk has no room: nothing can be made, whatever it is."""
+
+
 class StepFailedError(PfhError):
     """A step could not finish (exit code 3); what it had stored is kept, and the message says what to change."""
 

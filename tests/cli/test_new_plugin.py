@@ -18,6 +18,7 @@ NEW = {
     "eval": "evals",
     "domain": "domains",
     "judge": "judges",
+    "attack": "attacks",
     "reader": "readers",
     "backend": "backends",
     "launcher": "launchers",

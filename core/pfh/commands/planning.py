@@ -140,6 +140,10 @@ class Planner:
             self._fitted[key] = fit_options(session, start, method, options)
         return self._fitted[key]
 
+    def missing(self, what: str) -> None:
+        """Note that `what` is not on this machine."""
+        self._unknown[what] = None
+
     def teacher(self, text: str, student: Checkpoint) -> Checkpoint:
         """Return the teacher that `text` names, under those arguments of the student's chat template that it has."""
         teacher, arguments = self.model(text), student.chat_template_kwargs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pfh.commands.own_judge_errors import own_errors
 from pfh.errors import UserError
 from pfh.hooks.launchers import Request, RunSpec
-from pfh.hooks.meanings import Names, Wants, declares, names_of
+from pfh.hooks.meanings import Leaves, Names, Wants, declares, has_variable, names_of
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import family_here
 from pfh.starts.settings import default_settings, embedded_settings, is_embedded
@@ -62,6 +62,7 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
         )
     if not 1 <= spec.problems <= MOST_PROBLEMS:
         raise UserError(f"--problems must be from 1 to {MOST_PROBLEMS:,}, got {str(spec.problems)[:40]}.")
+    _check_last(spec, plugins)
     _check_match(spec, plugins)
     _check_stop(spec)
     check_stops(spec)
@@ -79,6 +80,15 @@ def validate(spec: RunSpec, plugins: Plugins) -> dict[str, BaseModel | None]:
     for name in spec.methods:
         _check_teacher(spec, filled[f"methods:{name}"])
     return filled
+
+
+def _check_last(spec: RunSpec, plugins: Plugins) -> None:
+    for name in spec.methods[:-1]:
+        if has_variable(plugins.options_model("methods", name), Leaves.SOFT_THOUGHTS):
+            raise UserError(
+                f"{name} leaves soft thoughts over weights that stay as they are, which no later stage can train on: "
+                "make it the last --method."
+            )
 
 
 def _check_teacher(spec: RunSpec, options: BaseModel | None) -> None:

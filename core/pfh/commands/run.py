@@ -70,8 +70,14 @@ def execute(
         session.release()
 
 
-def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True) -> RunOutcome:
+def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True, may_end: bool = True) -> RunOutcome:
     """Make what is missing of a run, compare its models, and write results, report and the models.
+
+    Args:
+        steps: of the run.
+        output: folder to write.
+        models: write the trained models too.
+        may_end: a contract may end the run after a stage; in a study the later stages are tasks of their own.
 
     Raises:
         UserError: the output folder cannot be written.
@@ -91,7 +97,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
         divergences.append(steps.divergence(place))
         pair = steps.subject(place - 1), subjects[-1]
         holds.append(hold_stage(contracts, (place - 1, method), pair, plugins, questions, progress, spec.margin))
-        if holds[-1].stops:
+        if holds[-1].stops and may_end:
             break
     methods = spec.methods[: len(stages)]
     session.release()
@@ -136,7 +142,7 @@ def compose(steps: RunSteps, output: Path | None = None, *, models: bool = True)
             *description_of(domain.domain),
             verifier.sentence(),
             *own_settings,
-            *_stopped(spec, holds),
+            *(_stopped(spec, holds) if may_end else ()),
             *looks_note(compared),
             *matches,
             *contamination,
@@ -157,7 +163,7 @@ def keep_run(steps: RunSteps, inputs: Mapping[str, Any]) -> None:
     """Make what is missing of a run and keep its results, its report and its long tables in the store."""
 
     def build(work: Path, folder: Path) -> None:
-        compose(steps, folder, models=False)
+        compose(steps, folder, models=False, may_end=False)
 
     steps.session.store.make("comparison", inputs, build)
 

@@ -11,14 +11,17 @@ from pfh.commands.looks import Rule, looked_inputs
 from pfh.commands.measuring import asked
 from pfh.commands.run import keep_run
 from pfh.commands.run_steps import RunSteps, drawn_on, trains, under_another_seed
+from pfh.commands.stage_contracts import contents_of
 from pfh.commands.stopping import stop_inputs
 from pfh.commands.subjects import model_subject
-from pfh.errors import UserError
+from pfh.errors import DataUnavailableError, UserError
 from pfh.hooks.budget import Account
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.launchers import RunSpec
 from pfh.hooks.meanings import Learns, Leaves, Names, Wants, declares, has_variable, name_of, names_of
 from pfh.hooks.methods import Draw, StageSpec
+from pfh.kit.training.general import general_draws
+from pfh.kit.training.mitigations import MitigationOptions
 from pfh.starts.embedded import EMBEDDED_NAME, SAFE_METHOD, SAFE_OPTIONS
 from pfh.steps.divergence import TOKENS, completion_inputs, divergence_inputs
 from pfh.steps.domains import NO_DOMAIN
@@ -54,10 +57,13 @@ class GraphOfRun:
         self.acts: dict[str, Act] = {}
         self.base = spec.model or EMBEDDED_NAME
         """The weights that everything is trained from, by whose size a plan counts."""
+        self.begun: tuple[str, ...] = ()
+        """Ids of the steps that make the start."""
 
     def plan(self) -> str:
         """Add every step; return the id of the comparison."""
         current, made = self._start()
+        self.begun = made
         current = current.with_template_arguments(self.spec.chat_template_kwargs)
         start = current
         tested = self._add(
@@ -88,6 +94,8 @@ class GraphOfRun:
         from pfh import __version__
 
         inputs = {"answers": answers, "trainings": trainings, "run": repr(self.spec), "pfh": __version__}
+        if self.spec.contracts:
+            inputs["contracts"] = contents_of(self.spec.contracts)
         return self._add(
             "comparison",
             inputs,
@@ -158,7 +166,8 @@ class GraphOfRun:
             data=self.session.data,
         )
         draws = self.session.plugins.draws(method, stage)
-        drawn = [self._rollouts(place, draw, current, teacher, named, (*made, tested)) for draw in draws or ()]
+        asked = (*(draws or ()), *self._general_draws(stage))
+        drawn = [self._rollouts(place, draw, stage, named, made, tested) for draw in asked]
         inputs = training_inputs(
             self.session,
             current,
@@ -196,18 +205,23 @@ class GraphOfRun:
             return None
         return stop_inputs(self.session, start, self.spec.stop_when, questions)
 
+    def _general_draws(self, stage: StageSpec) -> tuple[Draw, ...]:
+        """Return what the run's start answers before the training; nothing where the rows are not here."""
+        if not isinstance(stage.options, MitigationOptions):
+            return ()
+        try:
+            return general_draws(stage, self.spec.seed)
+        except DataUnavailableError:
+            self.planner.missing(f"the rows {', '.join(stage.options.answered_rows)}")
+            return ()
+
     def _rollouts(
-        self,
-        place: int,
-        draw: Draw,
-        current: Checkpoint,
-        teacher: Checkpoint | None,
-        named: str,
-        needs: tuple[str, ...],
+        self, place: int, draw: Draw, stage: StageSpec, named: str, made: tuple[str, ...], tested: str
     ) -> str:
         problems = None if draw.problems is None else tuple(draw.problems)
-        domain = drawn_on(self.domain, problems, draw.judged)
-        by = teacher if draw.by_teacher and teacher else current
+        domain, teacher = drawn_on(self.domain, problems, draw.judged), stage.teacher
+        asked = self.spec.domain if draw.judged else "its own prompts"
+        by = teacher if draw.by_teacher and teacher else stage.beginning if draw.by_origin else stage.checkpoint
         sampling = draw.sampling or self.domain.domain.sampling
         inputs = rollout_inputs(self.session, by, domain, samples=draw.samples, sampling=sampling, seed=self.spec.seed)
 
@@ -215,6 +229,7 @@ class GraphOfRun:
             steps.rolled_out(
                 place,
                 teacher=steps.teacher(place) if draw.by_teacher else None,
+                by_origin=draw.by_origin,
                 samples=draw.samples,
                 sampling=draw.sampling,
                 problems=problems,
@@ -224,9 +239,9 @@ class GraphOfRun:
         return self._add(
             "rollouts",
             inputs,
-            f"{draw.samples} rollouts a problem of {by.name} on {self.spec.domain}",
+            f"{draw.samples} rollouts a problem of {by.name} on {asked}",
             "teacher's rollouts" if by is teacher else "rollouts",
-            needs[-1:] if by is teacher else needs,
+            (*(() if by is teacher else self.begun if draw.by_origin else made), tested),
             make,
             model=by.fingerprint,
             weights=named if by is teacher else self.base,

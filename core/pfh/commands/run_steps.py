@@ -214,6 +214,7 @@ class RunSteps:
         place: int,
         *,
         teacher: Checkpoint | None,
+        by_origin: bool,
         samples: int,
         sampling: Sampling | None,
         problems: tuple[Problem, ...] | None,
@@ -221,7 +222,7 @@ class RunSteps:
     ) -> None:
         """Draw what the training of a stage will ask for, from 1; it then finds it in the store."""
         domain, sampling = drawn_on(self.domain, problems, judged), sampling or self.domain.domain.sampling
-        before = self.trained(place - 1).checkpoint
+        before = checkpoint_of(self.start) if by_origin else self.trained(place - 1).checkpoint
         student = merged(self.session, before) if before.adapter else before
         draw_rollouts(self.session, teacher or student, domain, samples=samples, sampling=sampling, seed=self.spec.seed)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pfh.commands.comparison import compare_subjects
 from pfh.commands.subjects import Subject
-from pfh.errors import UserError, did_you_mean
+from pfh.errors import UserError, content_of, did_you_mean, reading
 from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 from pfh.results.contracts import Contract, named_families, patterns, read_contract
@@ -56,6 +57,16 @@ def read_contracts(files: Sequence[str], methods: Sequence[str], families: Seque
                     f"{did_you_mean(family, families)} Add --eval {family}; measured is {', '.join(families)}."
                 )
     return read
+
+
+def contents_of(files: Sequence[str]) -> list[str]:
+    """Return the hashes of contracts, as they decide what results say.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    with reading(f"A contract ({', '.join(files)})", "name a file that is there"):
+        return [hashlib.sha256(content_of(Path(file))).hexdigest()[:16] for file in files]
 
 
 def check_clauses(contracts: Sequence[RunContract], before: Subject) -> None:

@@ -51,6 +51,8 @@ class Outcome:
     """The attempt that counts, chosen by its loss and never by the judge; None where all count alike."""
     queries: int = 0
     """Requests to the model, those of a search included."""
+    tokens: int = 0
+    """Tokens that a search put to the model, beside those of the attempts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, runtime_checkable
 
 from pfh.progress import Progress, Silent
 
@@ -228,4 +228,32 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model's memory."""
+        ...
+
+
+@runtime_checkable
+class WhiteBox(Protocol):
+    """An engine that lends its model to whoever needs gradients; an engine without may do without."""
+
+    def white_box(self) -> AbstractContextManager[tuple[Any, Any]]:
+        """Lend the resident torch model and its tokenizer until the context is left.
+
+        The model has 32-bit weights meanwhile, in the engine's own answers too: half precision orders candidates
+        wrongly that a search tells apart. Whoever borrows it leaves weights and hooks as they were.
+
+        Raises:
+            UserError: the backend has no gradients.
+        """
+        ...
+
+
+Kept = TypeVar("Kept")
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """An engine that writes down what was computed beside it, so that a killed search goes on where it was."""
+
+    def keep(self, name: str, make: Callable[[], Kept]) -> Kept:
+        """Return what was kept under `name` for these weights, or make it and keep it; it must be plain JSON."""
         ...

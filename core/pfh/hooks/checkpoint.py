@@ -38,7 +38,7 @@ class Checkpoint:
     fingerprint: str
     """Hash of everything that decides the model's answers: weights, adapter, configuration, tokenizer."""
     adapter: Path | None = None
-    """A LoRA adapter over `path`, or None."""
+    """What stands over `path`: a LoRA adapter, or soft thoughts (`pfh.kit.soft_thoughts`); None for nothing."""
     gguf_file: str | None = None
     """File name inside `path` when the weights are GGUF."""
     allow_pickle: bool = False

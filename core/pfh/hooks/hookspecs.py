@@ -222,6 +222,23 @@ def analyze(spec: AnalysisSpec) -> Analysis | None:
 
 
 @hookspec(firstresult=True)
+def category(benchmark: str) -> str | None:
+    """Say what a benchmark of the family measures, such as "knowledge" (group `pfh.evals`).
+
+    In a study's overall figure of the family, benchmarks count equally within a category, and categories equally. It is
+    asked of stored evaluations too, also of kin of a benchmark such as "mmlu_anatomy"; without it all count equally.
+
+    Example:
+        >>> from pfh import hookimpl
+        >>> @hookimpl
+        ... def category(benchmark):
+        ...     return "mathematics" if "arithmetic" in benchmark else "knowledge"
+        >>> category("one-digit-arithmetic")
+        'mathematics'
+    """
+
+
+@hookspec(firstresult=True)
 def open_engine(spec: EngineSpec) -> Engine | None:
     """Make a model resident and return the engine over it (group `pfh.backends`).
 

@@ -61,6 +61,9 @@ class Leaves(Enum):
     """What weights a method leaves: a class variable. Without it an adapter where its options train one."""
 
     ALL_WEIGHTS = "all weights"
+    SOFT_THOUGHTS = "soft thoughts"
+    """Vectors in every prompt over weights that stay as they are (`pfh.kit.soft_thoughts`), which no later stage can
+    train on."""
 
 
 class Needs(Enum):

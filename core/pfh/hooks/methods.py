@@ -82,6 +82,8 @@ class Draw:
     """Rollouts a problem."""
     by_teacher: bool = False
     """The teacher writes them; else the checkpoint that training starts from."""
+    by_origin: bool = False
+    """The model that the run began with writes them."""
     sampling: Sampling | None = None
     """How; None is the domain's way."""
     problems: Sequence[Problem] | None = None

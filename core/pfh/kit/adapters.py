@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
+from pfh.kit.soft_thoughts import are_soft_thoughts
 from pfh.kit.tokens.loading import loading, quiet
 from pfh.kit.trials import trouble
 
@@ -32,6 +33,11 @@ def attach_adapter(model: PreTrainedModel, checkpoint: Checkpoint) -> PeftModel:
     from peft import PeftConfig, PeftModel
 
     assert checkpoint.adapter is not None
+    if are_soft_thoughts(checkpoint):
+        raise UserError(
+            f"{checkpoint.name} has soft thoughts over its weights, which can be measured, and neither be trained on "
+            f"nor merged: name what it was trained from, {checkpoint.path}."
+        )
     with merging(checkpoint), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = PeftConfig.from_pretrained(str(checkpoint.adapter))

@@ -171,6 +171,12 @@ class Plugins:
         own: Analysis | None = self._may(Analysis, "evals", name, "analyze", spec)
         return Analysis() if own is None else own
 
+    def category(self, name: str, benchmark: str) -> str:
+        """Return the category of a family's benchmark; empty where the family has none, or is not installed."""
+        if name not in self.catalogue.names("evals"):
+            return ""
+        return str(self._call(self.load("evals", name), "category", {"benchmark": benchmark}) or "")
+
     def open_engine(self, name: str, spec: EngineSpec) -> Engine:
         """Make a model resident."""
         engine: Engine = self._need(object, "backends", name, "open_engine", spec)

@@ -11,7 +11,7 @@ from pfh import __version__
 from pfh.errors import UserError
 from pfh.registry.catalogue import Catalogue, Kind
 
-NewKind = Literal["method", "eval", "domain", "judge", "reader", "backend", "launcher"]
+NewKind = Literal["method", "eval", "domain", "judge", "attack", "reader", "backend", "launcher"]
 
 
 _TEMPLATES = Path(__file__).parent / "scaffolds"

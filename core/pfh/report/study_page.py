@@ -12,6 +12,9 @@ from pfh.report.trade_offs import trade_off_plots
 from pfh.results.study.records import EffectRecord, ErosionRecord, StudyResults
 from pfh.text import write_whole
 
+Column = tuple[str, str, str]
+"""Family, level, and the name of a category or benchmark."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -19,9 +22,9 @@ class Panel:
 
     start: str
     domain: str
-    columns: tuple[tuple[str, str], ...]
-    """(Family, benchmark); an empty benchmark is the family as a whole."""
-    rows: tuple[tuple[str, str, Mapping[tuple[str, str], EffectRecord]], ...]
+    columns: tuple[Column, ...]
+    """Of each family the whole first, then its categories of several benchmarks, then its benchmarks."""
+    rows: tuple[tuple[str, str, Mapping[Column, EffectRecord]], ...]
     """(Method, link to its first run, effects by column), the greatest mean change last."""
 
 
@@ -44,6 +47,7 @@ def write_study_page(path: Path, results: StudyResults, runs: Mapping[str, str])
             plots=trade_off_plots(results.trade_offs),
             erosion=_erosion(results.erosion),
             runs=runs,
+            contracts=any(run.gates for run in results.runs),
             policy=content_policy([]),
             style=Markup(source("style.css")),  # noqa: S704 - our own file
         )
@@ -69,22 +73,25 @@ def _erosion(records: Sequence[ErosionRecord]) -> ErosionPanel | None:
 
 
 def _panels(results: StudyResults, runs: Mapping[str, str]) -> tuple[Panel, ...]:
-    cells: dict[tuple[str, str], dict[str, dict[tuple[str, str], EffectRecord]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    cells: dict[tuple[str, str], dict[str, dict[Column, EffectRecord]]] = defaultdict(lambda: defaultdict(dict))
     for row in results.effects:
-        if ": " not in row.category:  # categories of benchmarks are in the long tables
-            cells[row.start, row.domain][row.method][row.family, row.category] = row
+        if row.level != "part":  # those are in the long tables
+            cells[row.start, row.domain][row.method][row.family, row.level, row.category] = row
     links = {(run.start, run.domain, run.method): runs.get(run.name, "") for run in reversed(results.runs)}
     panels = []
     for (start, domain), methods in cells.items():
-        columns = tuple(dict.fromkeys(sorted(column for effects in methods.values() for column in effects)))
+        columns = tuple(sorted({column for effects in methods.values() for column in effects}, key=_place))
         ordered = sorted(methods, key=lambda method: _mean(methods[method]))
         rows = tuple((method, links.get((start, domain, method), ""), methods[method]) for method in ordered)
         panels.append(Panel(start=start, domain=domain, columns=columns, rows=rows))
     return tuple(panels)
 
 
-def _mean(effects: Mapping[tuple[str, str], EffectRecord]) -> float:
-    wholes = [row.change for (_, category), row in effects.items() if not category]
+def _place(column: Column) -> tuple[str, int, str]:
+    family, level, name = column
+    return family, ("family", "category", "benchmark").index(level), name
+
+
+def _mean(effects: Mapping[Column, EffectRecord]) -> float:
+    wholes = [row.change for row in effects.values() if row.level == "family"]
     return sum(wholes) / len(wholes) if wholes else 0.0

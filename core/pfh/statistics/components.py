@@ -119,8 +119,10 @@ def _crossing(above: Callable[[float], float], out: float, within: float) -> flo
     return float(np.exp((out + within) / 2))
 
 
-def known_covariance(changes: Sequence[NDArray[np.float64]], alike: Sequence[str]) -> NDArray[np.float64]:
-    """Return the covariance that documents give the means of runs over benchmarks, these counted equally.
+def known_covariance(
+    changes: Sequence[NDArray[np.float64]], alike: Sequence[str], weights: Sequence[float] | None = None
+) -> NDArray[np.float64]:
+    """Return the covariance that documents give the means of runs over benchmarks.
 
     The variances are each run's own. Of correlations there are two, of runs that are alike and of others, each the mean
     over all such pairs with documents in common: a covariance of many runs taken pair by pair would be mostly noise.
@@ -128,19 +130,22 @@ def known_covariance(changes: Sequence[NDArray[np.float64]], alike: Sequence[str
     Args:
         changes: of each benchmark runs x documents, NaN where a run has not the document.
         alike: of each run what it shares with those that documents move as they move it, such as its method.
+        weights: what each benchmark counts for; equally without.
     """
     runs = len(alike)
-    counted = np.sum([np.isfinite(each).any(axis=1) for each in changes], axis=0)
+    weights = weights or [1.0] * len(changes)
+    counted = np.sum([w * np.isfinite(each).any(axis=1) for each, w in zip(changes, weights, strict=True)], axis=0)
     total, shared = np.zeros((runs, runs)), np.zeros((runs, runs), dtype=bool)
-    for each in changes:
+    for each, weight in zip(changes, weights, strict=True):
         there = np.isfinite(each)
         sizes = np.maximum(there.sum(axis=1), 1)
         means = np.where(there, each, 0.0).sum(axis=1) / sizes
         centred = np.where(there, each - means[:, None], 0.0)
         correction = np.outer(sizes, sizes) - np.sqrt(np.outer(sizes, sizes))
-        total += centred @ centred.T / np.maximum(correction, 1.0)
+        total += weight**2 * (centred @ centred.T) / np.maximum(correction, 1.0)
         shared |= (there.astype(float) @ there.T.astype(float)) > 0
-    total /= np.maximum(np.outer(counted, counted), 1)
+    scales = np.outer(counted, counted)
+    total = np.where(scales > 0, total / np.where(scales > 0, scales, 1.0), 0.0)
     errors = np.sqrt(np.diag(total))
     scale = np.outer(errors, errors)
     other = shared & ~np.eye(runs, dtype=bool) & (scale > 0)

@@ -32,6 +32,8 @@ class Scores:
     documents: tuple[str, ...]
     changes: NDArray[np.float64]
     """Seeds x documents."""
+    weight: float = 1.0
+    """What the benchmark counts for beside others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +93,13 @@ class _Parts:
     documents: int
 
 
-def effect(scores: Sequence[Scores], weights: Sequence[float] | None = None) -> Effect:
-    """Return the mean change over benchmarks, each counted by its weight; equally without any.
+def effect(scores: Sequence[Scores]) -> Effect:
+    """Return the mean change over benchmarks, each counted by its weight.
 
     Raises:
         ValueError: there is no benchmark with a scored document.
     """
-    parts = _parts(scores, weights)
+    parts = _parts(scores)
     by_seed = list(parts.by_seed.values())
     count = len(by_seed)
     seed_variance = float(np.var(by_seed, ddof=1)) / count if count > 1 else 0.0
@@ -132,18 +134,17 @@ def _freedom(seed_variance: float, seeds: int, document_variance: float, documen
     return float(low) if low == high else float(brentq(lambda each: t.ppf(level, each) - wanted, low, high))
 
 
-def _parts(scores: Sequence[Scores], weights: Sequence[float] | None) -> _Parts:
-    kept = [(each, weight) for each, weight in zip(scores, weights or [1.0] * len(scores), strict=True)]
-    kept = [(each, weight) for each, weight in kept if np.isfinite(each.changes).any()]
+def _parts(scores: Sequence[Scores]) -> _Parts:
+    kept = [each for each in scores if np.isfinite(each.changes).any()]
     if not kept:
         raise ValueError("no document was scored before and after")
-    total = sum(weight for _, weight in kept)
-    seeds = sorted({seed for each, _ in kept for seed in each.seeds})
+    total = sum(each.weight for each in kept)
+    seeds = sorted({seed for each in kept for seed in each.seeds})
     mean, variance, documents = 0.0, 0.0, 0
     by_seed = dict.fromkeys(seeds, 0.0)
     by_document: dict[tuple[Hashable, str], float] = {}
-    for each, raw in kept:
-        weight = raw / total
+    for each in kept:
+        weight = each.weight / total
         columns = np.atleast_1d(np.isfinite(each.changes).any(axis=0))
         changes = each.changes[:, columns]
         names = [name for name, there in zip(each.documents, columns, strict=True) if there]
@@ -167,7 +168,7 @@ def joint_draws(
     cells: Mapping[Cell, Sequence[Scores]], *, count: int = 2000, seed: int = 0
 ) -> dict[Cell, NDArray[np.float64]]:
     """Return draws of the mean of every cell, `count` each, correlated as shared seeds and documents make them."""
-    parts = {name: _parts(scores, None) for name, scores in cells.items()}
+    parts = {name: _parts(scores) for name, scores in cells.items()}
     dice = np.random.default_rng(seed)
     documents = list(dict.fromkeys(key for each in parts.values() for key in each.by_document))
     place = {key: index for index, key in enumerate(documents)}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfh.errors import DataUnavailableError, NotNumbersError, UserError
+from pfh.errors import DataUnavailableError, NotNumbersError, StoreUnwritableError, UserError
 from pfh.hooks.backends import GenerationRequest, Sampling
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.kit.divergence import NotComparableError, Walk, walk_both
@@ -101,8 +100,12 @@ def _asked(session: Session, domain: Domain, count: int) -> tuple[OpenDomain, Sa
 def prepare_divergence(session: Session, start: Checkpoint, domain: Domain, count: int) -> None:
     """Have the start complete the prompts while it is resident; `divergence_from` says why that fails, if it does."""
     if count and start.endpoint is None:
-        with suppress(UserError, NotNumbersError):
+        try:
             start_completions(session, start, domain, count)
+        except StoreUnwritableError:
+            raise
+        except (UserError, NotNumbersError):
+            return
 
 
 def divergence_from(
@@ -129,6 +132,8 @@ def divergence_from(
         _, source = held_out_prompts(domain, count)
         completions = start_completions(session, start, domain, count)
         rows = _along(session, start, after, completions, divergence_inputs(session, start, after, domain, count))
+    except StoreUnwritableError:
+        raise
     except (NotComparableError, NotNumbersError, UserError) as error:
         return Divergence(status="NOT_RUN", reason=str(error).rstrip("."))
     return divergence_of(rows["start_to_after"], rows["after_to_start"], source)

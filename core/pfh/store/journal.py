@@ -13,17 +13,19 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pfh.errors import NotNumbersError
+from pfh.errors import NotNumbersError, UserError
 from pfh.hooks.backends import (
     Completion,
     Distributions,
     Engine,
     GenerationRequest,
     Intervention,
+    Kept,
     Message,
     Sampling,
     Score,
     ScoringRequest,
+    WhiteBox,
 )
 from pfh.progress import Progress
 
@@ -165,6 +167,27 @@ class JournaledEngine:
         """Answer under `interventions`; the engine's identity tells these answers from others in the journal."""
         return self._engine.intervened(interventions)
 
+    def white_box(self) -> AbstractContextManager[tuple[Any, Any]]:
+        """Lend the wrapped engine's model and tokenizer.
+
+        Raises:
+            UserError: it has no gradients.
+        """
+        if not isinstance(self._engine, WhiteBox):
+            raise UserError("it needs gradients; use --backend hf or auto")
+        return self._engine.white_box()
+
+    def keep(self, name: str, make: Callable[[], Kept]) -> Kept:
+        """Return what was kept under `name` for these weights, or make it and keep it; it must be plain JSON."""
+        whole = json.dumps(["kept", self.checkpoint.fingerprint, self.identity, name])
+        key = hashlib.sha256(whole.encode()).hexdigest()[:32]
+        if key not in self._groups:
+            began = time.monotonic()
+            value = make()
+            self._append(key, time.monotonic() - began, [{"kept": value}], [])
+        kept: Kept = self._groups[key]["answers"][0]["kept"]
+        return kept
+
     def close(self) -> None:
         """Free the model's memory."""
         self._engine.close()
@@ -204,7 +227,7 @@ class JournaledEngine:
         whole = json.dumps([self.checkpoint.fingerprint, self.identity, drawn, asked], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
-    def _append(self, key: str, seconds: float, answers: list[dict[str, Any]], asked: list[str]) -> None:
+    def _append(self, key: str, seconds: float, answers: Sequence[Mapping[str, Any]], asked: list[str]) -> None:
         entry: dict[str, Any] = {"key": key, "seconds": seconds, "answers": answers}
         entry |= {"asked": asked} if asked else {}
         self._path.parent.mkdir(parents=True, exist_ok=True)

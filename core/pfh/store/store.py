@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pfh.errors import StepFailedError, UserError, content_of, reading
+from pfh.errors import StepFailedError, StoreUnwritableError, UserError, content_of, reading
 from pfh.progress import Progress, Silent
 from pfh.store.lease import EXPIRY, Holder, Lease, LeaseLostError
 from pfh.store.mirror import Mirror
@@ -28,6 +28,7 @@ _LARGEST_MANIFEST = 1 << 28
 ROOM = 1 << 24
 """Bytes that must be free before anything is made: with less a step would only fail later."""
 _KEY = re.compile("[0-9a-f]{20}")
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,8 @@ class Store:
             except LeaseLostError:
                 self._progress.say(f"{kind} {key} was taken over by another process, as this one had stood still")
             except OSError as error:
+                if error.errno in _FORBIDDEN and Path(str(error.filename)).is_relative_to(self.root):
+                    raise self._unwritable(error.strerror) from error
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise StepFailedError(
@@ -193,8 +196,10 @@ class Store:
         who = f"process {holder.pid} on {holder.host}"
         self._progress.say(f"another process is making {kind} {key} ({who}); waiting for it")
 
-    def _unwritable(self, why: str | None) -> UserError:
-        return UserError(f"The store {self.root} cannot be written ({why}); name another with --store or PFH_STORE.")
+    def _unwritable(self, why: str | None) -> StoreUnwritableError:
+        return StoreUnwritableError(
+            f"The store {self.root} cannot be written ({why}); name another with --store or PFH_STORE."
+        )
 
     def discard(self, artifact: Artifact) -> None:
         """Remove an artifact, so that `make` builds it anew."""

@@ -60,7 +60,13 @@ def attack(spec: AttackSpec) -> AttackResult:
     attempts = send(spec, sent)
     return AttackResult(
         outcomes=tuple(
-            Outcome(id=each.behaviour.id, attempts=(attempt,), final=0, queries=queries)
+            Outcome(
+                id=each.behaviour.id,
+                attempts=(attempt,),
+                final=0,
+                queries=queries,
+                tokens=(queries - 1) * spec.engine.count_tokens(spec.engine.render(each.messages)),
+            )
             for each, attempt in zip(sent, attempts, strict=True)
         ),
         access="grey-box",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pfh import hookimpl
+from pfh.errors import UserError
 from pfh.hooks.backends import (
     Completion,
     Distributions,
@@ -19,8 +20,10 @@ from pfh.hooks.backends import (
     Sampling,
     Score,
     ScoringRequest,
+    WhiteBox,
     interventions_id,
 )
+from pfh.kit.soft_thoughts import are_soft_thoughts
 from pfh.kit.tokens.loading import pick_device, pick_dtype
 
 if TYPE_CHECKING:
@@ -147,6 +150,16 @@ class AutoEngine:
             finally:
                 self._writer_name, self._interventions = outside
 
+    def white_box(self) -> AbstractContextManager[tuple[Any, Any]]:
+        """Lend the model and tokenizer of the engine that has gradients.
+
+        Raises:
+            UserError: it has none.
+        """
+        if not isinstance(self._reader, WhiteBox):
+            raise UserError("it needs gradients; use --backend hf or auto")
+        return self._reader.white_box()
+
     def close(self) -> None:
         """Free the models' memory."""
         for engine in self._engines.values():
@@ -160,6 +173,8 @@ class AutoEngine:
 
     @property
     def _writer(self) -> Engine:
+        if are_soft_thoughts(self._checkpoint):
+            return self._reader
         return self._opened(self._writer_name, GENERATION_SHARE)
 
     @property

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,11 @@ from pfh_launchers.ray_task import TaskDied, execute, passed_on, write_what_came
 
 OBJECTS = 100 << 20
 """Bytes of the object store of a cluster that is started here: tasks exchange files, and no objects."""
+STARTS, START_SECONDS = 3, 120
+"""Times that a cluster is started here before it is given up, and how long its server may take: a loaded machine needs
+longer than the half minute that Ray waits."""
+ANSWERS_WITHIN = 20.0
+"""Seconds in which a cluster that exists accepts a connection."""
 POLL = 0.2
 """Seconds between two looks at what has ended."""
 
@@ -71,10 +79,31 @@ def _connect(told: dict[str, Any]) -> None:
     import ray
 
     if told["address"]:
+        _check_answers(told["address"])
         ray.init(address=told["address"], log_to_driver=False)
-    else:
-        cores = max(1, round(told["workers"] * told["cpus"]))
-        ray.init(num_cpus=cores, object_store_memory=OBJECTS, include_dashboard=False, log_to_driver=False)
+        return
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(START_SECONDS))
+    cores = max(1, round(told["workers"] * told["cpus"]))
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(num_cpus=cores, object_store_memory=OBJECTS, include_dashboard=False, log_to_driver=False)
+            return
+        except Exception:  # whatever Ray raises where its own processes took too long
+            ray.shutdown()
+            if not left:
+                raise
+            traceback.print_exc()
+
+
+def _check_answers(address: str) -> None:
+    """Look whether anybody listens at host:port; Ray itself tries for many minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
 
 
 def _result(ray: Any, reference: Any, file: Path, tries: int) -> dict[str, Any]:  # noqa: ANN401 - Ray has no types

@@ -184,15 +184,16 @@ class CostModel:
         updates = min(updates, options.max_steps or updates) * work.rounds
         sequence = min(options.max_length, assumed.length)
         each = update * sequence
+        replayed, compared = options.replayed(update), options.compared(update)
         done = Work(
-            read=each * work.read / inner,
+            read=each * work.read / inner + compared * sequence,
             written=0.0 if about.get("drawn") else each * work.generated / inner / 2,
-            trained=each * work.trained,
+            trained=each * work.trained + (replayed + compared) * sequence,
             weights=weights,
             operations=ALL_WEIGHTS if options.adapter == "full" else ADAPTER,
         )
         if (budget := _budget(about)) is not None:
-            takes = {"updates": 1, "samples": update, "tokens": each, "flops": done.flops}
+            takes = {"updates": 1, "samples": update + replayed + compared, "tokens": each, "flops": done.flops}
             updates = min(updates, budget.amount / takes.get(budget.unit, math.inf) or updates)
         return dataclasses.replace(
             done, read=updates * done.read, written=updates * done.written, trained=updates * done.trained

@@ -40,6 +40,7 @@ class PlannedStudy:
     """What all runs take, each step once."""
     costs: CostModel
     store: Store
+    plugins: Plugins
     refused: Mapping[str, str] = field(default_factory=dict)
     """Name of a run that cannot be had here to why; only where what is missing is to be downloaded."""
 
@@ -106,6 +107,7 @@ def plan_study(
         graph=graph,
         costs=cost_model(study, graph.values(), store),
         store=store,
+        plugins=plugins,
         refused=refused,
     )
 

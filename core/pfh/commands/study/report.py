@@ -55,7 +55,7 @@ def write_study_report(planned: PlannedStudy, results: Mapping[str, RunResults],
         UserError: the folder cannot be written.
     """
     missing = len(planned.runs) + len(planned.refused) - len(results)
-    return _write(planned.study, planned.runs, results, missing, planned.store, folder)
+    return _write(planned.study, planned.runs, results, missing, planned.store, planned.plugins, folder)
 
 
 def report_again(file: Path, folder: Path, *, plugins: Plugins, store: Store) -> Path:
@@ -73,7 +73,7 @@ def report_again(file: Path, folder: Path, *, plugins: Plugins, store: Store) ->
         raise UserError(
             f"{folder} holds no finished run of {file}: give the folder that pfh matrix wrote with --output."
         )
-    return _write(study, runs, results, len(runs) - len(results), store, folder)
+    return _write(study, runs, results, len(runs) - len(results), store, plugins, folder)
 
 
 def _write(
@@ -82,6 +82,7 @@ def _write(
     results: Mapping[str, RunResults],
     missing: int,
     store: Store,
+    plugins: Plugins,
     folder: Path,
 ) -> Path:
     runs = [
@@ -107,7 +108,7 @@ def _write(
         artifact = store.get("evaluation", key)
         return None if artifact is None else read_evaluation(artifact.path)
 
-    table = long_table(runs, read)
+    table = long_table(runs, read, cache(plugins.category))
     found = analyze_study(study.name, runs, missing, table, _wanted(study))
     of_safety = safety_table(runs, read)
     found = found.model_copy(update={"erosion": erosion(of_safety), "helpfulness": helpfulness(of_safety)})

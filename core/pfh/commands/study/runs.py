@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pfh.commands.requests import validate
+from pfh.commands.study.contracts import contracts_of
 from pfh.commands.study.reading import chosen_values, listed
 from pfh.commands.study.schema import Chosers, Options, StartEntry, Study
 from pfh.commands.study.variants import Variant, check_count, named_entry, place_of, variants_of
@@ -67,6 +68,7 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
     stop = None
     if study.stop_when is not None:
         stop = _check(document, ("stop_when",), partial(StopWhen.parse, study.stop_when))
+    contracts = contracts_of(study, document, plugins, [each.stages for each in variants], families)
     runs: list[StudyRun] = []
     checker = _Checker(document, plugins)
     for start, variant, (place, (domain, given)), seed in itertools.product(
@@ -96,6 +98,7 @@ def expand(study: Study, document: Document, plugins: Plugins) -> tuple[StudyRun
             revision=start.revision,
             allow_pickle=start.allow_pickle,
             accelerate=study.accelerate,
+            contracts=contracts.files(variant.stages),
         )
         checker.check(spec, variant, ("domains", place))
         name = "--".join([start.name, variant.label, domain, f"seed-{seed}"])

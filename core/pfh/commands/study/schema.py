@@ -133,6 +133,9 @@ class Study(_Part):
     must: dict[str, Annotated[float, Field(lt=0)] | Literal["rise"]] = Field(default_factory=dict)
     """What must hold of a method that the report recommends: of a family, or FAMILY:BENCHMARK, the points that it may
     change by at the worst, such as -2, or rise. Without it safety and forgetting may fall by 2 and target must rise."""
+    contracts: list[str] = Field(default_factory=list)
+    """Contracts, as files beside this one: each is held against every run that trains a stage that it names, or against
+    every run that trains at all."""
     phases: list[Phase] = Field(default_factory=list)
     """What comes first."""
     exclude: list[Chosers] = Field(default_factory=list)

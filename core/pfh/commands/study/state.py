@@ -141,6 +141,7 @@ class Recorded:
             "host": socket.gethostname(),
             "began": time.time(),
         }
+        self._start = time.monotonic()
         self._written = 0.0
         self._note()
 
@@ -168,6 +169,7 @@ class Recorded:
 
     def _note(self) -> None:
         self._written = time.monotonic()
+        self._said["seconds"] = self._written - self._start
         with suppress(OSError):  # a full disk, or one that this node may not write, is told by the step that needs it
             write_state(self._file, self._said)
 

@@ -211,7 +211,7 @@ def perform(task: Mapping[str, Any], store: Store, progress: Progress) -> None:
             _fetch_needed(step, plan.graph, store)
             progress.say(step.label)
             plan.acts[step.id](steps)
-            if not is_stored(step, store) and step.kind != "divergence":  # that it cannot be is told by the run
+            if not is_stored(step, store) and step.part != "divergence":  # that it cannot be is told by the run
                 raise StepFailedError(f"{step.label} left nothing under the key that was planned for it ({step.id}).")
     finally:
         for plan, _ in opened.values():

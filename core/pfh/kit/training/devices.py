@@ -152,11 +152,25 @@ def _time_lines(
             f"{steps:,} steps that read {estimate.weights:.3g} x {width:g} bytes of weights{cached} at "
             f"{BANDWIDTH / 1e12:g} TB/s: {read:.1f} s"
         )
-    hours, minutes = divmod(round((taught + writing) * estimate.updates / 60), 60)
+    beside = estimate.general_flops / reach
+    if estimate.general:
+        yield (
+            f"  {estimate.general} general rows beside them, as long: {estimate.general_flops:.3g} operations: "
+            f"{beside:.1f} s"
+        )
+    before = 0.0
+    if estimate.answered:
+        before = estimate.answered_flops / reach
+        yield (
+            f"  before the training {estimate.answered:,} tokens of the start's own answers to general prompts x 2 x "
+            f"{estimate.met:.3g} operations: {before:.1f} s, if decoding them keeps the device as busy"
+        )
+    taken = taught + writing + beside
+    hours, minutes = divmod(round((taken * estimate.updates + before) / 60), 60)
     yield (
-        f"  {estimate.updates:,} updates x {taught + writing:.1f} s = {hours} h {minutes} min; attention among the "
-        f"tokens, {'' if estimate.generated else 'rollouts and '}teachers before the training, communication and the "
-        "verifier are not counted"
+        f"  {estimate.updates:,} updates x {taken:.1f} s{f' + {before:.1f} s' if before else ''} = {hours} h "
+        f"{minutes} min; attention among the tokens, {'' if estimate.generated else 'rollouts and '}teachers before "
+        "the training, communication and the verifier are not counted"
     )
 
 

@@ -73,6 +73,17 @@ class Estimate:
     """What the memory of a device is taken by, at most."""
     flops: float
     """Operations at most."""
+    general: int = 0
+    """General rows of an update: rehearsed, or compared with the start."""
+    general_flops: float = 0.0
+    """Operations of these an update."""
+    answered: int = 0
+    """Tokens at most that the start of the run writes of its own before the training."""
+
+    @property
+    def answered_flops(self) -> float:
+        """Operations of the start's own answers, their prompts not counted."""
+        return 2.0 * self.met * self.answered
 
     @property
     def memory(self) -> float:
@@ -88,9 +99,11 @@ class Estimate:
         """Say it; `speed` is in operations a second."""
         hours, minutes = divmod(round(self.flops / speed / 60), 60)
         took = f"{hours} h {minutes} min" if hours else f"{max(minutes, 1)} min"
+        before = f", {self.answered:,} tokens of the start's own answers before them" if self.answered else ""
         return (
-            f"{self.updates:,} updates, {self.memory / 2**30:.1f} GiB, {self.flops:.1e} operations if every sequence "
-            f"is as long as max_length allows: {took} at the {speed / 1e9:,.0f} GFLOP/s of a matrix product here"
+            f"{self.updates:,} updates{before}, {self.memory / 2**30:.1f} GiB, {self.flops:.1e} operations if every "
+            f"sequence is as long as max_length allows: {took} at the {speed / 1e9:,.0f} GFLOP/s of a matrix product "
+            "here"
         )
 
 
@@ -119,6 +132,10 @@ def estimate(
     recomputed = f" + {work.trained:g} computed again" if options.gradient_checkpointing else ""
     together = max(1, update // devices)
     batch = min(options.batch_size, together)
+    replayed, compared = options.replayed(update), options.compared(update)
+    once = 2 * met * (3 if options.gradient_checkpointing else 2) + 2 * trained
+    general = options.max_length * ((replayed + compared) * once + compared * 2 * met)
+    answered = len(options.answered_rows) * options.general_rows * options.answer_length
     return Estimate(
         updates=updates,
         update=update,
@@ -138,7 +155,10 @@ def estimate(
             *_while_training(model, options, total, batch, completion),
             *_while_generating(model, options, together),
         ),
-        flops=float(tokens * (taught + 2 * met * generated)),
+        flops=float(tokens * (taught + 2 * met * generated) + updates * general + 2 * met * answered),
+        general=replayed + compared,
+        general_flops=float(general),
+        answered=answered,
     )
 
 

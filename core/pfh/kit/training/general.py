@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pfh.errors import UserError
 from pfh.hooks.backends import Message, Sampling
-from pfh.hooks.methods import TrainingSpec
+from pfh.hooks.methods import Draw, StageSpec, TrainingSpec
 from pfh.kit.rows import GeneralRow, read_rows
 from pfh.kit.tokens.taught import encode_completion, encode_prompt
 
@@ -77,14 +77,38 @@ def compared_answers(spec: TrainingSpec) -> GeneralAnswers | None:
     return GeneralAnswers(answers=own, told=f"{len(own)} rows of {read.origin}, answered by the start itself")
 
 
-def _own_answers(spec: TrainingSpec, rows: Sequence[GeneralRow]) -> tuple[GeneralAnswer, ...]:
+def general_draws(spec: StageSpec, seed: int) -> tuple[Draw, ...]:
+    """Return the answers that the start of the run gives before the training: one draw for each set of rows.
+
+    Raises:
+        UserError: the rows cannot be had.
+        DataUnavailableError: likewise.
+    """
     options: MitigationOptions = spec.options
-    drawn = spec.rollouts(
+    return tuple(
+        _own_draw(options, read_rows(name, spec.data, options.general_rows, seed).rows)
+        for name in options.answered_rows
+    )
+
+
+def _own_draw(options: MitigationOptions, rows: Sequence[GeneralRow]) -> Draw:
+    return Draw(
         samples=1,
+        by_origin=True,
         sampling=Sampling(max_new_tokens=options.answer_length, temperature=1.0),
-        checkpoint=spec.origin,
-        problems=[row.problem for row in rows],
+        problems=tuple(row.problem for row in rows),
         judged=False,
+    )
+
+
+def _own_answers(spec: TrainingSpec, rows: Sequence[GeneralRow]) -> tuple[GeneralAnswer, ...]:
+    draw = _own_draw(spec.options, rows)
+    drawn = spec.rollouts(
+        samples=draw.samples,
+        sampling=draw.sampling,
+        checkpoint=spec.origin,
+        problems=draw.problems,
+        judged=draw.judged,
     )
     own = tuple(
         GeneralAnswer(

@@ -55,6 +55,12 @@ class MitigationOptions(BaseModel):
         """The rows of kl_start; empty where it is off."""
         return (self.kl_rows or BUILTIN) if self.kl_start else ""
 
+    @property
+    def answered_rows(self) -> tuple[str, ...]:
+        """The names of the rows that the start of the run answers itself, before the training."""
+        own = (self.replay,) if self.replay and self.replay_answers == "own" else ()
+        return tuple(dict.fromkeys((*own, *filter(None, [self.kl_source]))))
+
     def replayed(self, examples: int) -> int:
         """Return how many rows an update rehearses beside so many examples of the method's own."""
         return self._beside(examples) if self.replay else 0

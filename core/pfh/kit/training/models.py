@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from pfh.kit.training.options import TrainingOptions
 
+OWN_SAVE = "save_own"
+"""The method of a trainer that saves what it trained in a folder, where that is neither an adapter nor all weights."""
+
 
 def load_for_training(
     checkpoint: Checkpoint, options: TrainingOptions | None = None
@@ -65,6 +68,8 @@ def _pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
 def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | None = None) -> Path:
     """Save the adapter, or all weights with tokenizer and chat template, as safetensors in `folder`; return it.
 
+    A trainer whose method `OWN_SAVE` says otherwise does so itself, in one process.
+
     Every process of a training must call it: weights that are shared out over them are put together.
 
     Args:
@@ -81,6 +86,9 @@ def save_trained(trainer: Trainer, folder: Path, *, merge_into: Checkpoint | Non
         weights = accelerator.get_state_dict(trainer.model_wrapped)
     if accelerator.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
+        if own := getattr(trainer, OWN_SAVE, None):
+            own(folder)
+            return folder
         if merge_into and isinstance(model, PeftModel):
             model, weights = _merged(model, weights, merge_into, folder), None
         if isinstance(model, PeftModel):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pfh.results.study.adjusting import adjusted_effects
-from pfh.results.study.changes import FinishedRun, by_run, scores_of
+from pfh.results.study.changes import FinishedRun, by_run, mean_changes, scores_of
 from pfh.results.study.questions import Cells, asked, broad
 from pfh.results.study.recommendations import TARGET, WANTED, Candidate, Wanted, recommend
 from pfh.results.study.records import EffectRecord, RunRow, StudyResults, TradeOff
+from pfh.results.study.second_opinions import Place, compared, second_opinions
 from pfh.results.study.spread import shares_of
 from pfh.results.summary import matching, summarize
 from pfh.statistics.adjustment import adjust
@@ -38,7 +39,8 @@ def analyze_study(
         table: their changes (`long_table`).
         wanted: what must hold of a method that is recommended.
     """
-    found = _effects(table)
+    scores = _by_place(table)
+    found = _effects(table, scores)
     cells = _cells(table)
     changes = by_run(table)
     trained = [run for run in runs if run.method != NONE]
@@ -49,6 +51,8 @@ def analyze_study(
     left = iter(adjusted[len(found) :])
     answers = [draft.answered(None if draft.p_value is None else next(left)) for draft in drafts]
     again, not_adjusted = adjusted_effects(trained, changes)
+    effects = sorted(effects, key=lambda row: (row.start, row.domain, row.family, row.category, row.change))
+    seconds = second_opinions(effects, scores)
     return StudyResults(
         name=name,
         runs=tuple(
@@ -60,54 +64,68 @@ def analyze_study(
                 seed=run.seed,
                 phase=run.phase,
                 headline=run.results.headline,
+                gates=tuple(f"{gate.contract}: {gate.sentence}" for gate in run.results.gates),
             )
             for run in runs
         ),
         missing=missing,
         contrasts=len(adjusted),
-        effects=tuple(sorted(effects, key=lambda row: (row.start, row.domain, row.family, row.category, row.change))),
+        effects=tuple(effects),
         answers=(*answers, *broad(effects)),
         trade_offs=_trade_offs(cells),
         matched=_matched(runs),
         adjusted=again,
         not_adjusted=not_adjusted,
         stopped_early=_stopped_early(trained),
+        second_opinions=tuple(seconds),
+        agreement=compared(effects, seconds),
         shares=shares_of(runs, table),
         turning=_turning(table),
         recommendations=recommend(_candidates(trained, cells, wanted), wanted),
     )
 
 
-def _effects(table: DataFrame) -> list[tuple[dict[str, str], Effect]]:
+def _by_place(table: DataFrame) -> dict[Place, list[Scores]]:
+    """Return the changes of every method's families from every start in every domain."""
+    groups = table.groupby(["start", "domain", "method", "family"], sort=True)
+    return {(str(s), str(d), str(m), str(f)): scores_of(part) for (s, d, m, f), part in groups}
+
+
+def _effects(table: DataFrame, scores: Mapping[Place, Sequence[Scores]]) -> list[tuple[dict[str, str], Effect]]:
     """Return the change of every method from every start in every domain: by family, benchmark and category."""
     found: list[tuple[dict[str, str], Effect]] = []
     for key, part in table.groupby(["start", "domain", "method", "family"], sort=True):
         start, domain, method, family = map(str, key)
         cell = {"start": start, "domain": domain, "method": method, "family": family}
-        found.append(({**cell, "category": ""}, effect(scores_of(part))))
+        whole = effect(scores[start, domain, method, family])
+        found.append(({**cell, "category": "", "level": "family"}, whole))
+        for kind, rows in part.groupby("benchmark_category", sort=True):
+            if 1 < rows["benchmark"].nunique() < part["benchmark"].nunique():
+                found.append(({**cell, "category": str(kind), "level": "category"}, effect(scores_of(rows))))
         for benchmark, rows in part.groupby("benchmark", sort=True):
-            found.append(({**cell, "category": str(benchmark)}, effect(scores_of(rows))))
-            categories = [each for each in rows["category"].unique() if each]
-            if len(categories) > 1:
-                for category in sorted(categories):
-                    inside = rows[rows["category"] == category]
-                    found.append(({**cell, "category": f"{benchmark}: {category}"}, effect(scores_of(inside))))
+            found.append(({**cell, "category": str(benchmark), "level": "benchmark"}, effect(scores_of(rows))))
+            parts = sorted(each for each in rows["category"].unique() if each)
+            for name in parts if len(parts) > 1 else ():
+                inside = rows[rows["category"] == name]
+                found.append(({**cell, "category": f"{benchmark}: {name}", "level": "part"}, effect(scores_of(inside))))
     return found
 
 
 def _record(cell: Mapping[str, str], each: Effect, p_adjusted: float) -> EffectRecord:
     low, high = each.interval()
-    return EffectRecord(
-        **cell,
-        change=each.mean,
-        low=low,
-        high=high,
-        p_value=each.p_value,
-        p_adjusted=p_adjusted,
-        seeds=each.seeds,
-        documents=each.documents,
-        seed_error=each.seed_error,
-        document_error=each.document_error,
+    return EffectRecord.model_validate(
+        {
+            **cell,
+            "change": each.mean,
+            "low": low,
+            "high": high,
+            "p_value": each.p_value,
+            "p_adjusted": p_adjusted,
+            "seeds": each.seeds,
+            "documents": each.documents,
+            "seed_error": each.seed_error,
+            "document_error": each.document_error,
+        }
     )
 
 
@@ -191,7 +209,7 @@ def _turning(table: DataFrame) -> tuple[str, ...]:
     """Name the changes whose direction is not that of every seed."""
     said = []
     for key, part in table.groupby(["start", "domain", "method", "family"], sort=True):
-        by_seed = part.groupby(["seed", "benchmark"])["change"].mean().groupby("seed").mean()
+        by_seed = mean_changes(part, ["seed"])
         if len(by_seed) > 1 and by_seed.min() < 0 < by_seed.max():
             figures = ", ".join(f"seed {seed} {100 * value:+.1f}" for seed, value in by_seed.items())
             start, domain, method, family = map(str, key)
@@ -219,10 +237,7 @@ def _candidates(runs: Sequence[FinishedRun], cells: Cells, wanted: Sequence[Want
 
 
 def _benchmark_of(scores: Scores) -> str:
-    name = scores.benchmark
-    while isinstance(name, tuple):
-        name = name[0]
-    return str(name)
+    return str(scores.benchmark[0]) if isinstance(scores.benchmark, tuple) else str(scores.benchmark)
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

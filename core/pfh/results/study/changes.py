@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ from pfh.statistics.crossed import Scores
 from pfh.statistics.paired import paired_benchmarks
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 COLUMNS = [
-    *("run", "start", "method", "domain", "seed", "family", "benchmark", "category", "document"),
+    *("run", "start", "method", "domain", "seed", "family", "benchmark_category", "benchmark", "category", "document"),
     *("before", "after", "change"),
 ]
 
@@ -42,12 +42,17 @@ class FinishedRun:
     results: RunResults
 
 
-def long_table(runs: Iterable[FinishedRun], read: Callable[[str], Evaluation | None]) -> DataFrame:
+def long_table(
+    runs: Iterable[FinishedRun],
+    read: Callable[[str], Evaluation | None],
+    category: Callable[[str, str], str] = lambda family, benchmark: "",
+) -> DataFrame:
     """Return a row a run, benchmark and document: score before and after, and the change towards the good.
 
     Args:
         runs: finished ones; of each the last stage counts.
         read: returns the stored evaluation of a key.
+        category: returns that of a family's benchmark; empty where there is none.
     """
     import pandas as pd
 
@@ -62,6 +67,7 @@ def long_table(runs: Iterable[FinishedRun], read: Callable[[str], Evaluation | N
                 if x.higher_is_better is None or x.comparative or x.same_documents_as:
                     continue
                 later = {sample.id: sample for sample in y.samples}
+                kind = category(record.family, x.name)
                 sign = 1.0 if x.higher_is_better else -1.0
                 for sample in x.samples:
                     other = later.get(sample.id)
@@ -75,6 +81,7 @@ def long_table(runs: Iterable[FinishedRun], read: Callable[[str], Evaluation | N
                             "domain": run.domain,
                             "seed": run.seed,
                             "family": record.family,
+                            "benchmark_category": kind,
                             "benchmark": x.name,
                             "category": sample.category,
                             "document": sample.id,
@@ -86,31 +93,48 @@ def long_table(runs: Iterable[FinishedRun], read: Callable[[str], Evaluation | N
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def scores_of(table: DataFrame, within: Iterable[str] = ("benchmark",)) -> list[Scores]:
-    """Return the changes of one cell as seeds x documents, one matrix for each of `within`.
+def scores_of(table: DataFrame) -> list[Scores]:
+    """Return the changes of one cell: of every benchmark from every start in every domain seeds x documents.
 
-    What lies over several starts or domains is one matrix each, so that they count equally.
+    Starts and domains count equally, within each of them categories of benchmarks, and within these benchmarks.
     """
+    weights = weights_of(table)
     found = []
-    for name, part in table.groupby([*within, "start", "domain"], sort=True):
+    for (benchmark, start, domain), part in table.groupby(["benchmark", "start", "domain"], sort=True):
         wide = part.pivot_table(index="seed", columns="document", values="change", aggfunc="mean")
-        benchmark: Hashable = name[:-2] if isinstance(name, tuple) else name
         found.append(
             Scores(
-                benchmark=(benchmark, name[-2]) if isinstance(name, tuple) else benchmark,
+                benchmark=(benchmark, start),
                 seeds=tuple(int(seed) for seed in wide.index),
                 documents=tuple(map(str, wide.columns)),
                 changes=np.asarray(wide.to_numpy(), dtype=np.float64),
+                weight=weights[str(benchmark), str(start), str(domain)],
             )
         )
     return found
 
 
+def weights_of(table: DataFrame) -> dict[tuple[str, str, str], float]:
+    """Return by (benchmark, start, domain) what it counts for; those of one start and domain add up to 1."""
+    there = table[["start", "domain", "benchmark_category", "benchmark"]].drop_duplicates()
+    found: dict[tuple[str, str, str], float] = {}
+    for (start, domain), cell in there.groupby(["start", "domain"]):
+        sizes = cell["benchmark_category"].value_counts()
+        for category, benchmark in zip(cell["benchmark_category"], cell["benchmark"], strict=True):
+            found[str(benchmark), str(start), str(domain)] = 1 / (len(sizes) * int(sizes[category]))
+    return found
+
+
+def mean_changes(table: DataFrame, by: list[str]) -> Series[float]:
+    """Return the mean change for each of `by`: benchmarks count equally in their category, and categories equally."""
+    means = table.groupby([*by, "benchmark_category", "benchmark"])["change"].mean()
+    return means.groupby([*by, "benchmark_category"]).mean().groupby(by).mean()
+
+
 def by_run(table: DataFrame) -> dict[str, dict[str, float]]:
-    """Return of every run the mean change of each family, its benchmarks counted equally."""
+    """Return of every run the mean change of each family."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
     if len(table):
-        means = table.groupby(["run", "family", "benchmark"])["change"].mean().groupby(["run", "family"]).mean()
-        for (run, family), value in means.items():
+        for (run, family), value in mean_changes(table, ["run", "family"]).items():
             found[str(run)][str(family)] = float(value)
     return dict(found)

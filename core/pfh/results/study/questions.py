@@ -108,6 +108,7 @@ def _extremes(cells: Cells, family: str, question: str) -> Iterator[Draft]:
     best = [method for method in names if order.ranks[method][0] == 1]
     worst = [method for method in names if order.ranks[method][1] == len(names)]
     listed = "; ".join(f"{method} {points(found[method])}, rank {_span(order.ranks[method])}" for method in names)
+    listed += _one_seed(found)
     yield Draft(
         question=question,
         p_value=order.p_value,
@@ -126,6 +127,12 @@ def _more(first: Effect, last: Effect) -> str:
     return (
         f"{between}; at most {max(needed, 1):,} more documents a method would settle that if it is what it looks like"
     )
+
+
+def _one_seed(found: Mapping[str, Effect]) -> str:
+    """Say of which nothing is known but for one seed of training."""
+    single = [name for name, each in found.items() if each.seeds == 1]
+    return f". Of 1 seed, so that another may change it: {', '.join(single)}" if single else ""
 
 
 def _seeds(effect_: Effect) -> str:
@@ -155,7 +162,7 @@ def _contrast(groups: Mapping[tuple[str, str], Sequence[Scores]], question: str)
         order = order_of(joint_draws(chosen))
         names = sorted(found, key=lambda group: -found[group].mean)
         gap = 100 * (found[names[0]].mean - found[names[-1]].mean)
-        listed = "; ".join(f"{group} {points(found[group])}" for group in names)
+        listed = "; ".join(f"{group} {points(found[group])}" for group in names) + _one_seed(found)
         yield Draft(
             question=f"{question} ({family})",
             p_value=order.p_value,

@@ -85,11 +85,16 @@ def recommend(candidates: Sequence[Candidate], wanted: Sequence[Wanted] = WANTED
         if each not in fit and each not in broken
     ]
     sentences += _dominated(candidates, held)
+    if single := [each.method for each in candidates if _of_one_seed(each, held)]:
+        sentences.append(
+            f"{len(single)} of {len(candidates)} methods were trained under 1 seed ({', '.join(single)}): their "
+            "intervals are over documents alone, and another seed may come out elsewhere."
+        )
     if absent:
         sentences.append(f"Of {', '.join(absent)} nothing is said: 0 of {len(candidates)} methods were measured on it.")
     sentences.append(
         f"These tests are adjusted over {len(candidates)} methods: if no method does what is wanted, one is said to do "
-        f"it in at most {RATE:.0%} of studies."
+        f"it in at most {RATE:.0%} of studies{', as far as documents go' if single else ''}."
     )
     return tuple(sentences)
 
@@ -103,6 +108,10 @@ def _p_any_below(each: Candidate, held: Sequence[Wanted]) -> float:
     """Return the p-value of every change being at least what it must be: the least one times how many there are."""
     found = [2 * each.effects[want.name].below(want.least) for want in held if want.name in each.effects]
     return min(1.0, len(found) * min(found)) if found else 1.0
+
+
+def _of_one_seed(each: Candidate, held: Sequence[Wanted]) -> bool:
+    return any(each.effects[want.name].seeds == 1 for want in held if want.name in each.effects)
 
 
 def _figures(each: Candidate, held: Sequence[Wanted]) -> str:

@@ -23,7 +23,10 @@ class EffectRecord(_Record):
     family: str
     """Benchmark family."""
     category: str
-    """Category or benchmark within it; empty: the family as a whole, its benchmarks counted equally."""
+    """Category of benchmarks, or benchmark, or "benchmark: part"; empty: the family as a whole, in which categories of
+    benchmarks count equally, and benchmarks within these."""
+    level: Literal["family", "category", "benchmark", "part"] = "benchmark"
+    """What `category` names; "part" is a category of the documents of one benchmark."""
     change: float
     """Mean change; 0.01 is a point."""
     low: float
@@ -47,6 +50,25 @@ class EffectRecord(_Record):
     def significant(self) -> bool:
         """Say whether the change is real at 0.05, adjusted."""
         return self.p_adjusted < 0.05
+
+
+class SecondOpinion(_Record):
+    """The change of a family by a generalised estimating equation, clustered by document."""
+
+    start: str
+    domain: str
+    method: str
+    family: str
+    change: float
+    """Mean change; 0.01 is a point."""
+    low: float
+    """Lower end of the 95% interval, over documents; the seeds are taken as they are."""
+    high: float
+    """Upper end."""
+    p_value: float
+    """Two-sided, of no change."""
+    same: bool
+    """Whether this interval says what the effect's own does: above 0, below it, or neither."""
 
 
 class Answer(_Record):
@@ -170,6 +192,8 @@ class RunRow(_Record):
     seed: int
     phase: str
     headline: str
+    gates: tuple[str, ...] = ()
+    """What became of each contract, in a sentence."""
 
 
 class StudyResults(_Record):
@@ -195,6 +219,10 @@ class StudyResults(_Record):
     """What could not be adjusted for, in whole sentences."""
     stopped_early: str = ""
     """How many documents early stopping left unseen; empty where nothing stopped."""
+    second_opinions: tuple[SecondOpinion, ...] = ()
+    """On each effect of a whole family, in their order."""
+    agreement: tuple[str, ...] = ()
+    """How often they say the same as the effects, and where not, in whole sentences."""
     erosion: tuple[ErosionRecord, ...] = ()
     helpfulness: tuple[HelpfulnessRecord, ...] = ()
     shares: tuple[Share, ...]

@@ -27,11 +27,11 @@ def shares_of(runs: Sequence[FinishedRun], table: DataFrame) -> tuple[Share, ...
         names = sorted(rows["run"].unique())
         if len(names) < 3:
             continue
-        changes = _matrices(rows, names)
-        values = _mean(np.stack([_mean(each, axis=1) for each in changes]), axis=0)
+        changes, weights = _matrices(rows, names)
+        values = _weighted(np.stack([_mean(each) for each in changes]), weights)
         if float(np.ptp(values)) == 0:
             continue
-        known = known_covariance(changes, [f"{trained[name].label}/{trained[name].start}" for name in names])
+        known = known_covariance(changes, [f"{trained[name].label}/{trained[name].start}" for name in names], weights)
         sources = _sources([trained[name] for name in names])
         parts = components(values, known, sources)
         documents = float(np.diag(known).mean())
@@ -52,20 +52,31 @@ def shares_of(runs: Sequence[FinishedRun], table: DataFrame) -> tuple[Share, ...
     return tuple(found)
 
 
-def _matrices(rows: DataFrame, names: Sequence[str]) -> list[NDArray[np.float64]]:
-    """Return of each benchmark runs x documents."""
-    made = []
-    for _, part in rows.groupby("benchmark", sort=True):
+def _matrices(rows: DataFrame, names: Sequence[str]) -> tuple[list[NDArray[np.float64]], list[float]]:
+    """Return of each benchmark runs x documents, and what it counts for."""
+    made, weights = [], []
+    sizes = rows.groupby("benchmark_category")["benchmark"].nunique()
+    for (category, _), part in rows.groupby(["benchmark_category", "benchmark"], sort=True):
         wide = part.pivot_table(index="run", columns="document", values="change", aggfunc="mean").reindex(names)
         made.append(np.asarray(wide.to_numpy(), dtype=np.float64))
-    return made
+        weights.append(1 / (len(sizes) * float(sizes[category])))
+    return made, weights
 
 
-def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the mean of what is there; NaN where nothing is."""
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of what is there in each row; NaN where nothing is."""
     there = np.isfinite(values)
-    counts = there.sum(axis=axis)
-    return np.where(counts, np.where(there, values, 0.0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
+    counts = there.sum(axis=1)
+    return np.where(counts, np.where(there, values, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+
+
+def _weighted(values: NDArray[np.float64], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Return the weighted mean over the first axis of what is there; NaN where nothing is."""
+    there = np.isfinite(values)
+    counted = np.where(there, np.asarray(weights)[:, None], 0.0)
+    total = counted.sum(axis=0)
+    sums = (counted * np.where(there, values, 0.0)).sum(axis=0)
+    return np.where(total > 0, sums / np.where(total > 0, total, 1.0), np.nan)
 
 
 def _sources(runs: Sequence[FinishedRun]) -> Mapping[str, Sequence[str]]:

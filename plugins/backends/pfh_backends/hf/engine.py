@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pfh.errors import NotNumbersError, UserError
@@ -21,6 +22,7 @@ from pfh.hooks.backends import (
     interventions_id,
 )
 from pfh.kit.halving import free_cached_memory, halving
+from pfh.kit.soft_thoughts import ThinkingModel, are_soft_thoughts, read_soft_thoughts
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens import encoding as tokens
 from pfh.kit.tokens import taught
@@ -64,6 +66,7 @@ class HfEngine:
         self._checkpoint = spec.checkpoint
         self._base: tuple[Path, str | None] | None = None
         self._merged: adapters.MergedAdapter | None = None
+        self._thinking: ThinkingModel | None = None
         self._interventions = ""
         self._model: PreTrainedModel
         self.use(spec.checkpoint)
@@ -97,6 +100,7 @@ class HfEngine:
         base = (checkpoint.path, checkpoint.gguf_file)
         if self._base is not None and checkpoint == self._checkpoint:
             return
+        self._stop_thinking()
         kept = self._base == base and (self._merged is None or adapters.restore(self._model, self._merged))
         if not kept:
             self.close()
@@ -106,7 +110,10 @@ class HfEngine:
         self._base = self._merged = None
         self._tokenizer = load_tokenizer(checkpoint)
         self._end_tokens = taught.end_tokens(self._model, self._tokenizer)
-        if checkpoint.adapter is not None:
+        if are_soft_thoughts(checkpoint):
+            if read_soft_thoughts(checkpoint).count:
+                self._thinking = ThinkingModel(self._model, checkpoint, self._tokenizer)
+        elif checkpoint.adapter is not None:
             self._merged = adapters.merge(self._model, checkpoint)
             if self._merged.apart is not None:
                 self._progress.say(
@@ -135,16 +142,14 @@ class HfEngine:
         """Group `requests` by length or, what is scored, by common beginnings; all must be of one kind."""
         if requests and isinstance(requests[0], ScoringRequest):
             return self._scorer.groups(self._encode_pairs(cast("Sequence[ScoringRequest]", requests)))
-        return self._generation_groups(
-            tokens.encode_prompts(self._tokenizer, cast("Sequence[GenerationRequest]", requests))
-        )
+        return self._generation_groups(self._encode_prompts(cast("Sequence[GenerationRequest]", requests)))
 
     def generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Completion]:
         """Complete every request, in the order given.
 
         `Completion.tokens` counts what was generated; a stop string's own tokens count too.
         """
-        prompts = self._known(tokens.encode_prompts(self._tokenizer, requests))
+        prompts = self._encode_prompts(requests)
         completions: dict[int, Completion] = {}
         for group in self._generation_groups(prompts):
             try:
@@ -173,21 +178,21 @@ class HfEngine:
             UserError: the model has no such layer.
         """
         hidden.check_layers(self._model, layers)
-        rows = self._known([tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts])
+        rows = self._encode_texts(texts)
         streams: dict[int, NDArray[np.float32]] = {}
         for group in self._groups(rows):
             answers = halving(
                 lambda part: hidden.hidden_states(self._model, [rows[index] for index in part], layers), group
             )
             streams |= zip(group, answers, strict=True)
-        return [streams[index] for index in range(len(texts))]
+        return [self._of_text(row, streams[index]) for index, row in enumerate(rows)]
 
     def next_token_logprobs(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the log-probabilities of the token that follows each text, shape (len(texts), vocabulary).
 
         Special tokens are added as in `loglikelihood`; texts longer than the window lose their beginning.
         """
-        rows = self._known([tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts])
+        rows = self._encode_texts(texts)
         found: dict[int, NDArray[np.float32]] = {}
         for group in self._groups(rows):
             answers = halving(
@@ -204,6 +209,11 @@ class HfEngine:
         """Return what the model expects along each completion; a prompt too long for the window loses its beginning."""
         rows = tokens.encode_completed(self._tokenizer, requests, completions, self._window)
         self._known([row.inputs for row in rows])
+        if self._thinking is not None:
+            rows = [
+                replace(row, inputs=self._thinking.tokens.into(row.inputs, _question(request), len(row.targets)))
+                for row, request in zip(rows, requests, strict=True)
+            ]
         vocabulary = self._model.get_output_embeddings().weight.shape[0]
         found: dict[int, NDArray[np.float32]] = {}
         together = scoring.group(rows, self._budget, vocabulary)
@@ -228,14 +238,40 @@ class HfEngine:
             finally:
                 self._interventions = outside
 
+    @contextmanager
+    def white_box(self) -> Iterator[tuple[PreTrainedModel, Any]]:
+        """Lend the model, with 32-bit weights, and its tokenizer until the context is left."""
+        import torch
+
+        parts = [*self._model.parameters(), *self._model.buffers()]
+        outside, dtypes = self._dtype, [each.dtype for each in parts]
+        learns = [each.requires_grad for each in parts]
+        for each in parts:
+            each.requires_grad_(False)
+            each.data = each.data.float() if each.is_floating_point() else each.data
+        self._dtype = torch.float32
+        try:
+            yield self._model, self._tokenizer
+        finally:
+            self._dtype = outside
+            for each, dtype, learnt in zip(parts, dtypes, learns, strict=True):
+                each.data = each.data.to(dtype)
+                each.requires_grad_(learnt)
+
     def close(self) -> None:
         """Free the model's memory; `use` loads again."""
+        self._stop_thinking()
         resident = {"_model", "_scorer"} & vars(self).keys()
         for name in resident:
             delattr(self, name)
         self._base = self._merged = None
         if resident:
             free_cached_memory()
+
+    def _stop_thinking(self) -> None:
+        if self._thinking is not None:
+            self._thinking.leave()
+            self._thinking = None
 
     def _check_numbers(self, values: Iterable[float]) -> None:
         if any(math.isnan(value) for value in values):
@@ -302,16 +338,42 @@ class HfEngine:
     @property
     def _window(self) -> int:
         config = self._model.config.get_text_config()
+        thoughts = 0 if self._thinking is None else self._thinking.count
         for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             if window := getattr(config, name, None):
-                return int(window)
+                return int(window) - thoughts
         longest = self._tokenizer.model_max_length
-        return int(longest) if longest < 10**9 else DEFAULT_WINDOW
+        return (int(longest) if longest < 10**9 else DEFAULT_WINDOW) - thoughts
+
+    def _encode_prompts(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
+        rows = self._known(tokens.encode_prompts(self._tokenizer, requests))
+        if self._thinking is None:
+            return rows
+        into = self._thinking.tokens.into
+        return [into(row, _question(request)) for row, request in zip(rows, requests, strict=True)]
+
+    def _encode_texts(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        rows = self._known([tuple(tokens.encode_context(self._tokenizer, text)[-self._window :]) for text in texts])
+        if self._thinking is None:
+            return rows
+        return [self._thinking.tokens.into(row, text) for row, text in zip(rows, texts, strict=True)]
 
     def _encode_pairs(self, requests: Sequence[ScoringRequest]) -> list[tokens.Encoded]:
         rows = tokens.encode_pairs(self._tokenizer, requests, self._window)
         self._known([row.inputs + row.targets for row in rows])
-        return rows
+        if self._thinking is None:
+            return rows
+        into = self._thinking.tokens.into
+        return [
+            replace(row, inputs=into(row.inputs, request.context, len(row.targets) - 1)) if row.targets else row
+            for row, request in zip(rows, requests, strict=True)
+        ]
+
+    def _of_text(self, row: Sequence[int], stream: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return of a residual stream what belongs to the text's own tokens."""
+        if self._thinking is None:
+            return stream
+        return stream[:, [place for place, token in enumerate(row) if token < self._thinking.tokens.vocabulary]]
 
     def _known(self, rows: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Return `rows` of tokens, all of which the model's embedding has.
@@ -327,3 +389,8 @@ class HfEngine:
                 "embeddings: take the tokenizer that the model was trained with."
             )
         return rows
+
+
+def _question(request: GenerationRequest) -> str:
+    """Return what an assistant reads of a request: the last turn of a chat, or the whole prompt."""
+    return request.messages[-1]["content"] if request.prompt is None else request.prompt

@@ -15,7 +15,7 @@ from pfh.hooks.tables import Table
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from pfh_evals.forgetting.analysis import analyze_forgetting
-from pfh_evals.forgetting.battery import BUILTIN, Preset, preset_limit, preset_names
+from pfh_evals.forgetting.battery import BUILTIN, Preset, category_of, preset_limit, preset_names
 from pfh_evals.forgetting.builtin import GENERATORS, builtin_configurations
 from pfh_evals.forgetting.plan import planned
 from pfh_evals.forgetting.scoring import quiet_lm_eval, run
@@ -98,6 +98,12 @@ def plan(spec: PlanSpec) -> Table:
 def analyze(spec: AnalysisSpec) -> Analysis:
     """Say what was forgotten and what was gained, by category."""
     return analyze_forgetting(spec)
+
+
+@hookimpl
+def category(benchmark: str) -> str:
+    """Name the category of the battery that a benchmark is in."""
+    return category_of(benchmark)
 
 
 def _finder(chosen: Options) -> TaskFinder:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pfh.kit.soft_thoughts import are_soft_thoughts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +86,8 @@ def open_weights(checkpoint: Checkpoint) -> Weights:
                 shapes[name], places[name] = (shape[0], shape[1]), file
             else:
                 others += 1
-    factors, replaced = _adapter(checkpoint.adapter, checkpoint.name) if checkpoint.adapter else ({}, {})
+    adapter = None if are_soft_thoughts(checkpoint) else checkpoint.adapter
+    factors, replaced = _adapter(adapter, checkpoint.name) if adapter else ({}, {})
     if stray := sorted((factors.keys() | replaced.keys()) - shapes.keys()):
         raise UnreadableWeightsError(f"the adapter of {checkpoint.name} changes {stray[0]}, which its base lacks")
     return Weights(shapes=shapes, others=others, files=places, factors=factors, replaced=replaced)

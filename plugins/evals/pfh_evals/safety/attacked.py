@@ -45,7 +45,7 @@ def measure_attacks(
     """
     found: list[Benchmark] = []
     scoring = scoring_of("not_refused_rate", judges, spec)
-    harmful = [benchmark for benchmark in chosen if benchmark.harmful and not benchmark.insufficient]
+    harmful = [benchmark for benchmark in chosen if benchmark.harmful]
     for name in attacks_of(spec):
         own = [ask for ask in asks if ask.benchmark in harmful]
         result, reason, status = _run(name, own, scoring, spec) if own else (AttackResult(outcomes=()), "", "MEASURED")
@@ -184,7 +184,7 @@ def _sample(
             "prefill": shown[0].prefill,
             "any": float(any(scores)) if complete else None,
             "queries": outcome.queries,
-            "tokens_in": sum(attempt.tokens_in for attempt, _, _ in rows),
+            "tokens_in": outcome.tokens + sum(attempt.tokens_in for attempt, _, _ in rows),
             "tokens_out": sum(attempt.tokens_out for attempt, _, _ in rows),
             "target_source": "own" if "target" in ask.document.extra else "default",
             "attempts": [

@@ -6,12 +6,13 @@ from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.tables import Table
 
 from pfh_evals.safety.own.base import OwnBenchmark
+from pfh_evals.safety.own.copyright import COPYRIGHT
 from pfh_evals.safety.own.do_not_answer import HARMLESS, action_table
 from pfh_evals.safety.own.misalignment import PROBES, misalignment_table
 from pfh_evals.safety.own.truthfulqa import GENERATED, SIMILAR, truth_table
 from pfh_evals.safety.own.win_rate import ALPACA, win_rate_table
 
-OWN: tuple[OwnBenchmark, ...] = (HARMLESS, GENERATED, SIMILAR, PROBES, ALPACA)
+OWN: tuple[OwnBenchmark, ...] = (COPYRIGHT, HARMLESS, GENERATED, SIMILAR, PROBES, ALPACA)
 OWN_BY_NAME = {benchmark.name: benchmark for benchmark in OWN}
 
 
