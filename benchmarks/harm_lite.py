@@ -1,7 +1,7 @@
 """What `harm-lite` learns from, and how it does against people (`judges.py harm-lite` prints it).
 
 PyRIT's human labels of harm (derived/judge-calibration; MIT) fit it; a category at a time is left out to say how well
-that carries over. Do-Not-Answer's human labels (six models' answers to every third question, Apache-2.0) took no part in it.
+that carries over. Do-Not-Answer's human labels (six models' answers to every third question, Apache-2.0) took no part.
 """
 
 from __future__ import annotations
