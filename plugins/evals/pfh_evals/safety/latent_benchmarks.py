@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pfh.hooks.samples import Sample, sample_id
 
@@ -42,6 +42,10 @@ class LatentBenchmark:
     def name(self) -> str:
         """Name it after the benchmark."""
         return f"{self.of.name}-{SUFFIXES[self.metric]}"
+
+    def most(self, options: Any) -> int:  # noqa: ANN401 - the family's options, which import this
+        """Return how many prompts are enough; 0 is all."""
+        return int(options.depth_prompts if self.metric == "alignment_depth" else options.margin_prompts)
 
     @property
     def higher_is_better(self) -> bool | None:
