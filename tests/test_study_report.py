@@ -9,6 +9,7 @@ import pytest
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.ledger import Phase
 from pfh.hooks.samples import Sample
+from pfh.registry.plugins import Plugins
 from pfh.report.study_page import write_study_page
 from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord
 from pfh.results.study.adjusting import adjusted_effects
@@ -166,6 +167,13 @@ def test_categories_count_equally_and_benchmarks_within_them(tmp_path):
     text = page.read_text()
     heads = [text.index(f"<th>{name}</th>") for name in ("forgetting (all)", "knowledge (all)", "a", "b", "c", "d")]
     assert heads == sorted(heads)
+
+
+def test_a_family_names_the_categories_of_its_benchmarks_and_others_have_none():
+    plugins = Plugins()
+    named = [plugins.category("forgetting", name) for name in ("mmlu_anatomy", "gsm8k", "piqa", "somebodys-own")]
+    assert named == ["knowledge", "mathematics", "commonsense", "other"]
+    assert plugins.category("safety", "xstest-unsafe") == plugins.category("not-installed", "b") == ""
 
 
 def test_of_one_seed_it_is_said_that_another_may_change_it():
