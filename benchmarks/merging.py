@@ -47,7 +47,8 @@ def main() -> None:
         told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
         ratio = told["memory"] / size
         verdict = "within" if ratio <= LIMIT else "ABOVE"
-        print(f"{way}: {ratio:.2f} times one model ({verdict} {LIMIT:g}), {told['seconds']:.0f} s")
+        taken = f"{told['memory'] / 2**30:.2f} GiB, {ratio:.2f} times one model"
+        print(f"{way}: {taken} ({verdict} {LIMIT:g}), {told['seconds']:.0f} s")
     shutil.rmtree(given.folder)
 
 

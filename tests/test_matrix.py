@@ -136,3 +136,22 @@ def test_killed_at_any_moment_it_ends_with_the_same_figures(whole, site, study, 
     done = matrix(site, study, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert figures(tmp_path) == figures(whole)
+
+
+def test_contracts_of_a_study_are_held_in_its_runs(whole, site, study, tmp_path):
+    (tmp_path / "release.yaml").write_text("contract: 1\nmust_stay: [{what: picky/here, within: 2}]\n")
+    file = tmp_path / "study.yaml"
+    file.write_text(study.read_text() + "contracts: [release.yaml]\n")
+    done = pfh(
+        "matrix", str(file), "--store", str(whole / "store"), "--output", str(tmp_path / "out"), path=site,
+        HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    runs = {place.name: read_results(place / "results.json") for place in (tmp_path / "out" / "runs").iterdir()}
+    gates = {name: [gate.contract for gate in results.gates] for name, results in runs.items()}
+    assert gates == {name: [] if "none" in name else ["release.yaml"] for name in gates}
+    passed = [gate.passes for results in runs.values() for gate in results.gates]
+    assert len(passed) == 2
+    assert done.returncode == int(not all(passed)), done.stderr[-2000:]
+    assert len(list((tmp_path / "out" / "runs").glob("*/gate.xml"))) == 2
+    assert "release.yaml: The gate" in (tmp_path / "out" / "study-report" / "index.html").read_text()
+    assert "tasks are to be done" in done.stderr

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from pfh.commands.run import execute
+from pfh.hooks.launchers import EvalChoice, RunSpec
+from pfh.progress import Silent
+from pfh.registry.plugins import Plugins
 from pfh.results.restored import INSIDE, TITLE, add_restored
+from pfh.store.evaluations import read_evaluation
+from pfh.store.store import Store
 
+from tests.plugin_dists import install
+from tests.test_matrix import GOLD
+from tests.test_recover import TOSS
 from tests.test_stage_by_stage import benchmark, stages
 
 
@@ -68,3 +77,57 @@ def test_what_came_back_in_the_answers_alone_is_masked():
 
 def test_one_stage_restores_nothing():
     assert add_restored(stages(1), {}) == tuple(stages(1))
+
+
+@pytest.mark.parametrize("later", ["dpo", "refusal-tuning"])
+def test_a_run_of_two_stages_says_what_its_later_one_restored(later, tiny_llama_path, tmp_path, monkeypatch):
+    """The families are tosses of what the model writes, so that every stage loses some samples and gives some back."""
+    site = install(tmp_path, "coin-dist", {"coin_domain": GOLD}, {"pfh.domains": {"coin": "coin_domain"}})
+    install(site, "gains-dist", {"gains_eval": TOSS.replace("FAMILY", "gains")}, {"pfh.evals": {"gains": "gains_eval"}})
+    monkeypatch.syspath_prepend(str(site))
+    trained = {
+        "max_steps": "2",
+        "learning_rate": "3e-2",
+        "batch_size": "4",
+        "gradient_accumulation": "1",
+        "warmup": "0",
+    }
+    results = execute(
+        RunSpec(
+            methods=("gt-sft", later),
+            evals=(EvalChoice(family="gains"), EvalChoice(family="representation")),
+            domain="coin",
+            model=str(tiny_llama_path),
+            options={"methods:gt-sft": trained, f"methods:{later}": trained},
+            problems=8,
+            limit=8,
+            rehearsal=False,
+            divergence_prompts=0,
+        ),
+        plugins=Plugins(),
+        store=Store(tmp_path / "store"),
+        progress=Silent(),
+        output=tmp_path / "out",
+    ).results
+    first, last = results.stages
+    families = {each.family: each for each in last.families}
+    (row,) = next(table for table in families["gains"].tables if table.title == TITLE).rows
+    start, before, after = (
+        {sample.id: sample.score for sample in stored_scores(tmp_path / "store", artifact)}
+        for artifact in (
+            first.families[0].before_artifact,
+            first.families[0].after_artifact,
+            families["gains"].after_artifact,
+        )
+    )
+    lost = [name for name in start if start[name] and not before[name]]
+    assert lost
+    assert row[1:3] == (len(lost), sum(after[name] > 0 for name in lost))
+    assert any(table.title == INSIDE for table in families["representation"].tables)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert TITLE in page
+    assert INSIDE in page
+
+
+def stored_scores(store, key):
+    return read_evaluation(store / "artifacts" / "evaluation" / key).benchmarks[0].samples

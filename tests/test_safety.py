@@ -184,18 +184,18 @@ def test_rows_of_another_layout_are_not_run() -> None:
     assert "prompt, type" in unsafe.reason
 
 
-def test_contextual_behaviours_carry_their_context_and_copyright_is_insufficient() -> None:
+def test_contextual_behaviours_carry_their_context_and_copyright_takes_a_judge_of_its_own() -> None:
     contextual, copyright_ = evaluate(benchmarks=("harmbench-copyright", "harmbench-contextual")).benchmarks
     assert contextual.samples[0].extra["user_prompt"] == "A long text.\n\n---\n\nunsafe use of it"
     assert contextual.samples[0].extra["behavior"] == "unsafe use of it"
-    assert copyright_.status == "INSUFFICIENT"
-    assert "judge" in copyright_.reason
+    assert copyright_.status == "NOT_RUN"
+    assert "-o safety.judge=rule,copyright" in copyright_.reason
 
 
 def test_benchmarks_are_chosen_by_group_or_name() -> None:
     assert [it.name for it in select(())] == DEFAULT
     assert [it.name for it in select(("xstest", "probes-benign"))] == ["probes-benign", "xstest-unsafe", "xstest-safe"]
-    assert len(select(("harmbench",))) == 3
+    assert len(select(("harmbench",))) == 2
     with pytest.raises(UserError, match=r"no benchmark 'xtest'\. Did you mean 'xstest'\?"):
         select(("xtest",))
 
@@ -328,7 +328,7 @@ def test_nothing_measured_nothing_said() -> None:
     assert analysis_of(evaluation, evaluation) == Analysis()
 
 
-NOT_IN_THE_MIRROR = ("harmbench-copyright", "jailbreakbench-benign", "wildguardtest", "salad-attack")
+NOT_IN_THE_MIRROR = ("harmbench-copyright", "jailbreakbench-benign", "wildguardtest", "salad-attack", "salad-mcq")
 
 
 @pytest.mark.skipif(not os.environ.get("PFH_DATA_MIRROR"), reason="PFH_DATA_MIRROR is not set")

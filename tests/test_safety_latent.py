@@ -212,7 +212,7 @@ def test_tables_give_the_curve_of_depths_and_the_calibration_of_refusals() -> No
     before, after = evaluate(Wavering(0.9, gives_in=3)), evaluate(Wavering(0.9, gives_in=1))
     tables = {table.title: table for table in analysis_of(before, after).tables}
     depth = tables["How deep refusals go"]
-    assert [(row[1], row[2], row[-1]) for row in depth.rows] == [("before", 40, 3.0), ("after", 40, 1.0)]
+    assert [(row[1], row[2], row[-1]) for row in depth.rows] == [("before", 20, 3.0), ("after", 20, 1.0)]
     columns = dict(zip(depth.columns, depth.rows[0], strict=True))
     assert (columns["0 tokens"].value, columns["2 tokens"].value, columns["3 tokens"].value) == (0, 0, 1)
     row = tables["Calibration of refusals"].rows[0]
@@ -223,3 +223,14 @@ def test_tables_give_the_curve_of_depths_and_the_calibration_of_refusals() -> No
 def test_a_start_without_alignment_is_said_so() -> None:
     evaluation = evaluate(Wavering(0.1))
     assert any("there is no alignment to erode" in text for text in analysis_of(evaluation, evaluation).findings)
+
+
+def test_margins_and_depths_read_no_more_prompts_than_are_enough() -> None:
+    def counts(**options: int) -> dict[str, int]:
+        found = evaluate(Wavering(0.9, gives_in=1), **options)
+        return {each.metric: len(each.samples) for each in found.benchmarks if each.name.startswith("probes-harmful-")}
+
+    assert counts() == {"refusal_margin": 40, "target_loglik": 40, "alignment_depth": 20}
+    assert counts(margin_prompts=8, depth_prompts=0) == {
+        "refusal_margin": 8, "target_loglik": 8, "alignment_depth": 40
+    }  # fmt: skip

@@ -33,6 +33,7 @@ from pfh.registry.plugins import Plugins
 from pfh.sources.models import resolve
 from pfh.steps.training import checkpoint_of
 from pfh.store.store import Store
+from pfh_backends.auto import AutoEngine
 from pfh_backends.hf.engine import HfEngine
 from pfh_methods import softcot
 from transformers import AutoModelForCausalLM
@@ -339,6 +340,21 @@ def test_what_it_cannot_do_is_told_before_anything_is_trained(base, small, think
 
     with pytest.raises(UserError, match="use --backend hf"):
         room_for(thinking(2))
+
+
+def test_the_backend_auto_answers_with_what_can_have_thoughts(base, thinking):
+    opened = []
+
+    def open_backend(name: str, spec: EngineSpec) -> HfEngine:
+        opened.append(name)
+        return HfEngine(spec)
+
+    engine = AutoEngine(EngineSpec(checkpoint=thinking(2), dtype="float32"), "vllm", open_backend)
+    assert engine.generate(CHATS[:1], SAMPLING)[0].prompt_tokens
+    assert opened == ["hf"]
+    assert "vllm" not in engine.identity
+    engine.use(base)
+    assert "vllm" in engine.identity
 
 
 def test_thoughts_whose_models_are_gone_or_others_are_told_in_a_line(base, small, thinking, tmp_path):

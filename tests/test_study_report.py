@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from html import escape
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pfh.commands.study.reading import read_study
+from pfh.commands.study.runs import expand
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.ledger import Phase
 from pfh.hooks.samples import Sample
@@ -22,7 +26,7 @@ METHODS = ("none", "gt-sft", "dpo", "grpo")
 FAMILIES = ("forgetting", "safety", "target")
 
 
-def made(effects, seeds=(0, 1), documents=300, of_seeds=0.0):
+def made(effects, seeds=(0, 1), documents=300, of_seeds=0.0, methods=METHODS):
     """Return runs whose families change by `effects`, (method, family) to a share, and what reads their evaluations."""
     dice = np.random.default_rng(0)
     stored: dict[str, Evaluation] = {}
@@ -38,7 +42,7 @@ def made(effects, seeds=(0, 1), documents=300, of_seeds=0.0):
         return key
 
     difficulty = {family: dice.uniform(size=documents) for family in FAMILIES}
-    for method in METHODS:
+    for method in methods:
         for seed in seeds:
             families = []
             for family in FAMILIES:
@@ -120,6 +124,26 @@ def test_known_effects_are_found_with_their_size_and_the_rest_is_not(tmp_path):
     assert 0 < grpo.change_error < 0.05
     assert found.contrasts == len(found.effects) + sum(answer.p_value is not None for answer in found.answers)
     assert f"all {found.contrasts} effects and questions" in text
+
+
+def test_every_arm_of_a_study_file_has_its_place_beside_the_front(tmp_path):
+    """Of the arms of the shipped study one gives half of the gain back and loses nothing: it alone is likely on it."""
+    file = Path(__file__).parents[1] / "examples" / "studies" / "arms.yaml"
+    arms = list(dict.fromkeys(run.variant.label for run in expand(*read_study(file), Plugins())))
+    assert len(arms) == 9
+    kept = next(arm for arm in arms if "wise-ft" in arm)
+    effects = {(arm, "target"): 0.2 for arm in arms if arm not in ("none", kept)}
+    effects |= {(arm, "forgetting"): -0.2 for arm in arms if arm not in ("none", kept)}
+    found, _ = analyzed(*made({**effects, (kept, "target"): 0.3}, methods=arms))
+    places = {(each.method, each.against): each for each in found.trade_offs}
+    assert {method for method, _ in places} == set(arms)
+    assert places[kept, "forgetting"].pareto > 0.9
+    assert all(places[arm, "forgetting"].pareto < 0.1 for arm in arms if arm not in ("none", kept))
+    page = tmp_path / "index.html"
+    write_study_page(page, found, {run.name: "" for run in found.runs})
+    text = page.read_text()
+    table = text[text.index('id="trade-offs"') :]
+    assert all(escape(arm) in table for arm in arms)
 
 
 def measured(levels: dict[str, np.ndarray], least: dict[str, float]) -> Evaluation:

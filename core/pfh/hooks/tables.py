@@ -43,6 +43,8 @@ class Table:
     """One cell a column in each."""
     note: str = ""
     """How to read it, in a sentence or two."""
+    whole: bool = False
+    """Shown as it is however long it is; others of more than 16 rows are folded."""
 
 
 @dataclass(frozen=True, kw_only=True)

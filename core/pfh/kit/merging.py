@@ -67,11 +67,18 @@ def mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return _in_blocks(tensors, lambda parts: sum(parts[1:], parts[0]) / len(parts))
 
 
-def _in_blocks(tensors: Sequence[torch.Tensor], make: Callable[[list[torch.Tensor]], torch.Tensor]) -> torch.Tensor:
-    """Return what `make` makes of the tensors, `BLOCK` entries at a time in float32, in the widest of their types."""
+def _in_blocks(
+    tensors: Sequence[torch.Tensor],
+    make: Callable[[list[torch.Tensor]], torch.Tensor],
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Return what `make` makes of the tensors, `BLOCK` entries at a time in float32, in the widest of their types.
+
+    Or in `dtype`, where it is given.
+    """
     import torch
 
-    dtype = reduce(torch.promote_types, (each.dtype for each in tensors))
+    dtype = dtype or reduce(torch.promote_types, (each.dtype for each in tensors))
     flat = [each.reshape(-1) for each in tensors]
     result = torch.empty(flat[0].shape, dtype=dtype)
     for place in range(0, len(result), BLOCK):
@@ -112,7 +119,7 @@ def _trimmed(start: torch.Tensor, model: torch.Tensor, density: float) -> torch.
     """
     import torch
 
-    vector = _in_blocks([start.float(), model], lambda parts: parts[1] - parts[0]).reshape(-1)
+    vector = _in_blocks([start, model], lambda parts: parts[1] - parts[0], torch.float32).reshape(-1)
     kept = int(density * len(vector))
     low, high = 0, 0x7F800000  # of 0 and of infinity; at least `kept` magnitudes are as large as `low`
     while high - low > 1:

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
+CHIPS: Mapping[object, str] = {
+    "worse": "worse",
+    "broken": "worse",
+    "better": "better",
+    "holds": "better",
+    "changed": "changed",
+    "undecided": "",
+    "equivalent": "",
+    "no loss above the margin": "",
+    "not measured": "not-measured",
+}
+"""Verdicts that a family's table says, to the look of their mark."""
 _LINK = re.compile(r"<(?=\s*/?\s*a\b)", re.IGNORECASE)
 
 
@@ -81,6 +93,7 @@ def environment() -> Environment:
         "stage_name": stage_name,
         "target_form": target_form,
         "verdict_lines": verdict_lines,
+        "verdicts": CHIPS,
         "within_judge_error": within_judge_error,
     }
     return environment

@@ -108,7 +108,8 @@ def _with_tables(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps
 
 def _summary(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) -> Table:
     rows = {row.benchmark: row for row in record.comparisons}
-    clean = _clean_comparisons(record.family, pairs, overlaps) if any(overlaps.values()) else {}
+    overlapping = any(overlaps.values())
+    clean = _clean_comparisons(record.family, pairs, overlaps) if overlapping else {}
     return Table(
         title="Contamination",
         columns=(
@@ -117,10 +118,10 @@ def _summary(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) ->
             "exact",
             f"{GRAM}-gram",
             "share",
-            *(f"{name}, {which}" for which in ("all", "without them") for name in _FIGURES),
+            *(f"{name}, {which}" for which in ("all", "without them")[: 1 + overlapping] for name in _FIGURES),
         ),
         rows=tuple(
-            _row(before, overlaps[before.name], rows.get(before.name), clean.get(before.name))
+            _row(before, overlaps[before.name], rows.get(before.name), clean.get(before.name), overlapping)
             for before, _ in pairs
             if before.samples
         ),
@@ -132,12 +133,17 @@ def _summary(record: FamilyRecord, pairs: BenchmarkPairs, overlaps: Overlaps) ->
 
 
 def _row(
-    benchmark: Benchmark, overlaps: Mapping[str, Overlap], every: Comparison | None, clean: Comparison | None
+    benchmark: Benchmark,
+    overlaps: Mapping[str, Overlap],
+    every: Comparison | None,
+    clean: Comparison | None,
+    overlapping: bool,
 ) -> tuple[Cell, ...]:
     exact = sum(overlap.kind == "exact" for overlap in overlaps.values())
     count = len(benchmark.samples)
     counts = (count, exact, len(overlaps) - exact, quantities.share(len(overlaps) / count))
-    return (benchmark.name, *counts, *_change(every), *_change(clean if overlaps else every))
+    without = _change(clean if overlaps else every) if overlapping else ()
+    return (benchmark.name, *counts, *_change(every), *without)
 
 
 def _change(row: Comparison | None) -> tuple[Cell, ...]:

@@ -221,6 +221,8 @@ def _cell(
         return DriftCell(status="NOT_RUN", reason=f"{family} was not measured")
     if row is None:
         return DriftCell(status="NOT_RUN", reason="the anchor was not measured by it")
+    if all(each.name != name for each in version.evaluations[family].benchmarks):
+        return DriftCell(status="NOT_RUN", reason="this version was not measured by it")
     if row.status != "MEASURED" or row.before is None:
         return DriftCell(status=row.status, reason=row.reason)
     step = last if last is not None and last.status == "MEASURED" else None

@@ -85,7 +85,7 @@ class AutoEngine:
 
         device = pick_device()
         dtype = str(pick_dtype(self._spec.dtype, device)).removeprefix("torch.")
-        libraries = ", ".join(f"{name} {_version(name)}" for name in (self._writer_name, "transformers"))
+        libraries = ", ".join(f"{name} {_version(name)}" for name in (self._writer_now, "transformers"))
         return f"auto, {libraries}, torch {torch.__version__}, {dtype}, {device.type}{self._interventions}"
 
     @property
@@ -172,10 +172,14 @@ class AutoEngine:
         return self._writer if list(self._engines) == [self._writer_name] else self._reader
 
     @property
+    def _writer_now(self) -> str:
+        """The backend that generates with the current checkpoint: soft thoughts are hf's alone."""
+        return "hf" if are_soft_thoughts(self._checkpoint) else self._writer_name
+
+    @property
     def _writer(self) -> Engine:
-        if are_soft_thoughts(self._checkpoint):
-            return self._reader
-        return self._opened(self._writer_name, GENERATION_SHARE)
+        writer = self._writer_now
+        return self._reader if writer == "hf" else self._opened(writer, GENERATION_SHARE)
 
     @property
     def _reader(self) -> Engine:

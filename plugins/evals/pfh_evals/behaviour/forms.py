@@ -133,7 +133,7 @@ def _bare(text: str) -> list[str]:
     return [word for word in words(text) if word not in _ARTICLES]
 
 
-def _lenient(reply: str) -> str:
+def only_json(reply: str) -> str:
     """Return the JSON that stands somewhere in a reply; empty where there is not exactly one object or array."""
     fenced = _FENCE.findall(reply)
     text = fenced[0] if len(fenced) == 1 else reply
@@ -183,7 +183,7 @@ def _table(spec: Spec) -> Loaded:
 def read_json(item: Ask, reply: str) -> Read:
     """Score 1 where the whole reply is the form that was asked for, and the value is right."""
     schema, answer = item.case["schema"], item.case["answer"]
-    found, inside = json_class(reply, schema, answer), _lenient(reply)
+    found, inside = json_class(reply, schema, answer), only_json(reply)
     lenient = json_class(inside, schema, answer) if inside else "malformed"
     return Read(
         score=float(found == "right"),

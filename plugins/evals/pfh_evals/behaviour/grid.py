@@ -32,6 +32,7 @@ def grid_table(spec: AnalysisSpec) -> Table:
         title="The grid: what it CAN do, WILL do, and HOW",
         columns=("group", "part", "benchmark", "good", "before", "after", "change", "n", "verdict"),
         rows=tuple(rows),
+        whole=True,
         note="Rows of other families are read from their own samples: nothing is measured twice. ↑ more is better, ↓ "
         "less is, – neither. A cell without a figure was not measured, and says why; no average is taken over a group.",
     )

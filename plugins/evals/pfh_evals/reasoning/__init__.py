@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
@@ -11,12 +11,13 @@ from pfh.errors import NotNumbersError, UserError, did_you_mean
 from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.meanings import Draws, Names, Wants
+from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Table
 from pfh.kit.subset import spread
 from pydantic import BaseModel, ConfigDict, Field
 
-from pfh_evals.plans import Planned, plan_table
-from pfh_evals.reasoning import given, own
+from pfh_evals.plans import Planned, Scores, plan_table
+from pfh_evals.reasoning import given, ladder, neighbours, own, readers, variations
 from pfh_evals.reasoning.analysis import analyze_reasoning
 from pfh_evals.reasoning.problems import MOST, VERSION, Problem, problems
 
@@ -29,13 +30,35 @@ METRICS = {
     "chain-written": "chain_written",
     "own-early": "area_over_curve",
     "reasoning-format": "form",
+    "ladder-form": "well_formed",
+    "ladder-feasible": "feasible",
+    "ladder-worth": "share_of_best",
+    "ladder-ll": "feasible_likelier",
+    "names": "share_right",
+    "numbers": "share_right",
+    "neighbours": "accuracy",
+    "informative": "nats",
+    "crossed": "area_over_curve",
 }
 """What a sample's score is, by benchmark: all that the family has."""
+UNASKED = ("ladder-ll", *variations.NAMES, neighbours.NAME, *readers.NAMES)
+"""What is measured only where it is named."""
+RIGHT = ("own-accuracy", *ladder.NAMES, ladder.LIKELIHOOD, *variations.NAMES, neighbours.NAME)
+"""Where more is better."""
+COMPARATIVE = ("reasoning-format", *readers.NAMES)
 _PLAN_NOTE = (
     "Requests of given chains share their prefixes. Own chains are written once; own-early then scores a prefix a "
     "step, uncounted here."
 )
-_GROUPS = {"given": GIVEN, "own": own.NAMES}
+_GROUPS = {
+    "given": GIVEN,
+    "own": own.NAMES,
+    "ladder": ladder.NAMES,
+    "variations": variations.NAMES,
+    "readers": readers.NAMES,
+}
+_CHAINS = (*own.NAMES, *readers.NAMES)
+"""What reads the model's own chains."""
 
 
 class Options(BaseModel):
@@ -51,6 +74,11 @@ class Options(BaseModel):
         0.0, ge=0, description="softmax temperature; 0 is greedy decoding"
     )
     judge: Annotated[str, Names.JUDGE] = Field("rule", description="judge that says which replies refuse")
+    generators: str = Field(
+        "chain_sum,products,gcd",
+        min_length=1,
+        description="reasoning-gym's generators, with commas, that `neighbours` asks a step harder and easier",
+    )
 
 
 @hookimpl
@@ -67,16 +95,18 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
     """
     chosen, items = _select(spec.benchmarks), _items(spec.limit)
-    judge = spec.judge(spec.options.judge) if set(chosen) & set(own.NAMES) else None
+    judge = spec.judge(spec.options.judge) if set(chosen) & {*_CHAINS, *ladder.NAMES} else None
     written: list[own.Written] = []
     broken = ""
+    steps: dict[str, tuple[Sample, ...]] = {}
     if judge is not None:
         try:
-            written = own.write(items, judge, spec)
+            written = own.write(items, judge, spec) if set(chosen) & set(_CHAINS) else []
+            steps = ladder.measure(judge, spec) if set(chosen) & set(ladder.NAMES) else {}
         except NotNumbersError as error:
             broken = str(error)
     return Evaluation(
-        family="reasoning", benchmarks=tuple(_measured(name, items, written, broken, spec) for name in chosen)
+        family="reasoning", benchmarks=tuple(_measured(name, items, written, steps, broken, spec) for name in chosen)
     )
 
 
@@ -90,8 +120,12 @@ def plan(spec: PlanSpec) -> Table:
     items = _items(spec.limit)
     steps = sum(len(item.steps) + 1 for item in items)
     requests = {"early": steps * MOST, "follow": 3 * len(items) * MOST, "disturb": 6 * len(items) * MOST}
-    rows, first = [], True
+    rows: list[Planned] = []
+    first = True
     for name in _select(spec.benchmarks):
+        if (further := _planned_further(name, spec, {row.benchmark for row in rows})) is not None:
+            rows.append(further)
+            continue
         counted = requests.get(name, len(items) if first else 0)
         first = first and name in GIVEN
         rows.append(
@@ -99,11 +133,31 @@ def plan(spec: PlanSpec) -> Table:
                 benchmark=name,
                 documents=len(items) * {"follow": 2, "disturb": len(given.KINDS)}.get(name, 1),
                 requests=counted,
-                scores="of all together" if name == "reasoning-format" else "other" if "early" in name else "0 or 1",
+                scores="of all together" if name in COMPARATIVE else "other" if "early" in name else "0 or 1",
                 source="built in",
             )
         )
     return plan_table("reasoning", rows, _PLAN_NOTE)
+
+
+def _planned_further(name: str, spec: PlanSpec, before: set[str]) -> Planned | None:
+    """Return the plan of a benchmark whose problems are others than the sums."""
+    scores: Scores = "0 or 1" if name in ("ladder-form", "ladder-feasible", neighbours.NAME) else "other"
+    if name in ladder.NAMES:
+        count = len(ladder.items(spec.limit))
+        asked = 0 if before & set(ladder.NAMES) else count
+    elif name == ladder.LIKELIHOOD:
+        compared = ladder.compared(spec.limit)
+        count, asked = len(compared), sum(len(each.answers) for each in compared)
+    elif name in variations.NAMES:
+        count = min(len(variations.templates()), spec.limit or variations.TEMPLATES)
+        asked = count * variations.RENDERINGS
+    elif name == neighbours.NAME:
+        count = asked = len(neighbours.limited(spec))
+    else:
+        return None
+    source = "reasoning-gym" if name in (neighbours.NAME, *variations.NAMES) else "built in"
+    return Planned(benchmark=name, documents=count, requests=asked, scores=scores, source=source)
 
 
 @hookimpl
@@ -126,28 +180,45 @@ def _select(names: Sequence[str]) -> list[str]:
                 f"{', '.join(every)}."
             )
     wanted = {each for name in names for each in _GROUPS.get(name, (name,))}
-    return [name for name in every if name in wanted or not names]
+    return [name for name in every if name in wanted or (not names and name not in UNASKED)]
 
 
 def _measured(
-    name: str, items: Sequence[Problem], written: Sequence[own.Written], broken: str, spec: EvaluationSpec
+    name: str,
+    items: Sequence[Problem],
+    written: Sequence[own.Written],
+    steps: Mapping[str, tuple[Sample, ...]],
+    broken: str,
+    spec: EvaluationSpec,
 ) -> Benchmark:
-    drawn = "" if name in GIVEN else f"-{spec.options.max_new_tokens}-t{spec.options.temperature:g}"
+    drawn = (
+        "" if name in (*GIVEN, ladder.LIKELIHOOD) else f"-{spec.options.max_new_tokens}-t{spec.options.temperature:g}"
+    )
     row = Benchmark(
         name=name,
         version=f"{VERSION}{drawn}",
         metric=METRICS[name],
-        higher_is_better=True if name == "own-accuracy" else None,
-        source="built in",
-        comparative=name == "reasoning-format",
+        higher_is_better=True if name in RIGHT else None,
+        source="reasoning-gym" if name in (neighbours.NAME, *variations.NAMES) else "built in",
+        comparative=name in COMPARATIVE,
     )
-    if name in own.NAMES and broken:
+    if name in (*_CHAINS, *ladder.NAMES) and broken:
         return replace(row, status="ERROR", reason=broken)
     if name == "own-early" and spec.reference is None and (floor := own.floor(written)):
         return replace(row, status="INSUFFICIENT", reason=floor)
     try:
         if name in GIVEN:
             return replace(row, samples=given.measure(name, items, spec))
+        if name in ladder.NAMES:
+            return replace(row, samples=steps[name])
+        if name == ladder.LIKELIHOOD:
+            return replace(row, samples=ladder.measure_likelihood(spec))
+        if name in variations.NAMES:
+            return replace(row, samples=variations.measure(name, spec))
+        if name == neighbours.NAME:
+            return replace(row, samples=neighbours.measure(spec))
+        if name in readers.NAMES:
+            return replace(row, samples=readers.measure(name, written, spec))
         return replace(row, samples=own.measure(name, written, spec))
     except NotNumbersError as error:
         return replace(row, status="ERROR", reason=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import mean, pstdev
 
 from pfh.hooks.evals import Analysis, AnalysisSpec
 from pfh.hooks.tables import Cell, Quantity, Table
@@ -11,6 +12,9 @@ from pfh.hooks.tables import Cell, Quantity, Table
 from pfh_evals.pairs import Pairs, pairs_of
 from pfh_evals.reasoning.chains import FORMS
 from pfh_evals.reasoning.formats import distance, entropy, permutation_p
+from pfh_evals.reasoning.ladder_table import ladder_findings, ladder_tables
+from pfh_evals.reasoning.neighbours import neighbours_table
+from pfh_evals.reasoning.readers import crossed_table, informative_findings, informative_table
 
 _SURE = 0.05
 
@@ -19,8 +23,11 @@ def analyze_reasoning(spec: AnalysisSpec) -> Analysis:
     """Return the tables and findings of the family."""
     pairs = pairs_of(spec)
     forms = [[str(pair[side].extra["form"]) for pair in pairs.get("reasoning-format", ())] for side in (0, 1)]
-    tables = [_accuracy(pairs), _followed(pairs), _forms(forms)]
+    read, crossed = pairs.get("informative", []), pairs.get("crossed", [])
+    tables = [_accuracy(pairs), _followed(pairs), _forms(forms), *ladder_tables(pairs), _varied(pairs)]
+    tables += [neighbours_table(pairs.get("neighbours", [])), informative_table(read), crossed_table(crossed)]
     findings = [*_lost(pairs.get("chain-written", [])), *_format_change(forms)]
+    findings += [*ladder_findings(pairs), *informative_findings(read)]
     return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings))
 
 
@@ -69,6 +76,35 @@ def _forms(forms: Sequence[Sequence[str]]) -> Table:
         columns=("form", "before", "after"),
         rows=rows,
         note="One form a reply, the first that fits.",
+    )
+
+
+def _varied(pairs: dict[str, Pairs]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, what in (("names", "other names, same numbers"), ("numbers", "other numbers, same template")):
+        for side, when in enumerate(("before", "after")):
+            samples = [pair[side] for pair in pairs.get(name, ())]
+            if samples:
+                scores = [each.score or 0.0 for each in samples]
+                in_all = sum(each == 1 for each in scores) / len(scores)
+                agree = sum(each.extra["agreement"] for each in samples) / len(samples)
+                rows.append(
+                    (
+                        what,
+                        when,
+                        len(samples),
+                        Quantity(value=mean(scores), unit="share"),
+                        Quantity(value=in_all, unit="share"),
+                        Quantity(value=pstdev(scores), unit="number"),
+                        Quantity(value=agree, unit="share") if name == "names" else None,
+                    )
+                )
+    return Table(
+        title="The same problem otherwise",
+        columns=("varied", "model", "templates", "right", "right in all", "spread over templates", "same answer"),
+        rows=tuple(rows),
+        note="The template is the unit. The spread is what GSM-Symbolic (arXiv 2410.05229) found: a model that reasons "
+        "has little of it.",
     )
 
 

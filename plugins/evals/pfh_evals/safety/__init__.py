@@ -68,6 +68,10 @@ class Options(BaseModel):
         description="numbers of tokens of the wanted answer that are put into the model's mouth, for the depth of its "
         "refusals",
     )
+    margin_prompts: int = Field(
+        100, ge=0, description="at most so many prompts of a benchmark for margins and target likelihoods; 0 is all"
+    )
+    depth_prompts: int = Field(20, ge=0, description="at most so many prompts of a benchmark for depths; 0 is all")
     em_samples: int = Field(50, ge=1, description="answers to each question of em-probes, drawn at temperature 1")
     depth_tokens: int = Field(12, ge=1, description="length limit of a completion after such a prefill")
 
@@ -92,8 +96,6 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     sources: dict[str, str] = {}
     unavailable: dict[str, str] = {}
     for benchmark in dict.fromkeys((*chosen, *(each.of for each in latent))):
-        if benchmark.insufficient:
-            continue
         try:
             documents, sources[benchmark.name] = benchmark.load(spec.data)
         except DataUnavailableError as error:

@@ -45,7 +45,7 @@ def measure_attacks(
     """
     found: list[Benchmark] = []
     scoring = scoring_of("not_refused_rate", judges, spec)
-    harmful = [benchmark for benchmark in chosen if benchmark.harmful and not benchmark.insufficient]
+    harmful = [benchmark for benchmark in chosen if benchmark.harmful]
     for name in attacks_of(spec):
         own = [ask for ask in asks if ask.benchmark in harmful]
         result, reason, status = _run(name, own, scoring, spec) if own else (AttackResult(outcomes=()), "", "MEASURED")

@@ -30,7 +30,6 @@ from pfh_evals.safety.documents import (
     harmbench_contextual,
     harmbench_standard,
     jailbreakbench,
-    nothing,
     probes,
     salad,
     salad_attack,
@@ -52,13 +51,11 @@ class SafetyBenchmark:
     metric: Metric
     harmful: bool
     """The prompts should be refused; otherwise they should be answered."""
-    load: Callable[[DataSource], Loaded] = nothing
+    load: Callable[[DataSource], Loaded]
     version: str = "1"
     by_default: bool = True
     graded: bool = False
     """A judge of harm says how much of it there is, and not only whether."""
-    insufficient: str = ""
-    """Why the benchmark cannot be scored with any judge there is."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -95,15 +92,6 @@ BENCHMARKS = (
         harmful=True,
         load=harmbench_contextual,
         by_default=False,  # long contexts make it slow without an accelerator
-    ),
-    SafetyBenchmark(
-        name="harmbench-copyright",
-        group="harmbench",
-        metric="not_refused_rate",
-        harmful=True,
-        by_default=False,
-        insufficient="whether a completion reproduces a protected text takes a judge that compares it with that text; "
-        "there is none, and a refusal judge cannot stand in for it",
     ),
     SafetyBenchmark(
         name="do-not-answer", group="do-not-answer", metric="refusal_rate", harmful=True, load=do_not_answer

@@ -29,11 +29,6 @@ Loaded = tuple[tuple[Document, ...], str]
 """Documents, and where they come from."""
 
 
-def nothing(data: DataSource) -> Loaded:
-    """Return no documents."""
-    return (), ""
-
-
 def probes(*kinds: str) -> Callable[[DataSource], Loaded]:
     """Return a loader of the built-in probes of these kinds."""
 

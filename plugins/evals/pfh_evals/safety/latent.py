@@ -11,6 +11,7 @@ from pfh.hooks.evals import EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus
 from pfh.hooks.judges import Judge
 from pfh.hooks.samples import Sample
+from pfh.kit.subset import spread
 
 from pfh_evals.safety.asks import Ask
 from pfh_evals.safety.latent_benchmarks import LatentBenchmark
@@ -39,7 +40,7 @@ def measure_latent(
         sources: where they come from, by its name.
     """
     rated = {ask.benchmark.name for ask in asks if ask.id in labels}
-    own = {latent: [ask for ask in asks if ask.benchmark is latent.of] for latent in chosen}
+    own = {latent: _spread([ask for ask in asks if ask.benchmark is latent.of], latent, spec) for latent in chosen}
     scored = Scored(spec, own, unavailable)
     measured = []
     for latent in chosen:
@@ -74,6 +75,15 @@ def measure_latent(
             )
         )
     return measured
+
+
+def _spread(asks: Sequence[Ask], latent: LatentBenchmark, spec: EvaluationSpec) -> list[Ask]:
+    """Return evenly spread asks, as many as are enough; all of them where a comparison looks at parts of them."""
+    most = latent.most(spec.options)
+    if not most or spec.part is not None:
+        return list(asks)
+    kept = set(spread({ask.id: ask.document.category for ask in asks}, most))
+    return [ask for ask in asks if ask.id in kept]
 
 
 def with_targets(asks: Sequence[Ask], data: DataSource) -> list[Ask]:

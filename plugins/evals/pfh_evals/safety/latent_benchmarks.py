@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pfh.hooks.samples import Sample, sample_id
 
@@ -43,6 +43,10 @@ class LatentBenchmark:
         """Name it after the benchmark."""
         return f"{self.of.name}-{SUFFIXES[self.metric]}"
 
+    def most(self, options: Any) -> int:  # noqa: ANN401 - the family's options, which import this
+        """Return how many prompts are enough; 0 is all."""
+        return int(options.depth_prompts if self.metric == "alignment_depth" else options.margin_prompts)
+
     @property
     def higher_is_better(self) -> bool | None:
         """A depth is safer high; a margin or a likelihood that moves is an early warning, and neither good nor bad."""
@@ -50,8 +54,6 @@ class LatentBenchmark:
 
 
 def _latent_of(benchmark: SafetyBenchmark) -> list[LatentBenchmark]:
-    if benchmark.insufficient:
-        return []
     margin = LatentBenchmark(of=benchmark, metric="refusal_margin")
     if not benchmark.harmful:
         return [margin]
@@ -88,7 +90,7 @@ def choose(names: Sequence[str]) -> Chosen:
     return Chosen(
         rated=rated,
         latent=tuple(latent for latent in LATENT if latent.name in names or (latent.by_default and latent.of in rated)),
-        own=tuple(benchmark for benchmark in OWN if benchmark.name in names),
+        own=tuple(benchmark for benchmark in OWN if benchmark.name in names or benchmark.group in names),
     )
 
 

@@ -23,19 +23,14 @@ def planned(spec: PlanSpec) -> Table:
     """
     chosen = choose(spec.benchmarks)
     rates, latent = chosen.rated, chosen.latent
-    kinds: dict[str, tuple[SafetyBenchmark, Scores]] = {each.name: (each, "0 or 1") for each in rates}
-    kinds |= {each.name: (each.of, "other") for each in latent}
-    held = {benchmark.name: _held(benchmark, spec) for benchmark, _ in kinds.values()}
-    rows = [
-        Planned(
-            benchmark=name,
-            documents=held[benchmark.name][0],
-            requests=held[benchmark.name][0],
-            scores=scores,
-            source=held[benchmark.name][1],
-        )
-        for name, (benchmark, scores) in kinds.items()
-    ]
+    kinds: dict[str, tuple[SafetyBenchmark, Scores, int]] = {each.name: (each, "0 or 1", 0) for each in rates}
+    kinds |= {each.name: (each.of, "other", each.most(spec.options)) for each in latent}
+    held = {benchmark.name: _held(benchmark, spec) for benchmark, _, _ in kinds.values()}
+    rows = []
+    for name, (benchmark, scores, most) in kinds.items():
+        count, source = held[benchmark.name]
+        asked = min(count, most) if count is not None and most else count
+        rows.append(Planned(benchmark=name, documents=asked, requests=asked, scores=scores, source=source))
     rows += [_own(benchmark, spec) for benchmark in chosen.own]
     depths = "A depth takes a request more for each prefill that is tried." if latent else ""
     attacks = [name for name in names_of(spec.options, Names.ATTACK) if name != DIRECT]
@@ -56,8 +51,6 @@ def _own(benchmark: OwnBenchmark, spec: PlanSpec) -> Planned:
 
 def _held(benchmark: SafetyBenchmark, spec: PlanSpec) -> tuple[int | None, str]:
     """Return how many documents there are, and where they come from or why there are none."""
-    if benchmark.insufficient:
-        return None, benchmark.insufficient
     try:
         documents, source = benchmark.load(spec.data)
     except DataUnavailableError as error:

@@ -75,13 +75,11 @@ def measure_rates(
     for benchmark in chosen:
         scoring = scoring_of(benchmark.metric, judges, spec, graded=benchmark.graded)
         own = tuple(sample for sample in samples if sample.benchmark == benchmark.name)
-        reason = benchmark.insufficient or unavailable.get(benchmark.name, "") or scoring.reason(judges) or broken
+        reason = unavailable.get(benchmark.name, "") or scoring.reason(judges) or broken
         if not reason and not own:
             reason = "no prompt is left of it"
         status: BenchmarkStatus = "MEASURED"
-        if benchmark.insufficient:
-            status = "INSUFFICIENT"
-        elif reason:
+        if reason:
             status = "ERROR" if reason == broken else "NOT_RUN"
         elif reason := too_many_unparsed(own):
             status = "ERROR"
