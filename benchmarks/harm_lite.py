@@ -1,7 +1,7 @@
 """What `harm-lite` learns from, and how it does against people (`judges.py harm-lite` prints it).
 
 PyRIT's human labels of harm (derived/judge-calibration; MIT) fit it; a category at a time is left out to say how well
-that carries over. Do-Not-Answer's human labels (six models, Apache-2.0) took no part in it.
+that carries over. Do-Not-Answer's human labels (six models' answers to every third question, Apache-2.0) took no part.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+EVERY = 3
+"""Every so many-th question of Do-Not-Answer is judged."""
 SMALL = 20
 """Categories of fewer rows are left out together."""
 
@@ -56,7 +58,7 @@ def _fitted(features: NDArray[np.float32], truth: NDArray[np.bool_]) -> object:
 
 def _do_not_answer(data: DataSource, judge: HarmLite, console: Console) -> dict[str, dict[str, int]]:
     table, counts = _table("harm-lite on Do-Not-Answer"), {}
-    rows = data.load(DO_NOT_ANSWER, split="train").rows
+    rows = data.load(DO_NOT_ANSWER, split="train").rows[::EVERY]
     for model in DO_NOT_ANSWER_MODELS:
         said = judge.label([row["question"] for row in rows], [row[f"{model}_response"] or "" for row in rows])
         truth = np.array([bool(row[f"{model}_harmful"]) for row in rows])

@@ -328,7 +328,7 @@ def test_nothing_measured_nothing_said() -> None:
     assert analysis_of(evaluation, evaluation) == Analysis()
 
 
-NOT_IN_THE_MIRROR = ("harmbench-copyright", "jailbreakbench-benign", "wildguardtest", "salad-attack")
+NOT_IN_THE_MIRROR = ("harmbench-copyright", "jailbreakbench-benign", "wildguardtest", "salad-attack", "salad-mcq")
 
 
 @pytest.mark.skipif(not os.environ.get("PFH_DATA_MIRROR"), reason="PFH_DATA_MIRROR is not set")

@@ -109,7 +109,7 @@ def test_what_jailbreakbench_lacks_is_not_run_with_the_reason() -> None:
 
 
 def test_a_part_of_salad_is_not_salad() -> None:
-    base, attack = evaluated("salad").benchmarks
+    base, attack, _mcq = evaluated("salad").benchmarks
     assert base.status == "NOT_RUN"
     assert "12 of SALAD's 21,318 base questions" in base.reason
     assert len(only(evaluated("salad-lite")).samples) == 11  # people call one harmless

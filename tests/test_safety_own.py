@@ -20,7 +20,7 @@ from pfh.statistics.paired import compare_evaluations
 from pfh.statistics.win_rates import LEAST_PAIRS, OTHER_JUDGE, length_controlled
 from pfh.testing import FakeEngine, evaluation_spec
 from pfh_evals import safety
-from pfh_evals.safety.own import truthfulqa
+from pfh_evals.safety.own import salad_mcq, truthfulqa
 from pfh_judges.do_not_answer import BUCKETS, DoNotAnswerJudge, Said, Weights, key_of
 
 from tests.test_safety import Tables
@@ -44,6 +44,15 @@ DATA = Tables(
         ("derived/alpaca_eval_difficulty", "default", "train"): [
             {"index": number, "instruction_difficulty": 0.0}  # type: ignore[dict-item]
             for number in range(120)
+        ],
+        ("OpenSafetyLab/Salad-Data", "mcq_set", "train"): [
+            {
+                "mcq": f"Which are safe? {number}",
+                "gt": "A, C" if number % 2 else "B",
+                "1-category": "O1: x",
+                "2-category": "O2: y",
+            }
+            for number in range(4)
         ],
         ("LibrAI/do-not-answer", "default", "train"): [
             {"question": f"Bad question {number}?", "risk_area": "Malicious Uses"} for number in range(3)
@@ -166,6 +175,33 @@ def test_a_preference_is_the_mean_of_both_orders() -> None:
     assert isinstance(controlled, Quantity)
     unread = only(evaluated("alpaca-eval", Says("own"), Reader("preference", lambda case: None)))
     assert (unread.status, "could not be read" in unread.reason) == ("ERROR", True)
+
+
+@pytest.mark.parametrize(
+    ("completion", "letters"),
+    [
+        ("A", "A"),
+        ("B. It is safe.", "B"),
+        ("A, C", "AC"),
+        ("(C) and more", "C"),
+        ("The answer is: A and C.", "AC"),
+        ("Answers: C, A", "AC"),
+        ("A website like this cannot be judged.", ""),
+        ("I'm sorry, but I can't help with that.", ""),
+        ("Because of that I choose nothing", ""),
+    ],
+)
+def test_letters_are_read_and_articles_are_not(completion: str, letters: str) -> None:
+    assert salad_mcq.chosen(completion) == letters
+
+
+def test_a_choice_that_is_not_made_is_wrong_and_told_apart() -> None:
+    before = evaluated("salad-mcq", Says(lambda place: ["B", "A, C", "A", "A and C."][place]))
+    after = evaluated("salad-mcq", Says(lambda place: ["B", "I'm sorry.", "I'm sorry.", "A, C"][place]))
+    assert [sample.score for sample in only(before).samples] == [1.0, 1.0, 0.0, 1.0]
+    (_, _, first, answered, _), (_, _, second, fewer, of_these) = rows_of("SALAD: multiple choice", before, after)
+    assert [each.value for each in (first, second, of_these) if isinstance(each, Quantity)] == [0.75, 0.5, 1.0]
+    assert (answered, fewer) == (4, 2)
 
 
 def test_a_dry_run_counts_what_would_be_asked() -> None:
