@@ -14,6 +14,7 @@ from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.report.drift_page import line_of
 from pfh.results.drift import Version, drift, is_sealed
+from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.store.evaluations import write_evaluation
 from pfh.store.store import Store
 from pfh_cli.main import app
@@ -153,3 +154,40 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path):
         result = call(*arguments)
         assert isinstance(result.exception, UserError), arguments
         assert said in str(result.exception)
+
+
+def test_a_run_of_several_stages_is_its_start_and_the_model_after_each(tmp_path):
+    store = Store(tmp_path / "store", Silent())
+    counts = {"start": 200, "sft": 200, "dpo": 100}
+    keys = {name: stored(store, version(name, row(right(count))).evaluations["fake"]) for name, count in counts.items()}
+    start, sft, dpo = (ModelRecord(name=name, fingerprint=name) for name in counts)
+
+    def stage(method, after):
+        record = FamilyRecord(
+            family="fake", comparisons=(), before_artifact=keys["start"], after_artifact=keys[after.name]
+        )
+        return StageRecord(method=method, before=start, after=after, families=(record,))
+
+    results = RunResults(
+        title="t", headline="h", start="s", provenance={}, stages=(stage("gt-sft", sft), stage("dpo", dpo))
+    )
+    (tmp_path / "run").mkdir()
+    write_results(tmp_path / "run" / "results.json", results)
+    asked = Asked(versions=(str(tmp_path / "run"),), html=tmp_path / "d.html")
+    found = drift_over(asked, plugins=Plugins(), store=store, progress=Silent()).drift
+    assert found.versions == ("start", "1. gt-sft", "2. dpo")
+    assert [cell.score for cell in found.rows[0].cells] == [1.0, 1.0, 0.5]
+    assert found.broke_at() == {"start": 0, "1. gt-sft": 0, "2. dpo": 100}
+    with pytest.raises(UserError, match="is a model"):
+        drift_over(
+            Asked(versions=(str(tmp_path / "run"), str(tiny(tmp_path)))),
+            plugins=Plugins(),
+            store=store,
+            progress=Silent(),
+        )
+
+
+def tiny(folder):
+    from tests.tiny import tiny_llama
+
+    return tiny_llama(folder / "model")

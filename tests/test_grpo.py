@@ -207,7 +207,30 @@ def test_the_divergence_from_the_start_is_measured_now_and_then(tiny_llama_path,
     now = np.concatenate([logps_of(trainer.model, *row) for row in rows])
     with trainer.model.disable_adapter():
         start = np.concatenate([logps_of(trainer.model, *row) for row in rows])
-    assert trainer._kl_from_start(batch) == pytest.approx((now - start).mean(), abs=1e-4)
+    trainer._log_kl_from_start(batch)
+    assert trainer._metrics["train"]["kl"][-1] == pytest.approx((now - start).mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rollouts_that_do_not_fit_into_memory_at_once_are_drawn_in_halves(name, tiny_llama_path, tmp_path):
+    trainer, batch = trainer_of(METHODS[name], tiny_llama_path, tmp_path)
+    generate, asked = trainer.model.generate, []
+
+    def scarce(**inputs):
+        asked.append(len(inputs["input_ids"]))
+        if asked[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(**inputs)
+
+    trainer.model.generate = scarce
+    asked_for = ([prompt for prompt, _ in rows_of(batch)][:4], None, {}, *([1] if name == "grpo" else []))
+    drawn = trainer._generate_single_turn(*asked_for)
+    ids = drawn[0] if isinstance(drawn, tuple) else drawn
+    assert asked == [4, 2, 2]
+    assert [0 < len(one) <= trainer.max_completion_length for one in ids] == [True] * 4
+    trainer.model.generate = lambda **inputs: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(StepFailedError, match="One request alone does not fit"):
+        trainer._generate_single_turn(*asked_for)
 
 
 def test_a_reference_that_cannot_be_loaded_is_refused(tmp_path):

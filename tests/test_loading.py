@@ -176,6 +176,22 @@ def test_weights_of_eight_bits_are_put_back_and_saved_as_they_were_trained(tmp_p
     assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
 
 
+def test_of_quantised_weights_that_cannot_be_loaded_the_full_ones_are_named(tmp_path):
+    full = tiny_llama(tmp_path / "models--unsloth--Tiny-1B-unsloth-bnb-4bit" / "snapshots" / "abc")
+    config = json.loads((full / "config.json").read_text())
+    gptq = config | {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}}
+    (full / "config.json").write_text(json.dumps(gptq))
+    with pytest.raises(UserError, match=r"optimum.*Or take the weights, unsloth/Tiny-1B, that were quantised\.$"):
+        load_weights(checkpoint(full), torch.float32)
+    adapted = checkpoint(full).with_adapter(tmp_path / "adapter", name="adapter", fingerprint="a")
+    with pytest.raises(UserError, match=r"that were quantised \(base_model_name_or_path in its adapter_config.json\)"):
+        load_weights(adapted, torch.float32)
+    other = tiny_llama(tmp_path / "other")
+    (other / "config.json").write_text(json.dumps(gptq))
+    with pytest.raises(UserError, match=r"Or take the weights that were quantised\.$"):
+        load_weights(checkpoint(other), torch.float32)
+
+
 def test_padding_is_a_token_that_the_model_has_a_row_for(tmp_path):
     path = tiny_llama(tmp_path)
     tokenizer = tiny_tokenizer()

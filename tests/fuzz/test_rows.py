@@ -17,6 +17,7 @@ from pfh.errors import UserError
 from pfh.results.stored import open_results
 from pfh.sources.datasets import read_jsonl
 from pfh.testing import EchoDomain
+from pfh_evals.traffic.requests import read_requests
 
 from tests.fuzz.files import comma_separated, lines_of, parquet
 from tests.fuzzing import changed, damaged, json_bytes, json_lines
@@ -102,3 +103,21 @@ def test_data_of_ones_own(ending: str, tmp_path: Path, fuzzed: Callable[..., Non
 
 def _written(write_rows: Callable[[list[Any]], bytes]) -> Callable[[Any], bytes]:
     return lambda rows: write_rows(rows if isinstance(rows, list) else [rows])
+
+
+def test_logged_requests(fuzzed: Callable[..., None], tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "t", "parameters": {"type": "object"}}}
+    rows = [
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a@b.example"}], "tools": [tool]},
+        {"request": {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]}, "response": "y"},
+        {
+            "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+            "response": {"choices": [{"message": {"content": "b"}}]},
+        },
+    ]
+
+    def read(content: bytes) -> None:
+        (tmp_path / "requests.jsonl").write_bytes(content)
+        read_requests(str(tmp_path / "requests.jsonl"))
+
+    fuzzed(read, lines_of(rows), json_lines(rows))

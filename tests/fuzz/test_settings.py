@@ -17,6 +17,8 @@ from pfh.results.junit import junit
 from pfh.results.stored import open_results
 from pfh.steps.ranks.configuration import read_configuration
 from pfh.store.store import Store
+from pfh_evals.behaviour.invariants import judging, opened
+from pfh_evals.traffic.masking import read_rules
 
 from tests import fuzzing
 from tests.fuzz.files import CONTRACT, contract_file
@@ -148,3 +150,67 @@ def test_options(kind: Any, fuzzed: Callable[..., None]) -> None:
 
     able = next(name for name in known if not any(field.is_required() for field in known[name].values()))
     fuzzed(read, ("dpo" if kind == "methods" else able, {}), st.sampled_from(sorted(known)).flatmap(of))
+
+
+INVARIANTS: dict[str, Any] = {
+    "version": 1,
+    "defaults": {"max_new_tokens": 8, "temperature": 0.5, "hold": {"at_least": 0.9, "not_worse_by": 0.1}},
+    "invariants": [
+        {
+            "id": "a",
+            "kind": "function",
+            "prompts": ["Hi", {"ask": "Say {vars.x}", "vars": {"x": 3}, "sources": ["s"]}],
+            "system": "Be kind.",
+            "vary": {"typos": 1, "wording": ["Please: {ask}"]},
+            "repeats": 2,
+            "checks": [
+                {"json_schema": {"type": "object", "required": ["a"]}},
+                {"any_of": [{"contains": "x"}, {"not": {"regex": "y"}}]},
+                {"number": {"near": 3, "within": 1}},
+                {"keeps": {"rule": "bullets", "count": 2}},
+                {"unchanged": {"extract": {"json": "/a"}}},
+            ],
+            "hold": {"each": 0.5},
+            "passes": ['{"a": 3}'],
+            "fails": ["no"],
+        },
+        {"id": "b", "kind": "invariance", "prompts": ["Hi"], "extract": {"number": True}, "vary": {"typos": 2}},
+    ],
+}
+
+
+def test_invariants(tmp_path: Path, fuzzed: Callable[..., None]) -> None:
+    """Read with the checks in this process: a worker of a fork's would be another's."""
+
+    def read(content: bytes) -> None:
+        file = tmp_path / "own.yaml"
+        file.write_bytes(content)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(opened, "verdicts", here)
+            opened.open_invariants(str(file))
+
+    valid = {**INVARIANTS, "invariants": [{**INVARIANTS["invariants"][0]}, INVARIANTS["invariants"][1]]}
+    valid["invariants"][0] = {**valid["invariants"][0], "checks": [{"contains": "3"}], "prompts": ["Hi"]}
+    fuzzed(read, json_bytes(valid), yaml_file(INVARIANTS))
+
+
+def here(asked: Any) -> list[Any]:
+    found = []
+    for each in asked:
+        try:
+            held, value = judging.judged(*each)
+        except Exception:  # noqa: BLE001 - as a worker does
+            found.append(None)
+        else:
+            found.append(judging.Verdict(held=tuple(held), value=value))
+    return found
+
+
+def test_masks(tmp_path: Path, fuzzed: Callable[..., None]) -> None:
+    def read(content: bytes) -> None:
+        file = tmp_path / "masks.txt"
+        file.write_bytes(content)
+        read_rules(str(file))
+
+    valid = b"# ours\nCUSTOMER C-[0-9]{6}\nCITY (Rome|Bern)\n"
+    fuzzed(read, valid, st.one_of(fuzzing.damaged(valid), st.text(max_size=60).map(str.encode)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from pfh.errors import UserError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _GENERATION = "generation_config.json"
 _POSITIONS = ("wpe", "embed_positions", "position_embeddings", "position_embedding")
 _ROUTER = "output_router_logits"
+_QUANTISED = re.compile(r"([^/]+?)(?:-unsloth)?-bnb-4bit(?=/|$)")
 
 
 def load_weights(checkpoint: Checkpoint, dtype: torch.dtype, **placement: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own
@@ -34,7 +36,7 @@ def load_weights(checkpoint: Checkpoint, dtype: torch.dtype, **placement: Any) -
     """
     from transformers import AutoModelForCausalLM
 
-    with loading(f"{checkpoint.name} cannot be loaded from {checkpoint.path}"), quiet():
+    with loading(f"{checkpoint.name} cannot be loaded from {checkpoint.path}", _unquantised(checkpoint)), quiet():
         model, report = AutoModelForCausalLM.from_pretrained(
             checkpoint.path,
             local_files_only=True,
@@ -106,6 +108,24 @@ def _format(checkpoint: Checkpoint) -> dict[str, Any]:
 
         return {"gguf_file": checkpoint.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
     return {"use_safetensors": not checkpoint.allow_pickle or None}
+
+
+def _unquantised(checkpoint: Checkpoint) -> str:
+    """Say what else to take where the weights are quantised; empty where they are not.
+
+    The folder of a model that was quantised for bitsandbytes, as unsloth's are, tells of which.
+    """
+    try:
+        settings = json.loads((checkpoint.path / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):  # what is wrong with it is said where it is loaded
+        return ""
+    if not isinstance(settings, dict) or not settings.get("quantization_config"):
+        return ""
+    found = _QUANTISED.search(str(checkpoint.path))
+    base = found[1].removeprefix("models--").replace("--", "/") if found else ""
+    called = f", {base}," if base else ""
+    where = " (base_model_name_or_path in its adapter_config.json)" if checkpoint.adapter else ""
+    return f"Or take the weights{called} that were quantised{where}."
 
 
 def _forget_quantisation(model: PreTrainedModel) -> None:

@@ -53,6 +53,8 @@ def whitened(advantages: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     import torch
 
     kept = advantages[mask.bool()]
+    if not len(kept):
+        return torch.zeros_like(advantages)
     return torch.where(mask.bool(), (advantages - kept.mean()) / (kept.std(unbiased=False) + 1e-8), 0.0)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pfh.hooks.backends import Completion, GenerationRequest, Message
 from pfh.hooks.domains import Problem, verify_each
 from pfh.hooks.methods import TrainingSpec
+from pfh.kit.halving import halving
 from pfh.kit.thoughts import thinks_on
 from pfh.kit.tokens.encoding import decode_tokens, first_stop, read_completion
 from pfh.kit.tokens.taught import encode_prompt, end_tokens
@@ -175,7 +176,7 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
             self._clock = self._clock or began
             # Autocast wraps forward, which an adapter's generate passes by: sampler and policy would differ.
             with self.accelerator.autocast():
-                drawn = super()._generate_single_turn(prompt_ids, *arguments, **named)
+                drawn = self._in_halves(super()._generate_single_turn, prompt_ids, *arguments, **named)
             # GRPOTrainer returns the log-probabilities of vLLM too, RLOOTrainer the tokens alone.
             ids, logprobs = drawn if isinstance(drawn, tuple) else (drawn, None)
             lengths = [end_of_completion(tokenizer, one, stops) for one in ids]
@@ -186,6 +187,27 @@ def on_domain(trainer: type[Any], setup: OnlineSetup, kl_from_start: bool = True
                 (tokens,) = everywhere(self.accelerator, sum(lengths))
                 tally.generated(time.perf_counter() - began, tokens)
             return (ids, logprobs) if isinstance(drawn, tuple) else ids
+
+        def _in_halves(
+            self,
+            generate: Callable[..., Any],
+            prompt_ids: Sequence[Sequence[int]],
+            *arguments: object,
+            **named: object,
+        ) -> Any:  # noqa: ANN401 - TRL's
+            """Generate for all prompts at once, or in halves where one process alone runs out of memory."""
+            if self.use_vllm or self.accelerator.num_processes > 1:  # processes gather weights together
+                return generate(prompt_ids, *arguments, **named)
+            alone = False
+
+            def some(part: Sequence[Sequence[int]]) -> list[Any]:
+                nonlocal alone
+                drawn = generate(part, *arguments, **named)
+                alone = not isinstance(drawn, tuple)
+                return list(drawn if alone else drawn[0])
+
+            ids = halving(some, prompt_ids)
+            return ids if alone else (ids, None)
 
         def _calculate_rewards(
             self, inputs: Sequence[Mapping[str, Any]], *arguments: object, **named: object

@@ -105,13 +105,13 @@ def _check_pieces(folder: Path, tokenizer: PreTrainedTokenizerBase, name: str) -
         )
 
 
-def loading(sentence: str) -> AbstractContextManager[None]:
-    """Turn whatever a library raises about the files of a model into one line that begins with `sentence`.
+def loading(sentence: str, remedy: str = "") -> AbstractContextManager[None]:
+    """Turn whatever a library raises about the files of a model into one line from `sentence` to a `remedy`.
 
     Raises:
         UserError: anything but what pfh itself said, or what ran out on this machine.
     """
-    return boundary(lambda error: f"{sentence}: {reason(error)}")
+    return boundary(lambda error: f"{sentence}: {reason(error)}{remedy and f' {remedy}'}")
 
 
 def arguments_of(checkpoint: Checkpoint) -> set[str]:

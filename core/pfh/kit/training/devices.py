@@ -8,7 +8,7 @@ weights, keys and values at a stated bandwidth, whichever is longer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,23 +79,26 @@ def _together(estimate: Estimate, options: TrainingOptions, devices: Devices, sh
     """Say what is held while training, and while generating where that holds something of its own; and if it fits."""
     vllm = _vllm(options) * devices.memory
     training, generating = (estimate.held(when, sharing) + vllm for when in ("training", "generating"))
-    apart = any(part.when == "generating" for part in estimate.parts)
-    told = f"while training {training / 1e9:.1f}, while generating {generating / 1e9:.1f}"
-    told = told if apart else f"{training / 1e9:.1f}"
-    if max(training, generating) <= devices.memory:
-        return f"{told}: fits"
-    advice = []
-    if training > devices.memory:
-        advice.append("lower batch_size (raise gradient_accumulation with it) or max_length")
-    if generating > devices.memory:
-        advice.append(
-            "let vLLM generate (use_vllm=true), lower gradient_accumulation or max_length" if apart else "lower both"
-        )
-    if options.base_precision == "float32" and options.adapter == "lora":
-        advice.append("keep frozen weights in base_precision=bfloat16 or 4bit")
-    if sharing < devices.count:
-        advice.append("share them out (--accelerate)")
-    return f"{told}: does not fit: {', '.join(advice)}"
+    lighter = ["keep frozen weights in base_precision=bfloat16 or 4bit"] if _frozen_in_float32(options) else []
+    lighter += ["share them out (--accelerate)"] if sharing < devices.count else []
+    smaller = "lower batch_size (raise gradient_accumulation with it) or max_length"
+    told = f"{training / 1e9:.1f}: {_fits(training, devices, [smaller, *lighter])}"
+    if not any(part.when == "generating" for part in estimate.parts):
+        return told
+    other = "let vLLM generate (use_vllm=true), lower gradient_accumulation or max_length"
+    if devices.count == 1:
+        other = "they are then drawn in halves, which takes longer; or let vLLM generate (use_vllm=true)"
+    return f"while training {told}\n  while generating {generating / 1e9:.1f}: " + _fits(
+        generating, devices, [other, *lighter]
+    )
+
+
+def _fits(needed: float, devices: Devices, advice: Sequence[str]) -> str:
+    return "fits" if needed <= devices.memory else f"does not fit: {', '.join(advice)}"
+
+
+def _frozen_in_float32(options: TrainingOptions) -> bool:
+    return options.base_precision == "float32" and options.adapter == "lora"
 
 
 def _vllm_lines(estimate: Estimate, options: TrainingOptions, devices: Devices) -> Iterator[str]:

@@ -21,6 +21,7 @@ from pfh.hooks.backends import (
     ScoringRequest,
     interventions_id,
 )
+from pfh.kit.halving import free_cached_memory, halving
 from pfh.kit.soft_thoughts import ThinkingModel, are_soft_thoughts, read_soft_thoughts
 from pfh.kit.tokens import chat_templates as templates
 from pfh.kit.tokens import encoding as tokens
@@ -28,7 +29,7 @@ from pfh.kit.tokens import taught
 from pfh.kit.tokens.loading import load_tokenizer, pick_device, pick_dtype
 
 from pfh_backends.hf import adapters, hidden, scoring
-from pfh_backends.hf.batching import free_cached_memory, group_by_length, halving, token_budget
+from pfh_backends.hf.batching import group_by_length, token_budget
 from pfh_backends.hf.decoding import decode, decode_with_generate, keeps_plain_cache
 from pfh_backends.hf.interventions import intervened
 from pfh_backends.hf.loading import load_model

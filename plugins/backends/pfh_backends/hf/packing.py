@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pfh.errors import StepFailedError
 from pfh.hooks.backends import Score
+from pfh.kit.halving import free_cached_memory, is_out_of_memory
 
 from pfh_backends.hf import blocks
-from pfh_backends.hf.batching import free_cached_memory, is_out_of_memory
 from pfh_backends.hf.trie import Trie, build
 
 if TYPE_CHECKING:

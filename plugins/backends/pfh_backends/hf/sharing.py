@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pfh.hooks.backends import Score
+from pfh.kit.halving import halving
 from pfh.kit.tokens.encoding import Encoded
 
 from pfh_backends.hf import scoring
-from pfh_backends.hf.batching import halving
 from pfh_backends.hf.packing import LEAST_PACK_TOKENS, PackedScorer, pack_size
 from pfh_backends.hf.trie import group_by_prefix
 

@@ -74,8 +74,9 @@ def read_requests(file: str, rules: Rules = ()) -> Log:
             left_out[why] += 1
             continue
         reply = _reply(row)
-        if not reply and turns[-1][0] == "assistant":
-            reply = turns.pop()[1]
+        if turns[-1][0] == "assistant":
+            said = turns.pop()[1]
+            reply = reply or said
         if not turns or turns[-1][0] != "user":
             raise UserError(f"{where}: the request does not end with a turn of the user, so that nothing is asked.")
         texts = [*(text for _, text in turns), reply]
@@ -125,6 +126,7 @@ def _turns(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, str]], s
     turns = []
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
+        role = role if isinstance(role, str) else None
         if role in _OF_TOOLS or (isinstance(message, dict) and message.get("tool_calls")):
             return [], "with calls or results of tools"
         if role not in _ROLES:
