@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 from pfh.errors import UserError
 from pfh.hooks.launchers import LaunchSpec, TaskSpec
 from pfh_launchers.ray import Options, launch, run_tasks
-from pfh_launchers.ray_client import why_it_failed
+from pfh_launchers.ray_client import check_answers, why_it_failed
 from pfh_launchers.ray_task import TaskDied, execute, write_what_came_back
 
 from tests.test_matrix import figures, matrix, site, study, whole  # noqa: F401 - fixtures
@@ -141,6 +142,16 @@ def test_a_tasks_own_error_is_told_from_a_lost_worker(error, said):
     """With the names that Ray has for them; the marked tests see Ray's own."""
     ray = SimpleNamespace(exceptions=SimpleNamespace(RayTaskError=RaisedError))
     assert why_it_failed(ray, error, 3) == said
+
+
+def test_an_address_is_tried_before_ray_tries_it_for_minutes():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto"):
+            check_answers(address)
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        with pytest.raises(OSError, match="refused"):
+            check_answers(address)
 
 
 def launched(folder: Path, tasks: dict[str, tuple[str, ...]], **options: object) -> subprocess.Popen[str]:

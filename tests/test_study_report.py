@@ -193,6 +193,13 @@ def test_categories_count_equally_and_benchmarks_within_them(tmp_path):
     assert heads == sorted(heads)
 
 
+def test_a_family_names_the_categories_of_its_benchmarks_and_others_have_none():
+    plugins = Plugins()
+    named = [plugins.category("forgetting", name) for name in ("mmlu_anatomy", "gsm8k", "piqa", "somebodys-own")]
+    assert named == ["knowledge", "mathematics", "commonsense", "other"]
+    assert plugins.category("safety", "xstest-unsafe") == plugins.category("not-installed", "b") == ""
+
+
 def test_of_one_seed_it_is_said_that_another_may_change_it():
     found, _ = analyzed(*made({("grpo", "safety"): -0.3}, seeds=(0,)))
     told = {answer.question: answer.answer for answer in found.answers}

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import strategies as st
 from pfh.errors import UserError
+from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit.soft_thoughts import SoftThoughts, save_soft_thoughts
 
 from tests.fuzz.files import answer, put
 from tests.fuzzing import damaged, json_file
@@ -40,6 +43,16 @@ def test_adapters(name: str, tiny_llama_path: Path, tmp_path: Path, fuzzed: Call
     valid = (adapter / name).read_bytes()
     strategy = json_file(json.loads(valid)) if name.endswith(".json") else header_changed(valid)
     fuzzed(lambda content: answer(put(tmp_path / "a", adapter, name, content)), valid, strategy)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_soft_thoughts(name: str, tiny_llama_path: Path, tmp_path: Path, fuzzed: Callable[..., None]) -> None:
+    base = Checkpoint(name="base", path=tiny_llama_path, fingerprint="base")
+    thoughts = SoftThoughts(assistant=base, count=2)
+    save_soft_thoughts(torch.nn.Linear(32, 32), base, thoughts, tmp_path / "thoughts")
+    valid = (tmp_path / "thoughts" / name).read_bytes()
+    strategy = json_file(json.loads(valid)) if name.endswith(".json") else header_changed(valid)
+    fuzzed(lambda content: answer(put(tmp_path / "t", tmp_path / "thoughts", name, content)), valid, strategy)
 
 
 PIECES = (

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 KIND = "SOFT_THOUGHTS"
 _SETTINGS, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _MARK = "\ue000"
+MOST = 256
+"""Thoughts in a prompt."""
 KEPT = 1024
 """Questions whose thoughts are kept at most."""
 
@@ -60,17 +62,14 @@ def read_soft_thoughts(checkpoint: Checkpoint) -> SoftThoughts:
     """
     assert checkpoint.adapter is not None
     told = _settings(checkpoint.adapter)
-    try:
-        assistant = Checkpoint(
-            name=str(told["assistant"]),
-            path=Path(str(told["assistant_path"])),
-            fingerprint=str(told["assistant_fingerprint"]),
-        )
-        count = int(told["thoughts"])
-    except (KeyError, TypeError, ValueError):
+    count, path = told.get("thoughts"), told.get("assistant_path")
+    if not isinstance(count, int) or not 0 <= count <= MOST or not isinstance(path, str):
         raise UserError(
-            f"{checkpoint.adapter / _SETTINGS} does not say which assistant gives the soft thoughts, and how many."
-        ) from None
+            f"{checkpoint.adapter / _SETTINGS} does not say which assistant gives the soft thoughts, and how many (0 "
+            f"to {MOST})."
+        )
+    fingerprint = str(told.get("assistant_fingerprint", ""))
+    assistant = Checkpoint(name=str(told.get("assistant", path)), path=Path(path), fingerprint=fingerprint)
     if not assistant.path.is_dir():
         raise UserError(
             f"The soft thoughts of {checkpoint.name} come from the model {assistant.name}, which is no longer in "
@@ -292,6 +291,6 @@ class ThinkingModel:
 def _settings(folder: Path) -> dict[str, Any]:
     try:
         told = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -79,7 +79,7 @@ def _connect(told: dict[str, Any]) -> None:
     import ray
 
     if told["address"]:
-        _check_answers(told["address"])
+        check_answers(told["address"])
         ray.init(address=told["address"], log_to_driver=False)
         return
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(START_SECONDS))
@@ -95,7 +95,7 @@ def _connect(told: dict[str, Any]) -> None:
             traceback.print_exc()
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Look whether anybody listens at host:port; Ray itself tries for many minutes.
 
     Raises:

@@ -14,7 +14,7 @@ from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Leaves, Names
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
-from pfh.kit.soft_thoughts import Assistant, SoftThoughts, ThoughtTokens, load_projection, save_soft_thoughts, see
+from pfh.kit.soft_thoughts import MOST, Assistant, SoftThoughts, ThoughtTokens, load_projection, save_soft_thoughts, see
 from pfh.kit.supervised import (
     Example,
     GroundTruthOptions,
@@ -52,9 +52,12 @@ class Options(GroundTruthOptions, SupervisedOptions):
     assistant: Annotated[str, Names.MODEL] = Field(
         "", validate_default=True, description="the small model that gives the thoughts: a hub id or a path; needed"
     )
-    thoughts: int = Field(32, ge=1, description="vectors in a prompt while the projection is trained")
+    thoughts: int = Field(32, ge=1, le=MOST, description="vectors in a prompt while the projection is trained")
     answering_thoughts: int = Field(
-        4, ge=0, description="vectors in a prompt when the model answers; 0: none, and it answers as its start does"
+        4,
+        ge=0,
+        le=MOST,
+        description="vectors in a prompt when the model answers; 0: none, and it answers as its start does",
     )
     learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of the projection")
     gradient_accumulation: int = Field(1, ge=1, description="batches whose gradients make one update")
