@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from pfh.commands.exporting import without_attacks
 from pfh.hooks.attacks import AttackResult, AttackSpec
 from pfh.hooks.backends import EngineSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
@@ -92,3 +93,14 @@ def test_a_model_without_a_chat_template_can_be_prefilled(tmp_path: Path) -> Non
     under = named(evaluated(engine, "probes-harmful", options=options, limit=2), "probes-harmful+prefill")
     assert under.status == "MEASURED"
     assert all(sample.prompt.endswith(sample.extra["prefill"]) for sample in under.samples)
+
+
+def test_strings_of_attacks_do_not_leave_with_an_export() -> None:
+    found = evaluated(Word("?"), "probes-harmful", options=safety.Options(attacks="random-search"), limit=3)
+    under = named(without_attacks(found), "probes-harmful+random-search")
+    for sample, before in zip(under.samples, named(found, "probes-harmful+random-search").samples, strict=True):
+        assert sample.prompt == sample.extra["user_prompt"]
+        assert sample.prompt in before.prompt != sample.prompt
+        assert "attempts" not in sample.extra
+        assert (sample.score, sample.completion) == (before.score, before.completion)
+    assert named(without_attacks(found), "probes-harmful") == named(found, "probes-harmful")
