@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pfh.commands.exporting import without_attacks
+from pfh.errors import UserError
 from pfh.hooks.attacks import AttackResult, AttackSpec
 from pfh.hooks.backends import EngineSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
@@ -104,3 +105,14 @@ def test_strings_of_attacks_do_not_leave_with_an_export() -> None:
         assert "attempts" not in sample.extra
         assert (sample.score, sample.completion) == (before.score, before.completion)
     assert named(without_attacks(found), "probes-harmful") == named(found, "probes-harmful")
+
+
+def test_an_attack_that_could_not_run_is_tried_again_alone() -> None:
+    engine = Cautious("bad")
+    again = evaluated(
+        engine, "probes-harmful+gcg", options=safety.Options(attacks="templates,gcg,prefill"), limit=3, default_set=True
+    )
+    assert [each.name for each in again.benchmarks] == ["probes-harmful+gcg"]
+    assert engine.calls == 0  # nothing that was measured is measured again
+    with pytest.raises(UserError, match=r"no benchmark 'probes-harmfl'\. Did you mean"):
+        evaluated(engine, "probes-harmfl+gcg")
