@@ -66,7 +66,7 @@ def drift_over(asked: Asked, *, plugins: Plugins, store: Store, progress: Progre
     found = drift(versions, anchor=anchor, sealed=asked.sealed)
     gate = None
     if contract is not None:
-        before, after = (_part(subjects[place], asked.sealed) for place in (anchor, -1))
+        before, after = (sealed_part(subjects[place], asked.sealed) for place in (anchor, -1))
         gate = judge_stages(contract, [compare_subjects([(before, after)], plugins, []).stage])
     _write(asked.html, found, versions, gate)
     passes = gate is None or gate.passes
@@ -131,7 +131,7 @@ def _place(anchor: str, texts: Sequence[str], names: Sequence[str]) -> int:
     )
 
 
-def _part(subject: Subject, sealed: float) -> Subject:
+def sealed_part(subject: Subject, sealed: float) -> Subject:
     """Return a subject with its sealed items alone; whole where none are sealed."""
     if not sealed:
         return subject

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pfh.commands.comparison import compare_subjects
+from pfh.commands.drift import sealed_part
+from pfh.commands.subjects import START, open_subject
 from pfh.errors import EXIT_FELL_SHORT, UserError
-from pfh.results.contracts import read_contract
-from pfh.results.gate import Gate, judge
+from pfh.progress import Silent
+from pfh.registry.plugins import Plugins
+from pfh.results.contracts import Contract, read_contract
+from pfh.results.gate import Gate, judge, judge_stages
 from pfh.results.junit import junit
 from pfh.results.stored import open_results
+from pfh.steps.session import Session
+from pfh.store.store import Store
 from pfh.text import write_whole
 
 
-def gate(results: Path, contract: Path, *, junit_file: Path | None = None) -> tuple[Gate, int]:
+def gate(
+    results: Path, contract: Path, *, junit_file: Path | None = None, sealed: float = 0.0, store: Store | None = None
+) -> tuple[Gate, int]:
     """Hold `results` against `contract`; return what became of every clause, and the exit code.
 
     Args:
         results: a folder that pfh wrote, or its results.json.
         contract: a YAML file.
         junit_file: where to write the clauses as JUnit XML.
+        sealed: hold it against this fixed share of the items alone, which `pfh drift --sealed` keeps out of its page.
+        store: which holds the samples that the results rest on, for `sealed`.
 
     Returns:
         The gate, and 0 where it is open, 1 where a clause is broken, or undecided or not measured under `fail`.
@@ -27,7 +38,7 @@ def gate(results: Path, contract: Path, *, junit_file: Path | None = None) -> tu
         UserError: the results cannot be read, the contract is at fault, or the file cannot be written.
     """
     asked, opened = read_contract(contract), open_results(results)
-    held = judge(asked, opened)
+    held = _of_sealed(asked, results, sealed, store) if sealed and store else judge(asked, opened)
     if junit_file is not None:
         text = junit(held, opened, undecided=asked.undecided, not_measured=asked.not_measured)
         try:
@@ -36,3 +47,16 @@ def gate(results: Path, contract: Path, *, junit_file: Path | None = None) -> tu
         except OSError as error:
             raise UserError(f"{junit_file} cannot be written ({error.strerror}); name another with --junit.") from error
     return held, 0 if held.passes else EXIT_FELL_SHORT
+
+
+def _of_sealed(contract: Contract, results: Path, share: float, store: Store) -> Gate:
+    """Hold a contract against what changed from start to end on the sealed items alone.
+
+    Raises:
+        UserError: the contract speaks of single stages, or the store no longer has the samples.
+    """
+    if contract.scope.stages:
+        raise UserError("A contract of single stages is held against all items: leave out --sealed.")
+    session = Session(plugins=Plugins(), store=store, progress=Silent())
+    before, after = (sealed_part(open_subject(f"{results}{which}", session), share) for which in (START, ""))
+    return judge_stages(contract, [compare_subjects([(before, after)], session.plugins, []).stage])
