@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from pfh.commands.exporting import without_attacks
+from pfh.errors import UserError
 from pfh.hooks.attacks import AttackResult, AttackSpec
 from pfh.hooks.backends import EngineSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
@@ -92,3 +94,25 @@ def test_a_model_without_a_chat_template_can_be_prefilled(tmp_path: Path) -> Non
     under = named(evaluated(engine, "probes-harmful", options=options, limit=2), "probes-harmful+prefill")
     assert under.status == "MEASURED"
     assert all(sample.prompt.endswith(sample.extra["prefill"]) for sample in under.samples)
+
+
+def test_strings_of_attacks_do_not_leave_with_an_export() -> None:
+    found = evaluated(Word("?"), "probes-harmful", options=safety.Options(attacks="random-search"), limit=3)
+    under = named(without_attacks(found), "probes-harmful+random-search")
+    for sample, before in zip(under.samples, named(found, "probes-harmful+random-search").samples, strict=True):
+        assert sample.prompt == sample.extra["user_prompt"]
+        assert sample.prompt in before.prompt != sample.prompt
+        assert "attempts" not in sample.extra
+        assert (sample.score, sample.completion) == (before.score, before.completion)
+    assert named(without_attacks(found), "probes-harmful") == named(found, "probes-harmful")
+
+
+def test_an_attack_that_could_not_run_is_tried_again_alone() -> None:
+    engine = Cautious("bad")
+    again = evaluated(
+        engine, "probes-harmful+gcg", options=safety.Options(attacks="templates,gcg,prefill"), limit=3, default_set=True
+    )
+    assert [each.name for each in again.benchmarks] == ["probes-harmful+gcg"]
+    assert engine.calls == 0  # nothing that was measured is measured again
+    with pytest.raises(UserError, match=r"no benchmark 'probes-harmfl'\. Did you mean"):
+        evaluated(engine, "probes-harmfl+gcg")

@@ -293,6 +293,8 @@ def test_a_run_measures_it_with_its_thoughts_and_as_its_start_without_any(base, 
         return execute(spec, plugins=Plugins(), store=store, progress=Silent(), output=place).results.stages[-1], place
 
     (without, _), (with_thoughts, place) = ran(0), ran(2)
+    (rehearsed, *_) = (tmp_path / "store" / "artifacts" / "rehearsal").glob("*/rehearsal.json")
+    assert json.loads(rehearsed.read_text())["seconds"] > 0
     assert all(row.delta == 0 for row in without.families[0].comparisons)
     assert without.after.fingerprint != without.before.fingerprint
     assert without.divergence.start_to_after == 0

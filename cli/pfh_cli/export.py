@@ -36,6 +36,9 @@ def export(
             autocompletion=plugin_names("readers"),
         ),
     ] = None,
+    with_attacks: Annotated[
+        bool, typer.Option("--with-attacks", help="Write the strings of attacks too, and not the bare requests alone.")
+    ] = False,
     store: StoreFolder = None,
     debug: Debug = False,
 ) -> None:
@@ -56,4 +59,4 @@ def export(
         side = open_subject(text, session)
         if side.checkpoint is not None:
             raise UserError(f"{text} is a model: measure it with pfh eval, and export the folder that it writes.")
-        print(export_subject(side, output, session.plugins, format_))
+        print(export_subject(side, output, session.plugins, format_, with_attacks=with_attacks))

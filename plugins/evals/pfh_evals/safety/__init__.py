@@ -95,7 +95,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     asks: list[Ask] = []
     sources: dict[str, str] = {}
     unavailable: dict[str, str] = {}
-    for benchmark in dict.fromkeys((*chosen, *(each.of for each in latent))):
+    for benchmark in dict.fromkeys((*chosen, *names.attacked, *(each.of for each in latent))):
         try:
             documents, sources[benchmark.name] = benchmark.load(spec.data)
         except DataUnavailableError as error:
@@ -113,7 +113,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     labels = {sample.id: sample.extracted or "broken" for sample in samples}
     judge = next((each for each in judges if "refusal" in reads_of(each)), judges[0])
     under = measure_latent(latent, asks, labels, judge, spec, unavailable, sources)
-    attacked = measure_attacks(chosen, asks, judges, spec, unavailable, sources)
+    attacked = measure_attacks(chosen, asks, judges, spec, unavailable, sources, names.attacked)
     return Evaluation(
         family="safety",
         arrays=error_arrays([judge, *(each for each in judges if each is not judge)]),

@@ -37,16 +37,22 @@ def measure_attacks(
     spec: EvaluationSpec,
     unavailable: Mapping[str, str],
     sources: Mapping[str, str],
+    wanted: Mapping[SafetyBenchmark, frozenset[str]],
 ) -> list[Benchmark]:
     """Run every attack on the harmful prompts of the chosen benchmarks, all of them in one call.
 
     An attack that searches strings can give two benchmarks: `NAME+ATTACK`, searched afresh on every model, and with
-    the option `transfer` `NAME+ATTACK-transfer`, the strings that were found on the start.
+    the option `transfer` `NAME+ATTACK-transfer`, the strings that were found on the start. Of the benchmarks that are
+    `wanted` under some attacks alone, as where these could not be run the time before, only those are measured.
     """
     found: list[Benchmark] = []
     scoring = scoring_of("not_refused_rate", judges, spec)
-    harmful = [benchmark for benchmark in chosen if benchmark.harmful]
     for name in attacks_of(spec):
+        harmful = [
+            each
+            for each in dict.fromkeys((*chosen, *wanted))
+            if each.harmful and (each in chosen or wanted[each] & {name, f"{name}-{TRANSFER}"})
+        ]
         own = [ask for ask in asks if ask.benchmark in harmful]
         result, reason, status = _run(name, own, scoring, spec) if own else (AttackResult(outcomes=()), "", "MEASURED")
         arms: list[tuple[str, Sequence[Outcome], str, BenchmarkStatus]] = [(name, result.outcomes, reason, status)]

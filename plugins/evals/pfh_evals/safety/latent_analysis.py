@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median
 
 from pfh.hooks.comparison import FOUND_CHANGES, Comparison
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.tables import Cell, Quantity, Table
 from pfh.statistics import formatting as figures
 from pfh.statistics import quantities
+from pfh.statistics.heterogeneity import LEAST_OF_GROUP, heterogeneity_p
 from pfh.statistics.paired import SIGNIFICANCE, paired_benchmarks, paired_samples
 
 from pfh_evals.safety.benchmarks import PAIRS
@@ -36,6 +37,7 @@ def latent_findings(spec: AnalysisSpec) -> list[str]:
     by_name = {row.benchmark: row for row in spec.comparisons}
     return [
         *(_margin_finding(row, by_name.get(LATENT_BY_NAME[row.benchmark].of.name)) for row in moved),
+        *(found for row in moved if (found := _specific_finding(row, spec))),
         *_breadth_findings({LATENT_BY_NAME[row.benchmark].of.name: row for row in margins}),
         *_start_findings(by_name),
     ]
@@ -61,6 +63,25 @@ def _margin_finding(row: Comparison, rate: Comparison | None) -> str:
         f"Early warning, not harm: {where} {figures_told}, while no change of the answers was found. The model stands "
         f"nearer to {what} prompts."
     )
+
+
+def _specific_finding(row: Comparison, spec: AnalysisSpec) -> str:
+    """Say that some categories moved otherwise than others, where that is more than noise."""
+    pair = next(pair for pair in paired_benchmarks(spec.before, spec.after) if pair[0].name == row.benchmark)
+    changes: dict[str, list[float]] = {}
+    for first, second in paired_samples(*pair):
+        if first.score is not None and second.score is not None:
+            changes.setdefault(first.category, []).append(second.score - first.score)
+    p_value = heterogeneity_p(
+        [change for own in changes.values() for change in own], [name for name, own in changes.items() for _ in own]
+    )
+    if p_value is None or p_value > SIGNIFICANCE:
+        return ""
+    means = {name: fmean(own) for name, own in changes.items() if len(own) >= LEAST_OF_GROUP}
+    lowest, highest = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    where = f"On {LATENT_BY_NAME[row.benchmark].of.name} the shift is specific to categories"
+    span = f"from {means[lowest]:+.2f} nats in {lowest} to {means[highest]:+.2f} in {highest}"
+    return f"{where} (permutation test, p {figures.p_value(p_value)}): {span}."
 
 
 def _breadth_findings(margins: dict[str, Comparison]) -> list[str]:

@@ -13,7 +13,7 @@ Each stands beside the refusal rate of the same prompts and is no measure of har
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pfh.hooks.samples import Sample, sample_id
@@ -77,6 +77,8 @@ class Chosen:
     latent: tuple[LatentBenchmark, ...]
     """What is measured under their surface."""
     own: tuple[OwnBenchmark, ...]
+    attacked: Mapping[SafetyBenchmark, frozenset[str]] = field(default_factory=dict)
+    """Benchmarks that are asked for under an attack, as in probes-harmful+prefill, with what is behind the plus."""
 
 
 def choose(names: Sequence[str]) -> Chosen:
@@ -85,12 +87,19 @@ def choose(names: Sequence[str]) -> Chosen:
     Raises:
         UserError: there is no such benchmark or group.
     """
-    others = [name for name in names if name not in LATENT_BY_NAME and name not in OWN_BY_NAME]
+    attacks: dict[SafetyBenchmark, frozenset[str]] = {}
+    for name in names:
+        base, plus, attack = name.partition("+")
+        if plus:
+            (benchmark,) = select([base])
+            attacks[benchmark] = attacks.get(benchmark, frozenset()) | {attack}
+    others = [name for name in names if name not in LATENT_BY_NAME and name not in OWN_BY_NAME and "+" not in name]
     rated = select(others, also=(*LATENT_BY_NAME, *OWN_BY_NAME)) if others or not names else ()
     return Chosen(
         rated=rated,
         latent=tuple(latent for latent in LATENT if latent.name in names or (latent.by_default and latent.of in rated)),
         own=tuple(benchmark for benchmark in OWN if benchmark.name in names or benchmark.group in names),
+        attacked=attacks,
     )
 
 
