@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -59,32 +60,57 @@ def test_timed_batches_are_remembered_by_device_and_model_and_the_plan_counts_by
     assert remembered(store) == {}
 
 
-def test_documents_of_the_study_are_timed_and_what_cannot_be_asked_is_said(tiny_llama_path, tmp_path, monkeypatch):
-    class Heard(Silent):
-        said = ()
+class Clock:
+    """Families that take 3 seconds and half of one a document; one cannot be asked here."""
 
-        def say(self, text):
-            self.said = (*self.said, text)
+    def __init__(self) -> None:
+        self.now = 0.0
 
-    def evaluate(session, checkpoint, question, *_):
+    def evaluate(self, session, checkpoint, question, *_):
         if question.family == "policy":
             raise UserError("no data here")
-        clock[0] += 3.0 + 0.5 * question.limit
+        samples = min(question.limit, 20) + question.limit  # of two benchmarks, one of which has 20 documents
+        self.now += 3.0 + 0.5 * samples
+        return None, SimpleNamespace(benchmarks=[SimpleNamespace(samples=range(samples))])
 
-    clock, heard, model = [0.0], Heard(), str(tiny_llama_path)
-    monkeypatch.setattr("pfh.commands.study.calibration.evaluate_family", evaluate)
-    monkeypatch.setattr(
-        "pfh.commands.study.calibration._timed", lambda *_: Rates(read=1, written=1, trained=1, weights=1)
-    )
-    monkeypatch.setattr("pfh.commands.study.calibration.time.perf_counter", lambda: clock[0])
+
+class Heard(Silent):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_documents_of_the_study_are_timed_and_what_cannot_be_asked_is_said(tiny_llama_path, tmp_path, monkeypatch):
+    clock, heard, model = Clock(), Heard(), str(tiny_llama_path)
+    here = "pfh.commands.study.calibration."
+    monkeypatch.setattr(here + "evaluate_family", clock.evaluate)
+    monkeypatch.setattr(here + "documents_of", lambda *_: {"piqa": 1000, "arc_easy": 20})
+    monkeypatch.setattr(here + "_timed", lambda *_: Rates(read=1, written=1, trained=1, weights=1))
+    monkeypatch.setattr(here + "time.perf_counter", lambda: clock.now)
     evals = (EvalChoice(family="forgetting", benchmarks=("piqa", "arc_easy")), EvalChoice(family="policy"))
-    run = SimpleNamespace(spec=RunSpec(methods=("none",), evals=evals, domain="math", model=model))
+    run = SimpleNamespace(spec=RunSpec(methods=("none",), evals=evals, domain="reasoning", model=model))
     store = Store(tmp_path / "store")
     calibrate(study(model), [run], plugins=Plugins(), store=store, progress=heard)
     assert [line for line in heard.said if "not timed" in line] == ["not timed: policy (no data here)"]
     about = {"weights": model, "benchmarks": ("arc_easy", "piqa"), "limit": 60, "family": "forgetting"}
     step = Step(kind="evaluation", key="a", label="", part="", about=about)
-    assert cost_model(study(model), [step], store).seconds(step) == pytest.approx(3.0 + 0.5 * 60)
+    assert cost_model(study(model), [step], store).seconds(step) == pytest.approx(3.0 + 0.5 * (60 + 20))
+
+
+def test_the_lengths_of_the_studys_own_problems_take_the_place_of_what_is_assumed(tiny_llama_path, tmp_path):
+    model, store = str(tiny_llama_path), Store(tmp_path / "store")
+    run = SimpleNamespace(spec=RunSpec(methods=("none",), evals=(), domain="reasoning", model=model))
+    evals = (EvalChoice(family="target"),)
+    run = SimpleNamespace(spec=dataclasses.replace(run.spec, evals=evals))
+    rates = calibrate(study(model), [run], plugins=Plugins(), store=store, progress=Silent())[model]
+    prompt, completion = rates.lengths["reasoning"]
+    assert remembered(store)[model] == rates
+    options = TrainingOptions(max_length=4096, batch_size=4, gradient_accumulation=1)
+    about = {"method": "gt-sft", "problems": 100, "options": options, "budget": "7 updates", "domain": "reasoning"}
+    step = Step(kind="training", key="a", label="", part="", about={**about, "weights": model})
+    assert cost_model(study(model), [step], store).work(step).trained == pytest.approx(7 * 4 * (prompt + completion))
 
 
 TRAINED = {"weights": "m-1b", "method": "gt-sft", "problems": 10_000}

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from pfh.commands.measuring import reference_of
 from pfh.commands.subjects import StoredFamily, Subject, opened_family
-from pfh.hooks.evals import Part, PlanSpec
+from pfh.hooks.evals import Part
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.statistics.looks import FIRST_LOOK, GROWTH, Evidence, can_stop, decided, evidence
-from pfh.steps.evaluation import Question, evaluate_family, evaluation_inputs
+from pfh.steps.evaluation import Question, documents_of, evaluate_family, evaluation_inputs
 from pfh.store.evaluations import write_evaluation
 from pfh.store.store import artifact_key
 
@@ -150,7 +150,7 @@ class _Looks:
     def _looked(self, work: Path) -> dict[int, Evaluation]:
         """Look at ever more documents; return of each subject the benchmarks as they were last looked at."""
         found: dict[int, Evaluation] = {place: held.evaluation for place, held in self.fixed.items()}
-        sizes = self._sizes()
+        sizes = documents_of(self.question, self.session)
         asked: tuple[tuple[str, ...], tuple[str, ...]] = (self.question.benchmarks, ())
         count = FIRST_LOOK
         while True:
@@ -222,22 +222,6 @@ class _Looks:
         """Say whether a further look may show more documents: the last one brought some, and as many as asked for."""
         now, then = _documents(found[place], name), _documents(before[place], name)
         return now >= count and then < now
-
-    def _sizes(self) -> dict[str, int]:
-        """Return how many documents each benchmark has within the limit, as far as its family tells."""
-        question = self.question
-        spec = PlanSpec(
-            options=question.options,
-            data=self.session.data,
-            benchmarks=question.benchmarks,
-            domain=question.domain.domain if question.domain else None,
-            limit=question.limit,
-            seed=question.seed,
-        )
-        table = self.session.plugins.plan(question.family, spec)
-        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows] if table else []
-        told = [(str(row.get("benchmark")), row.get("documents")) for row in rows]
-        return {name: count for name, count in told if isinstance(count, int)}
 
 
 def _documents(evaluation: Evaluation | None, name: str) -> int:

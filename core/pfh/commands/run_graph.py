@@ -194,6 +194,7 @@ class GraphOfRun:
             method=method,
             options=options,
             budget=str(self.spec.budget or ""),
+            drawn=bool(drawn),
             may_draw=draws is None,
         )
         adapter = getattr(options, "adapter", "") == "lora" and not has_variable(type(options), Leaves.ALL_WEIGHTS)
@@ -366,7 +367,13 @@ class GraphOfRun:
             part=part,
             needs=tuple(dict.fromkeys(needs)),
             model=model,
-            about={"weights": self.base, "problems": self.spec.problems, "options": options, **about},
+            about={
+                "weights": self.base,
+                "domain": self.spec.domain,
+                "problems": self.spec.problems,
+                "options": options,
+                **about,
+            },
         )
         self.graph.setdefault(step.id, step)
         self.acts.setdefault(step.id, act)

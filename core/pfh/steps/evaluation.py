@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.checkpoint import Checkpoint
-from pfh.hooks.evals import EvaluationSpec, Part, Reference
+from pfh.hooks.evals import EvaluationSpec, Part, PlanSpec, Reference
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.ledger import Phase, write_ledger
 from pfh.hooks.meanings import Names, Wants, decisive, declares, names_of
@@ -143,6 +143,22 @@ def evaluation_inputs(
         "environment": session.environment(checkpoint, plugins=used),
         **({"reference": reference} if reference and declares(options, Wants.REFERENCE) else {}),
     }
+
+
+def documents_of(question: Question, session: Session) -> dict[str, int]:
+    """Return how many documents each benchmark has within the limit, as far as its family tells."""
+    spec = PlanSpec(
+        options=question.options,
+        data=session.data,
+        benchmarks=question.benchmarks,
+        domain=question.domain.domain if question.domain else None,
+        limit=question.limit,
+        seed=question.seed,
+    )
+    table = session.plugins.plan(question.family, spec)
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows] if table else []
+    told = [(str(row.get("benchmark")), row.get("documents")) for row in rows]
+    return {name: count for name, count in told if isinstance(count, int)}
 
 
 def _merge(stored: Evaluation, again: Evaluation) -> Evaluation:

@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pfh.commands.measuring import asked
+from pfh.commands.measuring import asked, open_domain
 from pfh.commands.requests import validate
 from pfh.commands.subjects import model_subject
 from pfh.errors import PfhError, UserError
@@ -24,7 +25,7 @@ from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import resolve
 from pfh.starts.embedded import EMBEDDED_NAME
-from pfh.steps.evaluation import evaluate_family
+from pfh.steps.evaluation import Question, documents_of, evaluate_family
 from pfh.steps.session import Session
 from pfh.steps.starts import embedded_start
 from pfh.store.store import Store
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pfh.hooks.backends import Engine
     from pfh.hooks.checkpoint import Checkpoint
     from pfh.hooks.launchers import RunSpec
+    from pfh.steps.domains import OpenDomain
 
 FILE = "speeds.json"
 FEW, MORE = 1, 4
@@ -43,6 +45,22 @@ FEW, MORE = 1, 4
 WORDS, ASKED, BATCH, NEW_TOKENS, TRAINED = 384, 8, 32, 32, 2
 """Words of a prompt that is read; prompts that are read; prompts that are continued at once; tokens that each is
 continued by; sequences of an update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long a family takes to ask so many documents."""
+
+    fixed: float
+    """Seconds, however few they are."""
+    each: float
+    """Seconds a document."""
+    sizes: tuple[int, ...]
+    """Documents of each benchmark, without a limit."""
+
+    def seconds(self, limit: int | None) -> float:
+        """Return what all benchmarks take within a limit."""
+        return self.fixed + self.each * sum(min(size, limit or size) for size in self.sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +73,10 @@ class Rates:
     trained: float
     weights: float
     """Of the model: of one of another size a token takes in proportion."""
-    documents: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """What is asked (`asked_as`) to the seconds that it takes at once, and those that a document more of each of its
-    benchmarks adds."""
+    documents: Mapping[str, Pace] = field(default_factory=dict)
+    """What is asked (`asked_as`) to how long it takes."""
+    lengths: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Domain to the tokens of a prompt and of a completion, on average over a few problems."""
 
 
 def asked_as(about: Mapping[str, Any]) -> str:
@@ -87,8 +106,8 @@ def calibrate(
         progress.say(f"timing a few batches of {name}")
         rates = _timed(checkpoint, session)
         first = next((run.spec for run in runs if (run.spec.model or EMBEDDED_NAME) == name), None)
-        documents = {} if first is None else _documents(checkpoint, first, session)
-        found[name] = dataclasses.replace(rates, documents=documents)
+        paces, lengths = ({}, {}) if first is None else _documents(checkpoint, first, session)
+        found[name] = dataclasses.replace(rates, documents=paces, lengths=lengths)
     if not found:
         raise UserError(f"--calibrate times models on this machine, and has none: {'; '.join(missing)}")
     for line in missing:
@@ -118,10 +137,22 @@ def _all(store: Store) -> dict[str, dict[str, Rates]]:
     try:
         told = json.loads((store.cache / FILE).read_text(encoding="utf-8"))
         return {
-            str(kind): {str(name): Rates(**rates) for name, rates in models.items()} for kind, models in told.items()
+            str(kind): {str(name): _rates(**rates) for name, rates in models.items()} for kind, models in told.items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def _rates(
+    *, documents: Mapping[str, Any] | None = None, lengths: Mapping[str, Any] | None = None, **rates: float
+) -> Rates:
+    """Return what `speeds.json` has of a model."""
+    paces = {
+        name: Pace(fixed=pace["fixed"], each=pace["each"], sizes=tuple(pace["sizes"]))
+        for name, pace in (documents or {}).items()
+    }
+    read = {name: (prompt, completion) for name, (prompt, completion) in (lengths or {}).items()}
+    return Rates(documents=paces, lengths=read, **rates)
 
 
 def _models(study: Study) -> Iterator[tuple[str, StartEntry]]:
@@ -153,10 +184,13 @@ def _timed(checkpoint: Checkpoint, session: Session) -> Rates:
     return Rates(read=read, written=written, trained=trained, weights=weights)
 
 
-def _documents(checkpoint: Checkpoint, spec: RunSpec, session: Session) -> dict[str, tuple[float, float]]:
-    """Ask a few documents of what a run asks; a family that cannot be asked here is left out, and said."""
+def _documents(
+    checkpoint: Checkpoint, spec: RunSpec, session: Session
+) -> tuple[dict[str, Pace], dict[str, tuple[float, float]]]:
+    """Ask a few documents of what a run asks, and some of its problems; what cannot be asked here is said."""
     options = validate(spec, session.plugins)
-    found = {}
+    paces: dict[str, Pace] = {}
+    lengths: dict[str, tuple[float, float]] = {}
     with TemporaryDirectory(prefix="pfh-calibration-") as folder:
         scratch = Session(
             plugins=session.plugins,
@@ -167,24 +201,44 @@ def _documents(checkpoint: Checkpoint, spec: RunSpec, session: Session) -> dict[
             options=options,
         )
         try:
-            subject = model_subject(checkpoint.name, checkpoint, "")
-            for question in asked(spec, session, [subject], options):
-                took: list[float] = []
+            domain = open_domain(spec, scratch, options, ASKED)
+            lengths[spec.domain] = _lengths(domain, scratch.engine(checkpoint))
+        except PfhError as error:
+            session.progress.say(f"not read: problems of {spec.domain} ({error})")
+        try:
+            for question in asked(spec, scratch, [model_subject(checkpoint.name, checkpoint, "")], options):
                 try:
-                    for limit in (FEW, FEW, MORE):  # the first loads the model and the data
-                        sample = dataclasses.replace(question, limit=limit, seed=len(took))
-                        began = time.perf_counter()
-                        evaluate_family(scratch, checkpoint, sample)
-                        took.append(time.perf_counter() - began)
+                    pace = _pace(checkpoint, question, scratch)
                 except PfhError as error:
                     session.progress.say(f"not timed: {question.family} ({error})")
                     continue
-                each = max(0.0, took[2] - took[1]) / (MORE - FEW)
-                about = {"family": question.family, "benchmarks": question.benchmarks}
-                found[asked_as(about)] = (max(0.0, took[1] - FEW * each), each)
+                paces[asked_as({"family": question.family, "benchmarks": question.benchmarks})] = pace
         finally:
             scratch.release()
-    return found
+    return paces, lengths
+
+
+def _pace(checkpoint: Checkpoint, question: Question, session: Session) -> Pace:
+    """Ask few documents, and then more."""
+    took, documents = [], []
+    for place, limit in enumerate((FEW, FEW, MORE)):  # the first loads the model and the data
+        began = time.perf_counter()
+        sample = dataclasses.replace(question, limit=limit, seed=question.seed + place)
+        evaluation = evaluate_family(session, checkpoint, sample)[1]
+        took.append(time.perf_counter() - began)
+        documents.append(sum(len(each.samples) for each in evaluation.benchmarks))
+    each = max(0.0, took[2] - took[1]) / max(1, documents[2] - documents[1])
+    whole = documents_of(dataclasses.replace(question, limit=None), session)
+    return Pace(fixed=max(0.0, took[1] - documents[1] * each), each=each, sizes=tuple(whole.values()))
+
+
+def _lengths(domain: OpenDomain, engine: Engine) -> tuple[float, float]:
+    """Return the mean tokens of a prompt and of a completion: a worked solution, or what the model writes."""
+    requests = [GenerationRequest(id=problem.id, messages=problem.messages) for problem in domain.problems]
+    written = engine.generate(requests, domain.domain.sampling)
+    solutions = [engine.count_tokens(problem.solution or problem.answer) for problem in domain.problems]
+    prompts = [each.prompt_tokens for each in written]
+    return fmean(prompts), max(fmean(solutions), fmean(each.tokens for each in written))
 
 
 def _read(engine: Engine, text: str) -> float:

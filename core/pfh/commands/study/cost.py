@@ -139,7 +139,7 @@ class CostModel:
         rates = own or min(self.rates.values(), key=lambda each: abs(math.log(max(work.weights, 1.0) / each.weights)))
         share = 1.0 if own else work.weights / rates.weights
         if step.kind == "evaluation" and (pace := rates.documents.get(asked_as(step.about))) is not None:
-            return share * (pace[0] + pace[1] * (step.about.get("limit") or self.assumed.documents))
+            return share * pace.seconds(step.about.get("limit"))
         trained = work.trained * rates.trained * work.operations / ALL_WEIGHTS
         return share * (work.read * rates.read + work.written * rates.written + trained)
 
@@ -168,10 +168,16 @@ class CostModel:
             return Work(read=documents * assumed.asked, written=documents * assumed.written, weights=weights)
         if step.kind == "rollouts":
             drawn = about["prompts"] * about["samples"]
-            return Work(read=drawn * assumed.prompt, written=drawn * about["new_tokens"], weights=weights)
+            prompt, written = self._lengths(about) or (assumed.prompt, about["new_tokens"])
+            return Work(read=drawn * prompt, written=drawn * written, weights=weights)
         if step.kind == "training" and "method" in about:
             return self._training(about, weights)
         return Work(weights=weights)
+
+    def _lengths(self, about: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Return the tokens of a prompt and of a completion of the step's domain, where they were read."""
+        rates = self.rates.get(str(about.get("weights", ""))) or next(iter(self.rates.values()), None)
+        return None if rates is None else rates.lengths.get(str(about.get("domain", "")))
 
     def _training(self, about: Mapping[str, Any], weights: float) -> Work:
         options, assumed = about.get("options"), self.assumed
@@ -182,12 +188,14 @@ class CostModel:
         inner = getattr(options, "inner_epochs", 1)
         updates = max(1, math.ceil(about["problems"] * work.examples * options.epochs / update)) * inner
         updates = min(updates, options.max_steps or updates) * work.rounds
-        sequence = min(options.max_length, assumed.length)
+        read = self._lengths(about)
+        sequence = min(options.max_length, assumed.length if read is None else sum(read))
+        written = sequence / 2 if read is None else read[1]
         each = update * sequence
         replayed, compared = options.replayed(update), options.compared(update)
         done = Work(
             read=each * work.read / inner + compared * sequence,
-            written=0.0 if about.get("drawn") else each * work.generated / inner / 2,
+            written=0.0 if about.get("drawn") else update * written * work.generated / inner,
             trained=each * work.trained + (replayed + compared) * sequence,
             weights=weights,
             operations=ALL_WEIGHTS if options.adapter == "full" else ADAPTER,
