@@ -11,17 +11,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pfh.errors import UserError
-from pfh.hooks.backends import Completion, Score
+from pfh.hooks.backends import Completion, EngineSpec, Score
 from pfh.hooks.checkpoint import Checkpoint
 from pfh.hooks.evals import AnalysisSpec, PlanSpec, Reference
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.sources.models import resolve
 from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FAKE_CHECKPOINT, FakeEngine, NoData, evaluation_spec
+from pfh_backends.hf.engine import HfEngine
 from pfh_evals import reasoning
-from pfh_evals.reasoning import neighbours, puzzles, variations
+from pfh_evals.reasoning import neighbours, own, puzzles, readers, variations
+from pfh_evals.reasoning.chains import read_chain
 from pfh_evals.reasoning.ladder import feasible_first
 from pfh_evals.reasoning.ladder_table import homogeneity_p
+from pfh_evals.reasoning.problems import conversation, problems
 from pfh_evals.reasoning.puzzles import judged, written
 from pfh_evals.reasoning.readers import CELLS, crossed_effects, crossed_table, gains, informative_table
+
+from tests.tiny import tiny_llama
 
 OPTIONS = reasoning.Options(generators="chain_sum")
 BAG = puzzles.pack_of(["tent", "lamp", "rope"], {"tent": 5, "lamp": 2, "rope": 3}, {"tent": 4, "lamp": 3, "rope": 3}, 5)
@@ -367,6 +374,14 @@ def test_the_start_reads_both_models_chains():
     assert [row[4].value for row in table.rows] == [0.0] * 5
 
 
+def test_where_nobody_wrote_a_chain_it_is_said_that_there_is_nothing_to_read():
+    start = put(Says(lambda asked: "8"), "readers", limit=4)
+    reference = Reference(evaluation=start, artifact="a", checkpoint=FAKE_CHECKPOINT)
+    after = put(Says(lambda asked: "8", checkpoint=OTHER), "readers", limit=4, reference=reference)
+    analysis = reasoning.analyze(AnalysisSpec(before=start, after=after, comparisons=(), options=OPTIONS))
+    assert [each.partition(":")[0] for each in analysis.findings] == ["informative", "crossed"]
+
+
 def test_without_the_start_at_hand_nothing_is_read():
     start = put(Reads({"fake": last}), "crossed", limit=4)
     reference = Reference(evaluation=start, artifact="a")
@@ -386,3 +401,35 @@ def test_what_costs_more_is_asked_only_by_name_and_the_plan_counts_it():
     assert counts["names"] == (20, 80)
     assert counts["neighbours"][0] == 20
     assert counts["ladder-ll"][1] > 100
+
+
+def test_two_real_models_read_the_same_chains_as_each_does_alone(tmp_path):
+    folders = [tiny_llama(tmp_path / name, seed=seed, max_position_embeddings=2048) for seed, name in enumerate("ab")]
+    checkpoints = [resolve(str(folder), cache_dir=tmp_path) for folder in folders]
+    engine = HfEngine(EngineSpec(checkpoint=checkpoints[1], dtype="float32"))
+    items = problems()[1][:3]
+    texts = ["\n".join([*(step.text for step in item.steps), f"The answer is {item.answer}."]) for item in items]
+    chains = [read_chain(text) for text in texts]
+    done = Completion(text="x", tokens=1, prompt_tokens=1, truncated=False)
+    wrote = [
+        own.Written(item=item, completion=done, chain=chain, refused=False, prompt=engine.render(conversation(item)))
+        for item, chain in zip(items, chains, strict=True)
+    ]
+    spec = replace(evaluation_spec([], options=OPTIONS), engine=engine)
+    start = replace(spec, engine=HfEngine(EngineSpec(checkpoint=checkpoints[0], dtype="float32")))
+    rows = [reasoning_row(name, readers.measure(name, wrote, start)) for name in readers.NAMES]
+    reference = Reference(
+        evaluation=Evaluation(family="reasoning", benchmarks=tuple(rows)), artifact="a", checkpoint=checkpoints[0]
+    )
+    after = replace(spec, reference=reference)
+    read = readers.measure("informative", wrote, after)
+    assert engine.checkpoint == checkpoints[1]
+    for sample, first_time in zip(read, rows[0].samples, strict=True):  # the reader is the start, both times
+        assert sample.extra["gain"] == pytest.approx(first_time.extra["gain"], abs=1e-4)
+    alone = {each.id: each.score for each in own.measure("own-early", wrote, spec)}
+    for sample in readers.measure("crossed", wrote, after):
+        assert sample.extra["after reads after"] == sample.extra["after reads before"] == alone[sample.id]
+
+
+def reasoning_row(name, samples):
+    return Benchmark(name=name, version="1", metric="nats", higher_is_better=None, comparative=True, samples=samples)

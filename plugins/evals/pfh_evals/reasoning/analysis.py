@@ -14,6 +14,7 @@ from pfh_evals.reasoning.chains import FORMS
 from pfh_evals.reasoning.formats import distance, entropy, permutation_p
 from pfh_evals.reasoning.ladder_table import ladder_findings, ladder_tables
 from pfh_evals.reasoning.neighbours import neighbours_table
+from pfh_evals.reasoning.readers import NAMES as READERS
 from pfh_evals.reasoning.readers import crossed_table, informative_findings, informative_table
 
 _SURE = 0.05
@@ -27,7 +28,7 @@ def analyze_reasoning(spec: AnalysisSpec) -> Analysis:
     tables = [_accuracy(pairs), _followed(pairs), _forms(forms), *ladder_tables(pairs), _varied(pairs)]
     tables += [neighbours_table(pairs.get("neighbours", [])), informative_table(read), crossed_table(crossed)]
     findings = [*_lost(pairs.get("chain-written", [])), *_format_change(forms)]
-    findings += [*ladder_findings(pairs), *informative_findings(read)]
+    findings += [*ladder_findings(pairs), *informative_findings(read), *_unread(spec, pairs)]
     return Analysis(tables=tuple(table for table in tables if table.rows), findings=tuple(findings))
 
 
@@ -106,6 +107,16 @@ def _varied(pairs: dict[str, Pairs]) -> Table:
         note="The template is the unit. The spread is what GSM-Symbolic (arXiv 2410.05229) found: a model that reasons "
         "has little of it.",
     )
+
+
+def _unread(spec: AnalysisSpec, pairs: dict[str, Pairs]) -> list[str]:
+    """Say where chains were to be read by another model and no item has one both times."""
+    asked = [row.name for row in spec.after.benchmarks if row.name in READERS and row.status == "MEASURED"]
+    return [
+        f"{name}: no item has a chain both times, so that there is nothing to read."
+        for name in asked
+        if name not in pairs
+    ]
 
 
 def _lost(pairs: Pairs) -> list[str]:
