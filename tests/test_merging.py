@@ -57,7 +57,7 @@ def test_the_least_magnitude_that_is_kept_is_that_of_a_sort(kept, monkeypatch):
     dice = np.random.default_rng(kept)
     vector = (dice.normal(size=1000) * 10.0 ** dice.integers(-30, 30, size=1000)).astype(np.float32)
     vector[dice.integers(0, 1000, 200)] = vector[7]
-    least = merging._least_kept(torch.from_numpy(vector), kept)
+    least = merging._least_kept(torch.zeros(1000), torch.from_numpy(vector), kept)
     magnitudes = np.sort(np.abs(vector))[::-1]
     assert least == (int(magnitudes[kept - 1].view(np.int32)) if kept else merging.ABOVE_ALL)
 
