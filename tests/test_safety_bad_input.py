@@ -16,6 +16,7 @@ from pfh.sources.models import resolve
 from pfh.testing import FakeEngine, evaluation_spec
 from pfh_backends.hf.engine import HfEngine
 from pfh_evals import safety
+from pfh_evals.safety.latent_benchmarks import choose
 
 from tests.test_attacks import REMOTE, Word
 from tests.test_safety import DATA, Cautious, Tables
@@ -114,5 +115,7 @@ def test_an_attack_that_could_not_run_is_tried_again_alone() -> None:
     )
     assert [each.name for each in again.benchmarks] == ["probes-harmful+gcg"]
     assert engine.calls == 0  # nothing that was measured is measured again
+    named_as_its_group = choose(("salad+gcg", "salad+prefill")).attacked
+    assert {each.name: sorted(attacks) for each, attacks in named_as_its_group.items()} == {"salad": ["gcg", "prefill"]}
     with pytest.raises(UserError, match=r"no benchmark 'probes-harmfl'\. Did you mean"):
         evaluated(engine, "probes-harmfl+gcg")

@@ -310,6 +310,21 @@ def test_a_run_measures_it_with_its_thoughts_and_as_its_start_without_any(base, 
         )
 
 
+def test_a_training_that_a_look_stops_leaves_the_thoughts_of_the_look_before(base, small, tmp_path):
+    looked: dict[int, dict[str, np.ndarray]] = {}
+
+    def look(folder, update):
+        looked[update] = weights(folder)
+        return update == 3
+
+    spec = dataclasses.replace(stage(base, small, tmp_path, max_steps="5"), look=look, look_every=1)
+    result = softcot.train(spec)
+    assert list(looked) == [1, 2, 3]
+    left = weights(result.path)
+    assert all(np.array_equal(left[name], looked[2][name]) for name in left)
+    assert not np.array_equal(left["weight"], looked[3]["weight"])
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -15,7 +15,7 @@ from pfh.hooks.ledger import Phase
 from pfh.hooks.samples import Sample
 from pfh.registry.plugins import Plugins
 from pfh.report.study_page import write_study_page
-from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord
+from pfh.results.records import FamilyRecord, GateRecord, ModelRecord, RunResults, StageRecord
 from pfh.results.study.adjusting import adjusted_effects
 from pfh.results.study.analysis import analyze_study
 from pfh.results.study.changes import FinishedRun, long_table
@@ -317,3 +317,23 @@ def test_every_span_has_a_few_lines_of_a_grid(span):
     from pfh.report.trade_offs import _ticks
 
     assert 2 <= len(list(_ticks(-0.3 * span, 0.7 * span, 70, 500))) <= 9
+
+
+def test_what_became_of_contracts_stands_beside_each_run(tmp_path):
+    runs, read = made({}, documents=60, methods=("none", "dpo"))
+    gate = GateRecord(
+        contract="<i>release</i>.yaml", stage=None, method="", sentence="The gate stays shut.", passes=False
+    )
+    held = [
+        run
+        if run.method == "none"
+        else dataclasses.replace(run, results=run.results.model_copy(update={"gates": (gate,)}))
+        for run in runs
+    ]
+    page = tmp_path / "index.html"
+    for each, count in ((runs, 0), (held, 2)):
+        found = analyze_study("s", each, 0, long_table(each, read))
+        write_study_page(page, found, {run.name: "" for run in each})
+        text = page.read_text()
+        assert text.count("&lt;i&gt;release&lt;/i&gt;.yaml: The gate stays shut.") == count
+        assert text.count("none speaks of it") == count

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,13 +168,13 @@ class ApologyJudge:
 
 
 def training_spec(
-    output_dir: Path,
+    output_dir: Path | None = None,
     *,
     options: Any = None,  # noqa: ANN401 - whatever the method's options are
     checkpoint: Checkpoint = FAKE_CHECKPOINT,
     problems: int = 2,
 ) -> TrainingSpec:
-    """Return a spec whose rollouts are, of every problem, correct and incorrect in turn."""
+    """Return a spec in a folder of its own, whose rollouts are, of every problem, correct and incorrect in turn."""
     domain = EchoDomain()
     asked = domain.problems("train", problems, seed=0)
 
@@ -206,7 +207,7 @@ def training_spec(
         problems=asked,
         rollouts=rollouts,
         seed=0,
-        output_dir=output_dir,
+        output_dir=output_dir or Path(mkdtemp()),
         options=options,
     )
 

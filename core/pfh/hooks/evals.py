@@ -74,6 +74,14 @@ class EvaluationSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CategorySpec:
+    """A benchmark whose category is asked for."""
+
+    benchmark: str
+    """Its name, also of one that was measured earlier, or of kin of the family's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanSpec:
     """One family, as an `EvaluationSpec` would put it to a model, without the model."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pfh.hooks.attacks import AttackResult, AttackSpec
     from pfh.hooks.backends import BackendSpec, Engine, EngineSpec
     from pfh.hooks.domains import Domain, DomainSpec, Generation, GenerationSpec
-    from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
+    from pfh.hooks.evals import Analysis, AnalysisSpec, CategorySpec, EvaluationSpec, PlanSpec
     from pfh.hooks.evaluation import Evaluation
     from pfh.hooks.judges import Judge, JudgeSpec
     from pfh.hooks.launchers import LaunchResult, LaunchSpec, SubmittedSpec, SubmittedTask
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from pfh.hooks.readers import Log, LogSpec, WriteSpec
     from pfh.hooks.tables import Table
 
-
 hookspec = HookspecMarker("pfh")
-
-
 hookimpl = HookimplMarker("pfh")
 
 
@@ -54,8 +51,6 @@ def train(spec: TrainingSpec) -> TrainingResult | None:
     """Post-train `spec.checkpoint` and leave the result under `spec.output_dir` (group `pfh.methods`).
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
         >>> from pfh import hookimpl
         >>> from pfh.hooks.ledger import Phase
         >>> from pfh.hooks.methods import TrainingResult
@@ -66,7 +61,7 @@ def train(spec: TrainingSpec) -> TrainingResult | None:
         ...     weights.mkdir()
         ...     phase = Phase(name="training", seconds=0.0, samples=len(rollouts))
         ...     return TrainingResult(path=weights, phases=(phase,))
-        >>> train(fakes.training_spec(Path(tempfile.mkdtemp()))).phases[0].samples
+        >>> train(fakes.training_spec()).phases[0].samples
         8
     """
 
@@ -85,9 +80,7 @@ def check(spec: StageSpec) -> None:
         ... def check(spec):
         ...     if len(spec.problems) < 4:
         ...         raise UserError(f"4 problems make an update and there are {len(spec.problems)}: give more.")
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> check(fakes.training_spec(Path(tempfile.mkdtemp()), problems=2))
+        >>> check(fakes.training_spec(problems=2))
         Traceback (most recent call last):
         pfh.errors.UserError: 4 problems make an update and there are 2: give more.
     """
@@ -122,16 +115,14 @@ def open_domain(spec: DomainSpec) -> Domain | None:
         ...     name, version, sampling = "echo", "1", Sampling(max_new_tokens=4)
         ...     holdouts = ("numbers",)
         ...     def problems(self, split, count, seed):
+        ...         chats = [({"role": "user", "content": f"Say {i}."},) for i in range(count)]
         ...         return tuple(
-        ...             Problem(
-        ...                 id=f"{split}-{i}", environment="echo", answer=str(i),
-        ...                 messages=({"role": "user", "content": f"Say {i}."},))
-        ...             for i in range(count))
+        ...             Problem(id=f"{split}-{i}", environment="echo", answer=str(i), messages=chat)
+        ...             for i, chat in enumerate(chats))
         ...     def holdout(self, name):
         ...         return self.problems("test", 10, seed=0)
         ...     def verify(self, problem, completion):
-        ...         said = completion.strip()
-        ...         return Verdict(reward=float(said == problem.answer), extracted=said or None)
+        ...         return Verdict(reward=float(completion == problem.answer), extracted=completion or None)
         >>> @hookimpl
         ... def open_domain(spec):
         ...     return Echo()
@@ -145,9 +136,8 @@ def open_domain(spec: DomainSpec) -> Domain | None:
 def generate(spec: GenerationSpec) -> Generation | None:
     """Roll a model out on a domain's problems and reward every completion (group `pfh.domains`).
 
-    A domain without it is rolled out by the core: single-turn (`pfh.kit.rollouts.single_turn`), or as conversations
-    where the domain answers what the model writes (`pfh.hooks.domains.Converses`,
-    `pfh.kit.conversations.multi_turn`).
+    A domain without it is rolled out by the core: single-turn (`pfh.kit.rollouts.single_turn`), or in turns where the
+    domain answers what the model writes (`pfh.hooks.domains.Converses`, `pfh.kit.conversations.multi_turn`).
 
     Example:
         >>> from pfh import hookimpl
@@ -174,15 +164,13 @@ def evaluate(spec: EvaluationSpec) -> Evaluation | None:
         >>> @hookimpl
         ... def evaluate(spec):
         ...     chat = ({"role": "user", "content": "Reply with one word."},)
-        ...     requests = [GenerationRequest(id="0", messages=chat)]
-        ...     completion = spec.engine.generate(requests, Sampling(max_new_tokens=8))[0]
+        ...     completion = spec.engine.generate([GenerationRequest(id="0", messages=chat)], Sampling())[0]
         ...     sample = Sample(
         ...         id=sample_id("one-word", "1", {"prompt": chat[0]["content"]}), benchmark="one-word",
         ...         prompt=chat[0]["content"], completion=completion.text,
         ...         score=float(len(completion.text.split()) == 1))
         ...     return Evaluation(family="brevity", benchmarks=(Benchmark(
-        ...         name="one-word", version="1", metric="adherence", higher_is_better=True,
-        ...         samples=(sample,)),))
+        ...         name="one-word", version="1", metric="adherence", higher_is_better=True, samples=(sample,)),))
         >>> evaluate(fakes.evaluation_spec(answers=["Yes"])).benchmarks[0].samples[0].score
         1.0
     """
@@ -222,7 +210,7 @@ def analyze(spec: AnalysisSpec) -> Analysis | None:
 
 
 @hookspec(firstresult=True)
-def category(benchmark: str) -> str | None:
+def category(spec: CategorySpec) -> str | None:
     """Say what a benchmark of the family measures, such as "knowledge" (group `pfh.evals`).
 
     In a study's overall figure of the family, benchmarks count equally within a category, and categories equally. It is
@@ -230,10 +218,11 @@ def category(benchmark: str) -> str | None:
 
     Example:
         >>> from pfh import hookimpl
+        >>> from pfh.hooks.evals import CategorySpec
         >>> @hookimpl
-        ... def category(benchmark):
-        ...     return "mathematics" if "arithmetic" in benchmark else "knowledge"
-        >>> category("one-digit-arithmetic")
+        ... def category(spec):
+        ...     return "mathematics" if "arithmetic" in spec.benchmark else "knowledge"
+        >>> category(CategorySpec(benchmark="one-digit-arithmetic"))
         'mathematics'
     """
 
@@ -279,9 +268,8 @@ def open_judge(spec: JudgeSpec) -> Judge | None:
         >>> class Apology:
         ...     name = "apology 1"
         ...     def label(self, prompts, completions):
-        ...         return [
-        ...             Judgement(label="refused" if "sorry" in text.lower() else "complied")
-        ...             for text in completions]
+        ...         labels = ("refused" if "sorry" in text.lower() else "complied" for text in completions)
+        ...         return [Judgement(label=label) for label in labels]
         >>> @hookimpl
         ... def open_judge(spec):
         ...     return Apology()
@@ -333,8 +321,7 @@ def read_log(spec: LogSpec) -> Log | None:
         ...     samples = tuple(
         ...         Sample(id=name, benchmark="exam", prompt="", completion="", score=float(mark))
         ...         for name, mark in map(str.split, spec.path.read_text().splitlines()))
-        ...     exam = Benchmark(
-        ...         name="exam", version="1", metric="marks", higher_is_better=True, samples=samples)
+        ...     exam = Benchmark(name="exam", version="1", metric="marks", higher_is_better=True, samples=samples)
         ...     evaluation = Evaluation(family="marks", benchmarks=(exam,))
         ...     return Log(model=spec.path.stem, evaluations=(evaluation,), settings={})
         >>> path = Path(tempfile.mkdtemp()) / "ann.marks"
@@ -361,8 +348,7 @@ def write_log(spec: WriteSpec) -> Path | None:
         ...     file = spec.folder / f"{spec.model}.marks"
         ...     file.write_text("".join(f"{sample.id} {sample.score}\\n" for sample in samples))
         ...     return file
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> write_log(WriteSpec(folder=folder, model="ann", evaluations=(), settings={})).name
+        >>> write_log(WriteSpec(folder=Path(tempfile.mkdtemp()), model="ann", evaluations=(), settings={})).name
         'ann.marks'
     """
 
@@ -390,13 +376,12 @@ def submitted_tasks(spec: SubmittedSpec) -> Sequence[SubmittedTask] | None:
     shows it. It asks the cluster and no file, so that it is right after a kill.
 
     Example:
-        >>> from pathlib import Path
         >>> from pfh import hookimpl
-        >>> from pfh.hooks.launchers import SubmittedSpec, SubmittedTask
+        >>> from pfh.hooks.launchers import SubmittedTask
         >>> @hookimpl
         ... def submitted_tasks(spec):
         ...     return (SubmittedTask(id="training-1", job="42", state="running"),)
-        >>> submitted_tasks(SubmittedSpec(folder=Path("studies/small")))[0].job
+        >>> submitted_tasks(None)[0].job
         '42'
     """
 
@@ -406,12 +391,10 @@ def cancel_tasks(spec: SubmittedSpec) -> Sequence[SubmittedTask] | None:
     """End the tasks of a study that a cluster has, and return them (group `pfh.launchers`).
 
     Example:
-        >>> from pathlib import Path
         >>> from pfh import hookimpl
-        >>> from pfh.hooks.launchers import SubmittedSpec
         >>> @hookimpl
         ... def cancel_tasks(spec):
         ...     return ()
-        >>> cancel_tasks(SubmittedSpec(folder=Path("studies/small")))
+        >>> cancel_tasks(None)
         ()
     """

@@ -114,8 +114,8 @@ class TrainingResult:
     """A trained checkpoint, and what it cost."""
 
     path: Path
-    """A folder under `output_dir` with an adapter or soft thoughts (adapter_config.json), or full weights
-    (config.json), as safetensors."""
+    """A folder under `output_dir` with an adapter or soft thoughts (adapter_config.json), or all weights (config.json):
+    safetensors."""
     phases: tuple[Phase, ...]
     curves: tuple[Mapping[str, float], ...] = ()
     """One row a logged update, with at least "step"."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Literal
@@ -33,6 +33,8 @@ PARALLEL = 0.9995
 """A larger cosine: the great circle is a line within rounding."""
 BLOCK = 1 << 22
 """Entries that are merged at once."""
+ABOVE_ALL = 0x7FFFFFFF
+"""As the bits of a magnitude: no float has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def _in_blocks(
 def merged(start: torch.Tensor, models: Sequence[torch.Tensor], name: str, recipe: Recipe) -> torch.Tensor:
     """Return one tensor of the start merged with those of the models, by task vectors; `name` seeds what is drawn.
 
-    Only what TIES trims is held whole, in float32; all else is computed in blocks.
+    All is computed in blocks: no task vector is ever held whole.
     """
     import torch
 
@@ -98,37 +100,59 @@ def merged(start: torch.Tensor, models: Sequence[torch.Tensor], name: str, recip
         return models[0]
     if recipe.how == "slerp":
         return slerp(start, models[0], recipe.scale)[0]
-    vectors = [_trimmed(start, model, recipe.density) for model in models] if recipe.how == "ties" else []
+    kept = int(recipe.density * start.numel())
+    leasts = [_least_kept(start, model, kept) for model in models] if recipe.how == "ties" else [0] * len(models)
+
+    def combined(parts: list[torch.Tensor]) -> torch.Tensor:
+        vectors = [_trimmed(model - parts[0], least) for model, least in zip(parts[1:], leasts, strict=True)]
+        return parts[0] + recipe.scale * _combined(vectors, recipe)
+
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a density of 1 prunes nothing
         torch.manual_seed(_seed_of(name, recipe.seed))
-        if vectors:
-            return _in_blocks([start, *vectors], lambda parts: parts[0] + recipe.scale * _combined(parts[1:], recipe))
-        return _in_blocks([start, *models], lambda parts: parts[0] + recipe.scale * _combined(_from(parts), recipe))
+        return _in_blocks([start, *models], combined)
 
 
-def _from(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    return [each - parts[0] for each in parts[1:]]
+def _trimmed(vector: torch.Tensor, least: int) -> torch.Tensor:
+    """Return a part of a task vector with 0 for the magnitudes whose bits are below `least`."""
+    return vector.masked_fill(_bits(vector) < least, 0) if least else vector
 
 
-def _trimmed(start: torch.Tensor, model: torch.Tensor, density: float) -> torch.Tensor:
-    """Return the largest entries of a task vector, in float32 as the rest of it, which is 0.
+def _bits(vector: torch.Tensor) -> torch.Tensor:
+    """Return the bits of the magnitudes, which are in their order."""
+    import torch
 
-    Their least magnitude is found by bisection over the bits of a float, which are in its order: a sort of an embedding
-    would take three times its size. What is as large as the least is kept too.
+    return vector.abs().view(torch.int32)
+
+
+def _least_kept(start: torch.Tensor, model: torch.Tensor, kept: int) -> int:
+    """Return the bits of the magnitude that the `kept` largest entries of the task vector have at least.
+
+    They are counted by the upper 16 of the 31, then by the lower 15 of those where the least one lies: a sort of an
+    embedding would take three times its size, and a bisection thirty passes. What is as large as the least is kept too.
     """
     import torch
 
-    vector = _in_blocks([start, model], lambda parts: parts[1] - parts[0], torch.float32).reshape(-1)
-    kept = int(density * len(vector))
-    low, high = 0, 0x7F800000  # of 0 and of infinity; at least `kept` magnitudes are as large as `low`
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = sum(int((part.abs().view(torch.int32) >= middle).sum()) for part in vector.split(BLOCK)) >= kept
-        low, high = (middle, high) if enough else (low, middle)
-    for part in vector.split(BLOCK):
-        part[part.abs().view(torch.int32) < low] = 0
-    return vector.reshape(start.shape)
+    def parts() -> Iterator[torch.Tensor]:
+        pairs = zip(start.reshape(-1).split(BLOCK), model.reshape(-1).split(BLOCK), strict=True)
+        return (_bits(after.float() - before.float()) for before, after in pairs)
+
+    if not kept:
+        return ABOVE_ALL
+    upper, lower = torch.zeros(1 << 16, dtype=torch.long), torch.zeros(1 << 15, dtype=torch.long)
+    for bits in parts():
+        upper += torch.bincount(bits >> 15, minlength=len(upper))
+    bucket, above = _place_from_the_top(upper, kept)
+    for bits in parts():
+        lower += torch.bincount(bits[bits >> 15 == bucket] & 0x7FFF, minlength=len(lower))
+    return (bucket << 15) + _place_from_the_top(lower, kept - above)[0]
+
+
+def _place_from_the_top(counts: torch.Tensor, wanted: int) -> tuple[int, int]:
+    """Return the highest place at and above which there are `wanted`, and how many are above it."""
+    from_the_top = counts.flip(0).cumsum(0)
+    found = int((from_the_top < wanted).sum())
+    return len(counts) - 1 - found, int(from_the_top[found - 1]) if found else 0
 
 
 def _combined(vectors: list[torch.Tensor], recipe: Recipe) -> torch.Tensor:

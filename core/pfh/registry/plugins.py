@@ -14,7 +14,7 @@ from pfh.errors import PfhError, PluginError, StepFailedError, did_you_mean, out
 from pfh.hooks import hookspecs
 from pfh.hooks.attacks import AttackResult
 from pfh.hooks.domains import Generation
-from pfh.hooks.evals import Analysis
+from pfh.hooks.evals import Analysis, CategorySpec
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.launchers import LaunchResult
 from pfh.hooks.methods import TrainingResult
@@ -175,7 +175,8 @@ class Plugins:
         """Return the category of a family's benchmark; empty where the family has none, or is not installed."""
         if name not in self.catalogue.names("evals"):
             return ""
-        return str(self._call(self.load("evals", name), "category", {"benchmark": benchmark}) or "")
+        found: str | None = self._may(str, "evals", name, "category", CategorySpec(benchmark=benchmark))
+        return found or ""
 
     def open_engine(self, name: str, spec: EngineSpec) -> Engine:
         """Make a model resident."""

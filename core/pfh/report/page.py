@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pfh.hooks.tables import Table
 from pfh.report import charts
 from pfh.report.browser import PairedBenchmarks, browser_data
 from pfh.results.records import RunResults
@@ -90,6 +91,7 @@ def environment() -> Environment:
         "divergence_sentence": divergence.sentence,
         "figures": figures,
         "gate_lines": gate_lines,
+        "numeric_columns": numeric_columns,
         "stage_name": stage_name,
         "target_form": target_form,
         "verdict_lines": verdict_lines,
@@ -97,6 +99,12 @@ def environment() -> Environment:
         "within_judge_error": within_judge_error,
     }
     return environment
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Say of each column whether all that it holds are numbers; what is missing is not looked at."""
+    columns = [[row[place] for row in table.rows if row[place] is not None] for place in range(len(table.columns))]
+    return [bool(cells) and all(map(figures.is_number, cells)) for cells in columns]
 
 
 def _shown(value: object) -> object:

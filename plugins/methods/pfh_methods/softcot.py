@@ -260,11 +260,14 @@ def softcot_trainer(
             told = SoftThoughts(assistant=assistant, count=options.answering_thoughts)
             save_soft_thoughts(projection, spec.checkpoint, told, folder)
 
+        def load_own(self, folder: Path) -> None:
+            projection.load_state_dict(load_projection(folder).state_dict())
+
         def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
             self.save_own(Path(output_dir or self.args.output_dir))
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: object = None) -> None:
-            projection.load_state_dict(load_projection(Path(resume_from_checkpoint)).state_dict())
+            self.load_own(Path(resume_from_checkpoint))
 
         def _load_best_model(self) -> None:
             self._load_from_checkpoint(self.state.best_model_checkpoint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pfh.errors import StepFailedError
 from pfh.hooks.ledger import Phase
 from pfh.hooks.stopping import Look
 from pfh.kit.training.best import BEST, KEPT
-from pfh.kit.training.models import save_trained
+from pfh.kit.training.models import OWN_LOAD, save_trained
 from pfh.progress import Progress
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def keep_look_before(
             return {STOPPED: stopped, **best}
         kept = stopped
     if kept < trainer.state.global_step:
-        _load(trainer.accelerator.unwrap_model(trainer.model), folder / f"{kept:06d}")
+        own = getattr(trainer, OWN_LOAD, partial(_load, trainer.accelerator.unwrap_model(trainer.model)))
+        own(folder / f"{kept:06d}")
     return {STOPPED: stopped, KEPT: kept}
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from pfh.kit.training.options import TrainingOptions
 
-OWN_SAVE = "save_own"
-"""The method of a trainer that saves what it trained in a folder, where that is neither an adapter nor all weights."""
+OWN_SAVE, OWN_LOAD = "save_own", "load_own"
+"""The methods of a trainer that save what it trained in a folder and load it again, where that is neither an adapter
+nor all weights."""
 
 
 def load_for_training(

@@ -114,7 +114,7 @@ def analyze(spec: AnalysisSpec) -> Analysis:
 def _by_likelihood(each: Chosen, spec: EvaluationSpec) -> Benchmark:
     row = Benchmark(name=each.name, version="1", metric="accuracy", higher_is_better=True, source="built in")
     if isinstance(each, Robust):
-        row = replace(row, metric=each.metric)
+        row = replace(row, metric=each.metric, version="2")
     try:
         if isinstance(each, Robust):
             samples, source = robustness.measure(each, spec)
@@ -125,7 +125,7 @@ def _by_likelihood(each: Chosen, spec: EvaluationSpec) -> Benchmark:
             unfit = needle.too_long(spec.engine, needle.asks_of(each.length))
             if unfit:
                 return replace(row, status="INSUFFICIENT", reason=unfit)
-            return replace(row, samples=needle.measure_ll(each.length, spec))
+            return replace(row, version="2", samples=needle.measure_ll(each.length, spec))
         return replace(row, samples=tool_likelihood.measure(spec))
     except NotNumbersError as error:
         return replace(row, status="ERROR", reason=str(error))

@@ -219,7 +219,7 @@ def measure_ll(length: Length, spec: EvaluationSpec) -> tuple[Sample, ...]:
                 completion=chosen,
                 extracted=chosen,
                 target=codes[0],
-                score=float(chosen == codes[0]),
+                score=float(chosen == codes[0] and values.count(max(values)) == 1),  # to a flat model all are equal
                 choices=len(codes),
                 extra={"other_code": chosen in item.case["others"], "depth": item.case["depth"]},
             )

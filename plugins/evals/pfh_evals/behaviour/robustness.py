@@ -218,11 +218,13 @@ def measure(benchmark: Robust, spec: EvaluationSpec) -> tuple[tuple[Sample, ...]
 
 
 def _sample(benchmark: Robust, item: Item, scores: Iterator[Score]) -> Sample:
-    places, contents = [], []
-    for variant in item.variants:
+    places: list[int] = []
+    contents: list[int] = []
+    for number, variant in enumerate(item.variants, start=1):
         values = [_value(next(scores), by_token=item.by_token) for _ in variant.options]
         places.append(max(range(len(values)), key=values.__getitem__))
-        contents.append(variant.contents[places[-1]])
+        tied = values.count(values[places[-1]]) > 1  # a model to which all is equal answers nothing, and not the first
+        contents.append(-number if tied else variant.contents[places[-1]])
     right = [content == item.right for content in contents]
     names = [variant.name for variant in item.variants]
     missed = [name for name, good in zip(names, right, strict=True) if not good]

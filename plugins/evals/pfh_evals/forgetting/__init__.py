@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pfh import hookimpl
 from pfh.errors import DataUnavailableError, NotNumbersError, PfhError, out_of_resources
-from pfh.hooks.evals import Analysis, AnalysisSpec, EvaluationSpec, PlanSpec
+from pfh.hooks.evals import Analysis, AnalysisSpec, CategorySpec, EvaluationSpec, PlanSpec
 from pfh.hooks.evaluation import Benchmark, BenchmarkStatus, Evaluation
 from pfh.hooks.tables import Table
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
@@ -101,9 +101,9 @@ def analyze(spec: AnalysisSpec) -> Analysis:
 
 
 @hookimpl
-def category(benchmark: str) -> str:
+def category(spec: CategorySpec) -> str:
     """Name the category of the battery that a benchmark is in."""
-    return category_of(benchmark)
+    return category_of(spec.benchmark)
 
 
 def _finder(chosen: Options) -> TaskFinder:

@@ -57,6 +57,9 @@ _GROUPS = {
     "variations": variations.NAMES,
     "readers": readers.NAMES,
 }
+_FORCED = (*GIVEN, "own-early", "crossed")
+FORCED_VERSION = "2"
+"""Of what forces answers."""
 _CHAINS = (*own.NAMES, *readers.NAMES)
 """What reads the model's own chains."""
 
@@ -196,7 +199,7 @@ def _measured(
     )
     row = Benchmark(
         name=name,
-        version=f"{VERSION}{drawn}",
+        version=f"{FORCED_VERSION if name in _FORCED else VERSION}{drawn}",
         metric=METRICS[name],
         higher_is_better=True if name in RIGHT else None,
         source="reasoning-gym" if name in (neighbours.NAME, *variations.NAMES) else "built in",

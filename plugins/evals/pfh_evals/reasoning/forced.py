@@ -13,6 +13,9 @@ from pfh.hooks.backends import Engine, ScoringRequest
 
 from pfh_evals.reasoning.problems import CUE
 
+NO_ANSWER = -1
+"""No candidate: they are whole numbers from 0."""
+
 
 @dataclass
 class Forcing:
@@ -32,11 +35,17 @@ class Forcing:
         self._add(key, f"{prompt}{text}", values, end)
 
     def answers(self) -> Mapping[str, int]:
-        """Return the likeliest value of every key; the words behind it tell 18 from a beginning of 180."""
+        """Return the likeliest value of every key; the words behind it tell 18 from a beginning of 180.
+
+        Where two are equally likely it is `NO_ANSWER`: the right one stands first, and a model to which all is equal
+        would be always right.
+        """
         best: dict[str, tuple[float, int]] = {}
         for (key, value), score in zip(self.asked, self.engine.loglikelihood(self.requests), strict=True):
             if key not in best or score.logprob > best[key][0]:
                 best[key] = (score.logprob, value)
+            elif score.logprob == best[key][0]:
+                best[key] = (score.logprob, NO_ANSWER)
         return {key: value for key, (_, value) in best.items()}
 
     def _add(self, key: str, context: str, values: Sequence[int], end: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pfh.hooks.samples import Sample, sample_id
 
 from pfh_evals.safety.asks import Ask
-from pfh_evals.safety.benchmarks import BENCHMARKS, SafetyBenchmark, select
+from pfh_evals.safety.benchmarks import BENCHMARKS, BY_NAME, SafetyBenchmark, select
 from pfh_evals.safety.own import OWN, OWN_BY_NAME
 from pfh_evals.safety.own.base import OwnBenchmark
 
@@ -91,8 +91,8 @@ def choose(names: Sequence[str]) -> Chosen:
     for name in names:
         base, plus, attack = name.partition("+")
         if plus:
-            (benchmark,) = select([base])
-            attacks[benchmark] = attacks.get(benchmark, frozenset()) | {attack}
+            for benchmark in (BY_NAME[base],) if base in BY_NAME else select([base]):
+                attacks[benchmark] = attacks.get(benchmark, frozenset()) | {attack}
     others = [name for name in names if name not in LATENT_BY_NAME and name not in OWN_BY_NAME and "+" not in name]
     rated = select(others, also=(*LATENT_BY_NAME, *OWN_BY_NAME)) if others or not names else ()
     return Chosen(
