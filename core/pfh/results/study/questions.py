@@ -124,9 +124,9 @@ def _more(first: Effect, last: Effect) -> str:
     between = f": between the first and the last lie {100 * gap.mean:.1f} points"
     if needed is None:
         return f"{between}, and no number of documents settles that with {_seeds(gap)}; more seeds may"
-    return (
-        f"{between}; at most {max(needed, 1):,} more documents a method would settle that if it is what it looks like"
-    )
+    if needed < 2:
+        return f"{between}, which is told apart by itself, and not beside all else that the study asks"
+    return f"{between}; at most {needed:,} more documents a method would settle that if it is what it looks like"
 
 
 def _one_seed(found: Mapping[str, Effect]) -> str:

@@ -110,7 +110,8 @@ def helpfulness(table: DataFrame) -> tuple[HelpfulnessRecord, ...]:
 
 
 def _scores(part: DataFrame) -> list[Scores]:
-    return scores_of(part.assign(benchmark=part["benchmark"] + "+" + part["attack"]))
+    """Return the changes of one cell, in which every benchmark under every attack counts equally."""
+    return scores_of(part.assign(benchmark=part["benchmark"] + "+" + part["attack"], benchmark_category=""))
 
 
 def _quadrant(effects: Sequence[Effect]) -> str:
