@@ -451,7 +451,7 @@ def test_methods_that_learn_from_single_completions_are_refused():
     plugins = Plugins()
     check_no_conversations(EchoDomain(), "dpo", SupervisedOptions(), plugins)
     check_no_conversations(Guessing(), "sf-sft", TeacherOptions(teacher="t"), plugins)
-    refused = r"dpo learns from single completions, and the domain echo.*\(cf-sft, grpo, gt-sft, rft, sf-sft\)"
+    refused = r"dpo learns from single completions, and the domain echo.*\(cf-sft, grpo, gt-sft, rft, sf-sft, softcot\)"
     with pytest.raises(UserError, match=refused):
         check_no_conversations(Guessing(), "dpo", SupervisedOptions(), plugins)
 
@@ -492,7 +492,7 @@ def test_of_the_built_in_methods_grpo_and_those_that_imitate_take_conversations(
         for name in plugins.catalogue.names("methods")
         if has_variable(plugins.options_model("methods", name), Learns.CONVERSATIONS)
     }
-    assert taking == {"gt-sft", "rft", "sf-sft", "cf-sft", "grpo"}
+    assert taking == {"gt-sft", "rft", "sf-sft", "cf-sft", "grpo", "softcot"}
 
 
 def test_imitation_learns_what_the_teacher_wrote_and_not_what_it_was_answered():

@@ -197,7 +197,7 @@ def test_two_processes_that_draw_between_their_trainings_leave_what_one_does(sit
     both = train(tmp_path / "two", tiny_llama_path, "spin", two, **options)
     expected, found = trained_weights(one), trained_weights(both)
     assert expected.keys() == found.keys()
-    assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+    assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in expected)
     assert not same(found, weights(tiny_llama_path))
     assert [phase.name for phase in both.phases] == ["rollouts", "rollouts", "training", "training"]
     assert [phase.devices for phase in both.phases] == [1, 1, 2, 2]
@@ -218,7 +218,7 @@ def test_an_interrupted_training_goes_on_in_its_processes(site, two, tiny_llama_
     both = train(tmp_path / "two", tiny_llama_path, "gt-sft", two, progress, **options)
     assert any("goes on from update" in line for line in progress.said)
     expected, found = trained_weights(one), trained_weights(both)
-    assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+    assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in expected)
     assert [row["step"] for row in both.curves] == [1, 2, 3, 4, 5, 6]
     assert both.phases[-1].notes["attempts"] == 2
 
@@ -247,7 +247,7 @@ def test_weights_that_are_shared_out_are_put_together_again(site, method, tiny_l
     assert not any(np.array_equal(found[name], start[name]) for name in found if "proj" in name)
     if method == "gt-sft":  # sdft draws in each process with a seed of its own
         expected = trained_weights(train(tmp_path / "one", tiny_llama_path, method, **options))
-        assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+        assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in expected)
 
 
 def test_what_a_process_refuses_reaches_the_user_as_it_is(site, two, tiny_llama_path, tmp_path):

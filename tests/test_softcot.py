@@ -175,7 +175,7 @@ def test_the_thoughts_stand_in_the_prompt_as_computed_by_hand(base, small, think
 def test_a_text_keeps_its_own_tokens_in_the_residual_stream(base, thinking):
     plain = HfEngine(EngineSpec(checkpoint=base, dtype="float32")).hidden_states(["Say it."], [0, 2])
     with_thoughts = HfEngine(EngineSpec(checkpoint=thinking(2), dtype="float32")).hidden_states(["Say it."], [0, 2])
-    assert np.array_equal(plain[0], with_thoughts[0])  # they stand behind it
+    assert np.allclose(plain[0], with_thoughts[0], atol=1e-5)  # they stand behind it, in a product of other rows
 
 
 def test_only_a_special_token_tells_where_the_turn_closes(base, tmp_path):

@@ -11,6 +11,7 @@ rows of tokens need not know of them; where the model looks its tokens up, the v
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def read_soft_thoughts(checkpoint: Checkpoint) -> SoftThoughts:
         )
     fingerprint = str(told.get("assistant_fingerprint", ""))
     assistant = Checkpoint(name=str(told.get("assistant", path)), path=Path(path), fingerprint=fingerprint)
-    if not assistant.path.is_dir():
+    if not os.path.isdir(assistant.path):  # noqa: PTH112 - which a path that cannot be one is not, and does not raise
         raise UserError(
             f"The soft thoughts of {checkpoint.name} come from the model {assistant.name}, which is no longer in "
             f"{assistant.path}: put it there, or correct assistant_path in {checkpoint.adapter / _SETTINGS}."

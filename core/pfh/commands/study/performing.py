@@ -71,7 +71,7 @@ def _asked_for() -> Iterator[str]:
         while os.getppid() == launcher:
             if ended.wait(LOOKS_EVERY):
                 return
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=listen, daemon=True).start()
     while (line := lines.get()) is not None:
