@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
+from pfh import __version__
 
 from tests.plugin_dists import pfh
 
@@ -57,7 +58,7 @@ def test_every_kind_of_new_plugin_installs_and_passes_its_test(call, tmp_path: P
         ("../up", "cannot be a plugin's name"),
         ("a--b", "cannot be a plugin's name"),
         ("methods", "A module pfh_methods is installed already"),
-        ("dpo", "pfh 0.4.0 provides methods:dpo already"),
+        ("dpo", f"pfh {__version__} provides methods:dpo already"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(call, tmp_path: Path, name: str, message: str):
