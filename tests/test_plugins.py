@@ -301,6 +301,14 @@ def test_options_reach_the_plugins_they_are_for(chosen, given, expected):
     assert assign_options(given, methods, plugins) == expected
 
 
+@pytest.mark.parametrize("option", ["beta=1", "two.beta=1"])
+def test_an_option_of_a_method_that_is_two_stages_is_theirs_together(chosen, option):
+    plugins, methods = chosen
+    twice = [plugin for plugin in methods if plugin.name == "two" and plugin.kind == "methods"] * 2
+
+    assert assign_options([option], twice, plugins) == {"methods:two": {"beta": "1"}}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -31,6 +31,7 @@ def assign_options(
     Raises:
         UserError: there is no "=", no chosen plugin of that name, more than one, or no method with that option.
     """
+    chosen = list({plugin.key: plugin for plugin in chosen}.values())  # one method may be two stages of a run
     shared: dict[str, dict[str, Any]] = {}
     for each in given:
         target, value = each if isinstance(each, tuple) else _split(each)
