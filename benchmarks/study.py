@@ -41,10 +41,10 @@ MODELS = """
 name: two-workers
 starts: [{{name: one, model: {0}, start: base}}, {{name: two, model: {1}, start: base}}]
 methods:
-  - gt-sft: {{batch_size: 4, gradient_accumulation: 1, max_steps: 60, learning_rate: [0.0001, 0.0002]}}
+  - gt-sft: {{batch_size: 4, gradient_accumulation: 1, max_steps: 150, learning_rate: [0.0001, 0.0002, 0.0004]}}
 domains: [coin]
 evals: ["safety:probes"]
-problems: 240
+problems: 600
 """
 
 
@@ -125,7 +125,7 @@ def two_workers(folder: Path) -> tuple[float, float]:
         0, str(install(folder / "site", "coin-dist", {"coin_domain": GOLD}, {"pfh.domains": {"coin": "coin_domain"}}))
     )
     models = [
-        tiny_llama(folder / f"model-{seed}", seed=seed, hidden_size=128, num_hidden_layers=4) for seed in range(2)
+        tiny_llama(folder / f"model-{seed}", seed=seed, hidden_size=256, num_hidden_layers=6) for seed in range(2)
     ]
     file = folder / "study.yaml"
     file.write_text(MODELS.format(*models))
