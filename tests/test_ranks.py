@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from pfh.steps.session import Session
 from pfh.steps.training import train_stage
 from pfh.store.store import Store
 
-from tests.letters import problems, same, weights
+from tests.letters import problems, weights
 from tests.plugin_dists import install
 from tests.test_method_steps import ENDING
 from tests.test_training import stage, trainer_for
@@ -44,6 +45,7 @@ SMALL = {
     "max_length": "256",
 }
 FSDP_ON_CPU = """\
+import math
 import os
 if "RANK" in os.environ:
     import torch
@@ -162,6 +164,11 @@ def trained_weights(trained):
     return weights(trained.checkpoint.adapter or trained.checkpoint.path)
 
 
+def distance(one, other):
+    """Return the Euclidean distance of two models, over all their weights."""
+    return math.sqrt(sum(float(np.square(one[name] - other[name]).sum()) for name in one))
+
+
 def work_folder(store):
     (folder,) = (store / "partial").glob("training-*/work")
     return folder
@@ -195,10 +202,11 @@ def test_two_processes_that_draw_between_their_trainings_leave_what_one_does(sit
     options = SMALL | {"iterations": "2", "epochs": "1", "optimizer": "adamw_torch"}
     one = train(tmp_path / "one", tiny_llama_path, "spin", **options)
     both = train(tmp_path / "two", tiny_llama_path, "spin", two, **options)
-    expected, found = trained_weights(one), trained_weights(both)
-    assert expected.keys() == found.keys()
-    assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in expected)
-    assert not same(found, weights(tiny_llama_path))
+    expected, found, start = trained_weights(one), trained_weights(both), weights(tiny_llama_path)
+    assert expected.keys() == found.keys() == start.keys()
+    # Where a gradient is next to none AdamW makes a step of its rounding, which is another on another processor. A bound
+    # on all weights together holds everywhere, and is stricter than 1e-5 on each would be.
+    assert distance(found, expected) < 1e-4 * distance(expected, start)
     assert [phase.name for phase in both.phases] == ["rollouts", "rollouts", "training", "training"]
     assert [phase.devices for phase in both.phases] == [1, 1, 2, 2]
     counted = [(phase.tokens, phase.updates, phase.samples) for phase in both.phases]
@@ -218,7 +226,7 @@ def test_an_interrupted_training_goes_on_in_its_processes(site, two, tiny_llama_
     both = train(tmp_path / "two", tiny_llama_path, "gt-sft", two, progress, **options)
     assert any("goes on from update" in line for line in progress.said)
     expected, found = trained_weights(one), trained_weights(both)
-    assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in expected)
+    assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
     assert [row["step"] for row in both.curves] == [1, 2, 3, 4, 5, 6]
     assert both.phases[-1].notes["attempts"] == 2
 
@@ -247,7 +255,7 @@ def test_weights_that_are_shared_out_are_put_together_again(site, method, tiny_l
     assert not any(np.array_equal(found[name], start[name]) for name in found if "proj" in name)
     if method == "gt-sft":  # sdft draws in each process with a seed of its own
         expected = trained_weights(train(tmp_path / "one", tiny_llama_path, method, **options))
-        assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in expected)
+        assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
 
 
 def test_what_a_process_refuses_reaches_the_user_as_it_is(site, two, tiny_llama_path, tmp_path):
