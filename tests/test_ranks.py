@@ -204,7 +204,7 @@ def test_two_processes_that_draw_between_their_trainings_leave_what_one_does(sit
     both = train(tmp_path / "two", tiny_llama_path, "spin", two, **options)
     expected, found, start = trained_weights(one), trained_weights(both), weights(tiny_llama_path)
     assert expected.keys() == found.keys() == start.keys()
-    # Where a gradient is next to none AdamW makes a step of its rounding, which is another on another processor. A bound
+    # Where a gradient is next to none AdamW makes a step of its rounding, another on every kind of processor. A bound
     # on all weights together holds everywhere, and is stricter than 1e-5 on each would be.
     assert distance(found, expected) < 1e-4 * distance(expected, start)
     assert [phase.name for phase in both.phases] == ["rollouts", "rollouts", "training", "training"]
