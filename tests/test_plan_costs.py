@@ -96,7 +96,28 @@ def test_documents_of_the_study_are_timed_and_what_cannot_be_asked_is_said(tiny_
     assert [line for line in heard.said if "not timed" in line] == ["not timed: policy (no data here)"]
     about = {"weights": model, "benchmarks": ("arc_easy", "piqa"), "limit": 60, "family": "forgetting"}
     step = Step(kind="evaluation", key="a", label="", part="", about=about)
-    assert cost_model(study(model), [step], store).seconds(step) == pytest.approx(3.0 + 0.5 * (60 + 20))
+    costs = cost_model(study(model), [step], store)
+    assert costs.seconds(step) == pytest.approx(3.0 + 0.5 * (60 + 20))
+    assert not costs.assumes(step)
+    assert costs.assumes(evaluation("b", model))
+
+
+def test_every_domain_of_a_study_is_read_and_a_family_of_none_is_timed_once(tiny_llama_path, tmp_path, monkeypatch):
+    clock, model = Clock(), str(tiny_llama_path)
+    here = "pfh.commands.study.calibration."
+    monkeypatch.setattr(here + "evaluate_family", clock.evaluate)
+    monkeypatch.setattr(here + "documents_of", lambda *_: {"test": 100})
+    monkeypatch.setattr(here + "_timed", lambda *_: Rates(read=1, written=1, trained=1, weights=1))
+    monkeypatch.setattr(here + "open_domain", lambda spec, *_: SimpleNamespace(name=spec.domain))
+    monkeypatch.setattr(here + "_lengths", lambda domain, _: (len(domain.name), 1))
+    evals = (EvalChoice(family="target"), EvalChoice(family="forgetting", benchmarks=("piqa",)))
+    runs = [
+        SimpleNamespace(spec=RunSpec(methods=("none",), evals=evals, domain=domain, model=model))
+        for domain in ("reasoning", "math", "math")
+    ]
+    rates = calibrate(study(model), runs, plugins=Plugins(), store=Store(tmp_path), progress=Silent())[model]
+    assert set(rates.documents) == {"target of reasoning", "target of math", "forgetting piqa"}
+    assert rates.lengths == {"reasoning": (9, 1), "math": (4, 1)}
 
 
 def test_the_lengths_of_the_studys_own_problems_take_the_place_of_what_is_assumed(tiny_llama_path, tmp_path):
@@ -108,7 +129,13 @@ def test_the_lengths_of_the_studys_own_problems_take_the_place_of_what_is_assume
     prompt, completion = rates.lengths["reasoning"]
     assert remembered(store)[model] == rates
     options = TrainingOptions(max_length=4096, batch_size=4, gradient_accumulation=1)
-    about = {"method": "gt-sft", "problems": 100, "options": options, "budget": "7 updates", "domain": "reasoning"}
+    about = {
+        "method": "gt-sft",
+        "problems": 100,
+        "options": options,
+        "budget": Budget.parse("7 updates"),
+        "domain": "reasoning",
+    }
     step = Step(kind="training", key="a", label="", part="", about={**about, "weights": model})
     assert cost_model(study(model), [step], store).work(step).trained == pytest.approx(7 * 4 * (prompt + completion))
 
@@ -122,14 +149,18 @@ def test_a_budget_of_operations_bounds_what_is_trained(adapter, operations):
     options = TrainingOptions(adapter=adapter)
     costs = CostModel(device=device_here()[0], sizes={})
     step = Step(
-        kind="training", key="a", label="", part="", about={**TRAINED, "options": options, "budget": "1e15 flops"}
+        kind="training",
+        key="a",
+        label="",
+        part="",
+        about={**TRAINED, "options": options, "budget": Budget.parse("1e15 flops")},
     )
     assert costs.work(step).trained == pytest.approx(1e6 / operations)
     assert costs.work(step).flops == pytest.approx(1e15)
 
 
 def test_a_budget_of_time_is_what_a_training_takes():
-    about = {**TRAINED, "options": TrainingOptions(), "budget": str(Budget.parse("90s"))}
+    about = {**TRAINED, "options": TrainingOptions(), "budget": Budget.parse("90s")}
     costs = CostModel(device=device_here()[0], sizes={})
     assert costs.seconds(Step(kind="training", key="a", label="", part="", about=about)) == 90
 

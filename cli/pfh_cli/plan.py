@@ -121,7 +121,8 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     line(f"Costs are from {' and '.join(figures['costs_from']) or 'nothing'}, for {figures['device']}.")
     if figures["device_note"]:
         line(figures["device_note"])
-    line(figures["assumed"])
+    if figures["assumed"]:
+        line(figures["assumed"])
     for row in figures["by_kind"]:
         if row["models_naive"] > row["models"] > 0:
             line(f"{row['kind']}: a model is loaded {row['models']} times instead of {row['models_naive']}.")

@@ -193,7 +193,7 @@ class GraphOfRun:
             model=current.fingerprint,
             method=method,
             options=options,
-            budget=str(self.spec.budget or ""),
+            budget=self.spec.budget,
             drawn=bool(drawn),
             may_draw=draws is None,
         )

@@ -21,6 +21,7 @@ from pfh.commands.requests import validate
 from pfh.commands.subjects import model_subject
 from pfh.errors import PfhError, UserError
 from pfh.hooks.backends import GenerationRequest, Sampling, ScoringRequest
+from pfh.hooks.meanings import Wants, declares
 from pfh.progress import Progress, Silent
 from pfh.registry.plugins import Plugins
 from pfh.sources.models import resolve
@@ -80,8 +81,9 @@ class Rates:
 
 
 def asked_as(about: Mapping[str, Any]) -> str:
-    """Return the name of what an evaluation asks: the family and its benchmarks."""
-    return " ".join([str(about.get("family", "")), *sorted(map(str, about.get("benchmarks", ())))])
+    """Return the name of what an evaluation asks: the family, its benchmarks, and the domain whose problems it puts."""
+    domain = f" of {about['domain']}" if about.get("domain") else ""
+    return " ".join([str(about.get("family", "")), *sorted(map(str, about.get("benchmarks", ())))]) + domain
 
 
 def calibrate(
@@ -89,7 +91,7 @@ def calibrate(
 ) -> dict[str, Rates]:
     """Time the study's starts that are on this machine, remember what it took, and return it by model.
 
-    The documents that are asked are those of the first of `runs` that begins with the model.
+    Asked are the documents and problems of the first of `runs` in each domain that begins with the model.
 
     Raises:
         UserError: none of them is here.
@@ -105,8 +107,12 @@ def calibrate(
             continue
         progress.say(f"timing a few batches of {name}")
         rates = _timed(checkpoint, session)
-        first = next((run.spec for run in runs if (run.spec.model or EMBEDDED_NAME) == name), None)
-        paces, lengths = ({}, {}) if first is None else _documents(checkpoint, first, session)
+        specs = {run.spec.domain: run.spec for run in reversed(runs) if (run.spec.model or EMBEDDED_NAME) == name}
+        paces: dict[str, Pace] = {}
+        lengths: dict[str, tuple[float, float]] = {}
+        with TemporaryDirectory(prefix="pfh-calibration-") as folder:
+            for spec in specs.values():
+                _ask(checkpoint, spec, session, Store(Path(folder)), paces, lengths)
         found[name] = dataclasses.replace(rates, documents=paces, lengths=lengths)
     if not found:
         raise UserError(f"--calibrate times models on this machine, and has none: {'; '.join(missing)}")
@@ -184,42 +190,58 @@ def _timed(checkpoint: Checkpoint, session: Session) -> Rates:
     return Rates(read=read, written=written, trained=trained, weights=weights)
 
 
-def _documents(
-    checkpoint: Checkpoint, spec: RunSpec, session: Session
-) -> tuple[dict[str, Pace], dict[str, tuple[float, float]]]:
-    """Ask a few documents of what a run asks, and some of its problems; what cannot be asked here is said."""
+def _ask(
+    checkpoint: Checkpoint,
+    spec: RunSpec,
+    session: Session,
+    store: Store,
+    paces: dict[str, Pace],
+    lengths: dict[str, tuple[float, float]],
+) -> None:
+    """Ask a few documents of what a run asks, and some of its problems; say what cannot be asked here."""
     options = validate(spec, session.plugins)
-    paces: dict[str, Pace] = {}
-    lengths: dict[str, tuple[float, float]] = {}
-    with TemporaryDirectory(prefix="pfh-calibration-") as folder:
-        scratch = Session(
-            plugins=session.plugins,
-            store=Store(Path(folder)),
-            progress=Silent(),
-            backend=spec.backend,
-            dtype=spec.dtype,
-            options=options,
-        )
+    scratch = Session(
+        plugins=session.plugins,
+        store=store,
+        progress=Silent(),
+        backend=spec.backend,
+        dtype=spec.dtype,
+        options=options,
+    )
+    domain, wanted = None, spec.evals
+    try:
         try:
             domain = open_domain(spec, scratch, options, ASKED)
             lengths[spec.domain] = _lengths(domain, scratch.engine(checkpoint))
         except PfhError as error:
             session.progress.say(f"not read: problems of {spec.domain} ({error})")
-        try:
-            for question in asked(spec, scratch, [model_subject(checkpoint.name, checkpoint, "")], options):
-                try:
-                    pace = _pace(checkpoint, question, scratch)
-                except PfhError as error:
-                    session.progress.say(f"not timed: {question.family} ({error})")
-                    continue
-                paces[asked_as({"family": question.family, "benchmarks": question.benchmarks})] = pace
-        finally:
-            scratch.release()
-    return paces, lengths
+            wanted = tuple(one for one in wanted if not declares(options.get(f"evals:{one.family}"), Wants.DOMAIN))
+        subject = model_subject(checkpoint.name, checkpoint, "")
+        questions = (
+            asked(dataclasses.replace(spec, evals=wanted), scratch, [subject], options, domain) if wanted else ()
+        )
+        for question in questions:
+            put = question.domain.name if question.domain else ""
+            name = asked_as({"family": question.family, "benchmarks": question.benchmarks, "domain": put})
+            if name in paces:
+                continue
+            try:
+                paces[name] = _pace(checkpoint, question, scratch)
+            except PfhError as error:
+                session.progress.say(f"not timed: {question.family} ({error})")
+    finally:
+        scratch.release()
 
 
 def _pace(checkpoint: Checkpoint, question: Question, session: Session) -> Pace:
-    """Ask few documents, and then more."""
+    """Ask few documents, and then more.
+
+    Raises:
+        UserError: the family does not tell how many documents there are.
+    """
+    whole = documents_of(dataclasses.replace(question, limit=None), session)
+    if not whole:
+        raise UserError("it does not tell how many documents it asks")
     took, documents = [], []
     for place, limit in enumerate((FEW, FEW, MORE)):  # the first loads the model and the data
         began = time.perf_counter()
@@ -228,7 +250,6 @@ def _pace(checkpoint: Checkpoint, question: Question, session: Session) -> Pace:
         took.append(time.perf_counter() - began)
         documents.append(sum(len(each.samples) for each in evaluation.benchmarks))
     each = max(0.0, took[2] - took[1]) / max(1, documents[2] - documents[1])
-    whole = documents_of(dataclasses.replace(question, limit=None), session)
     return Pace(fixed=max(0.0, took[1] - documents[1] * each), each=each, sizes=tuple(whole.values()))
 
 

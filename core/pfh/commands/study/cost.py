@@ -123,7 +123,7 @@ class CostModel:
             took = self.modelled(step) * speed
         else:
             took = self.modelled(step) if (timed := self._timed(step)) is None else timed
-        budget = _budget(step.about)
+        budget: Budget | None = step.about.get("budget")
         return min(took, budget.amount) if budget is not None and budget.unit == "seconds" else took
 
     def modelled(self, step: Step) -> float:
@@ -134,14 +134,27 @@ class CostModel:
         """Return how long it takes by the batches that were timed: of the model, else of the one nearest in size."""
         if not self.rates:
             return None
-        work = self.work(step)
-        own = self.rates.get(str(step.about.get("weights", "")))
-        rates = own or min(self.rates.values(), key=lambda each: abs(math.log(max(work.weights, 1.0) / each.weights)))
-        share = 1.0 if own else work.weights / rates.weights
+        work, rates = self.work(step), self._nearest(step.about)
+        share = 1.0 if str(step.about.get("weights", "")) in self.rates else work.weights / rates.weights
         if step.kind == "evaluation" and (pace := rates.documents.get(asked_as(step.about))) is not None:
             return share * pace.seconds(step.about.get("limit"))
         trained = work.trained * rates.trained * work.operations / ALL_WEIGHTS
         return share * (work.read * rates.read + work.written * rates.written + trained)
+
+    def _nearest(self, about: Mapping[str, Any]) -> Rates:
+        """Return what was timed of the step's model, else of the one nearest to it in size."""
+        name = str(about.get("weights", ""))
+        weights = max(self.size(name), 1.0)
+        return self.rates.get(name) or min(self.rates.values(), key=lambda each: abs(math.log(weights / each.weights)))
+
+    def assumes(self, step: Step) -> bool:
+        """Say whether how long a step takes rests on lengths or counts of documents that nobody read."""
+        if step.id in self.measured:
+            return False
+        if step.kind == "evaluation":
+            return not self.rates or asked_as(step.about) not in self._nearest(step.about).documents
+        draws_or_trains = step.kind == "rollouts" or (step.kind == "training" and "method" in step.about)
+        return draws_or_trains and self._lengths(step.about) is None
 
     def source(self, step: Step) -> str:
         """Say what tells how long a step takes."""
@@ -176,8 +189,7 @@ class CostModel:
 
     def _lengths(self, about: Mapping[str, Any]) -> tuple[float, float] | None:
         """Return the tokens of a prompt and of a completion of the step's domain, where they were read."""
-        rates = self.rates.get(str(about.get("weights", ""))) or next(iter(self.rates.values()), None)
-        return None if rates is None else rates.lengths.get(str(about.get("domain", "")))
+        return self._nearest(about).lengths.get(str(about.get("domain", ""))) if self.rates else None
 
     def _training(self, about: Mapping[str, Any], weights: float) -> Work:
         options, assumed = about.get("options"), self.assumed
@@ -200,18 +212,13 @@ class CostModel:
             weights=weights,
             operations=ALL_WEIGHTS if options.adapter == "full" else ADAPTER,
         )
-        if (budget := _budget(about)) is not None:
+        budget: Budget | None = about.get("budget")
+        if budget is not None and budget.unit != "seconds":
             takes = {"updates": 1, "samples": update + replayed + compared, "tokens": each, "flops": done.flops}
-            updates = min(updates, budget.amount / takes.get(budget.unit, math.inf) or updates)
+            updates = min(updates, budget.amount / takes[budget.unit])
         return dataclasses.replace(
             done, read=updates * done.read, written=updates * done.written, trained=updates * done.trained
         )
-
-
-def _budget(about: Mapping[str, Any]) -> Budget | None:
-    """Return what a training may spend."""
-    said = about.get("budget")
-    return Budget.parse(str(said).replace(",", "").replace("device ", "")) if said else None
 
 
 def cost_model(study: Study, steps: Iterable[Step], store: Store) -> CostModel:

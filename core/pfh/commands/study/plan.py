@@ -145,7 +145,7 @@ def plan_figures(planned: PlannedStudy, price: float | None = None) -> dict[str,
         "device": planned.costs.device.name,
         "costs_from": list(sources),
         "device_note": planned.costs.note,
-        "assumed": planned.costs.assumed.sentence(),
+        "assumed": planned.costs.assumed.sentence() if any(map(planned.costs.assumes, planned.graph.values())) else "",
         "not_here": list(planned.unknown),
     }
     if price is not None:
