@@ -28,6 +28,7 @@ from pfh.hooks.domains import GenerationSpec, Problem, Rollout, Split, Verdict
 from pfh.hooks.evals import AnalysisSpec, EvaluationSpec
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.judges import Judgement
+from pfh.hooks.launchers import SubmittedSpec
 from pfh.hooks.methods import TrainingSpec
 from pfh.hooks.samples import Sample
 from pfh.kit.conversations import roll_out as _roll_out
@@ -257,6 +258,11 @@ def analysis_spec(*, options: Any = None) -> AnalysisSpec:  # noqa: ANN401 - wha
     before = Evaluation(family="fake", benchmarks=(_benchmark("steady", 10, 20), _benchmark("fallen", 20, 20)))
     after = Evaluation(family="fake", benchmarks=(_benchmark("steady", 10, 20), _benchmark("fallen", 4, 20)))
     return AnalysisSpec(before=before, after=after, comparisons=compare_evaluations(before, after), options=options)
+
+
+def submitted_spec() -> SubmittedSpec:
+    """Return a spec whose study is kept in an empty folder of its own."""
+    return SubmittedSpec(folder=Path(mkdtemp()))
 
 
 def engine_spec() -> EngineSpec:

@@ -122,7 +122,7 @@ def open_domain(spec: DomainSpec) -> Domain | None:
         ...     def holdout(self, name):
         ...         return self.problems("test", 10, seed=0)
         ...     def verify(self, problem, completion):
-        ...         return Verdict(reward=float(completion == problem.answer), extracted=completion or None)
+        ...         return Verdict(reward=float(completion.strip() == problem.answer), extracted=completion or None)
         >>> @hookimpl
         ... def open_domain(spec):
         ...     return Echo()
@@ -381,7 +381,7 @@ def submitted_tasks(spec: SubmittedSpec) -> Sequence[SubmittedTask] | None:
         >>> @hookimpl
         ... def submitted_tasks(spec):
         ...     return (SubmittedTask(id="training-1", job="42", state="running"),)
-        >>> submitted_tasks(None)[0].job
+        >>> submitted_tasks(fakes.submitted_spec())[0].job
         '42'
     """
 
@@ -395,6 +395,6 @@ def cancel_tasks(spec: SubmittedSpec) -> Sequence[SubmittedTask] | None:
         >>> @hookimpl
         ... def cancel_tasks(spec):
         ...     return ()
-        >>> cancel_tasks(None)
+        >>> cancel_tasks(fakes.submitted_spec())
         ()
     """
