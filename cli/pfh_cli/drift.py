@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pfh_cli.boundary import invocation
-from pfh_cli.flags import Debug, Quiet, StoreFolder
+from pfh_cli.flags import Debug, Quiet, Sealed, StoreFolder
 from pfh_cli.progress import open_progress
 from pfh_cli.quiet import libraries_quiet
 
@@ -33,15 +33,7 @@ def drift(
     contract: Annotated[
         Path | None, typer.Option("--contract", metavar="FILE", help="Hold the last version against a contract.")
     ] = None,
-    sealed: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE",
-            min=0.0,
-            max=0.9,
-            help="Keep this share of the items out of the page, for the contract alone.",
-        ),
-    ] = 0.0,
+    sealed: Sealed = 0.0,
     store: StoreFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
     quiet: Quiet = False,

@@ -91,6 +91,17 @@ Output = Annotated[
 ]
 
 
+Sealed = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE",
+        min=0.0,
+        max=0.9,
+        help="A fixed share of the items that pfh drift keeps out of its page, and a contract is held against alone.",
+    ),
+]
+
+
 StoreFolder = Annotated[
     Path | None,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pfh_cli.boundary import invocation
-from pfh_cli.flags import Debug, StoreFolder
+from pfh_cli.flags import Debug, Sealed, StoreFolder
 
 MARKS = {"holds": "ok", "broken": "BROKEN", "undecided": "?", "not measured": "NOT MEASURED", "may change": "-"}
 
@@ -24,15 +24,7 @@ def gate(
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML for a CI service.")
     ] = None,
-    sealed: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE",
-            min=0.0,
-            max=0.9,
-            help="Hold it against this fixed share of the items alone, which pfh drift --sealed keeps out of its page.",
-        ),
-    ] = 0.0,
+    sealed: Sealed = 0.0,
     store: StoreFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the clauses as JSON.")] = False,
     debug: Debug = False,
@@ -45,13 +37,13 @@ def gate(
     invocation(context).debug = debug
     from pfh.commands.gate import gate as held_against
 
+    items = None
     if sealed:
+        from pfh.commands.gate import Sealed as Items
         from pfh.store.store import Store, default_root
 
-        kept = Store(store or default_root())
-        held, code = held_against(results, contract, junit_file=junit, sealed=sealed, store=kept)
-    else:
-        held, code = held_against(results, contract, junit_file=junit)
+        items = Items(sealed, Store(store or default_root()))
+    held, code = held_against(results, contract, junit_file=junit, sealed=items)
     if as_json:
         from pfh.text import json_text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pfh.commands.comparison import compare_subjects
@@ -19,8 +20,17 @@ from pfh.store.store import Store
 from pfh.text import write_whole
 
 
+@dataclass(frozen=True)
+class Sealed:
+    """The items that `pfh drift --sealed` keeps out of its page."""
+
+    share: float
+    store: Store
+    """Which holds the samples that the results rest on."""
+
+
 def gate(
-    results: Path, contract: Path, *, junit_file: Path | None = None, sealed: float = 0.0, store: Store | None = None
+    results: Path, contract: Path, *, junit_file: Path | None = None, sealed: Sealed | None = None
 ) -> tuple[Gate, int]:
     """Hold `results` against `contract`; return what became of every clause, and the exit code.
 
@@ -28,8 +38,7 @@ def gate(
         results: a folder that pfh wrote, or its results.json.
         contract: a YAML file.
         junit_file: where to write the clauses as JUnit XML.
-        sealed: hold it against this fixed share of the items alone, which `pfh drift --sealed` keeps out of its page.
-        store: which holds the samples that the results rest on, for `sealed`.
+        sealed: hold it against these items alone.
 
     Returns:
         The gate, and 0 where it is open, 1 where a clause is broken, or undecided or not measured under `fail`.
@@ -38,7 +47,7 @@ def gate(
         UserError: the results cannot be read, the contract is at fault, or the file cannot be written.
     """
     asked, opened = read_contract(contract), open_results(results)
-    held = _of_sealed(asked, results, sealed, store) if sealed and store else judge(asked, opened)
+    held = judge(asked, opened) if sealed is None else _of_sealed(asked, results, sealed)
     if junit_file is not None:
         text = junit(held, opened, undecided=asked.undecided, not_measured=asked.not_measured)
         try:
@@ -49,7 +58,7 @@ def gate(
     return held, 0 if held.passes else EXIT_FELL_SHORT
 
 
-def _of_sealed(contract: Contract, results: Path, share: float, store: Store) -> Gate:
+def _of_sealed(contract: Contract, results: Path, sealed: Sealed) -> Gate:
     """Hold a contract against what changed from start to end on the sealed items alone.
 
     Raises:
@@ -57,6 +66,6 @@ def _of_sealed(contract: Contract, results: Path, share: float, store: Store) ->
     """
     if contract.scope.stages:
         raise UserError("A contract of single stages is held against all items: leave out --sealed.")
-    session = Session(plugins=Plugins(), store=store, progress=Silent())
-    before, after = (sealed_part(open_subject(f"{results}{which}", session), share) for which in (START, ""))
+    session = Session(plugins=Plugins(), store=sealed.store, progress=Silent())
+    before, after = (sealed_part(open_subject(f"{results}{which}", session), sealed.share) for which in (START, ""))
     return judge_stages(contract, [compare_subjects([(before, after)], session.plugins, []).stage])
