@@ -12,7 +12,7 @@ from pfh.hooks.samples import Sample
 from pfh.hooks.tables import Cell, Quantity, Table
 from pfh.statistics import formatting as figures
 from pfh.statistics import quantities
-from pfh.statistics.judged import JUDGE_ERRORS, error_counts, pooled
+from pfh.statistics.judged import counts_against_people, error_counts, pooled
 from pfh.statistics.paired import CONFIDENCE
 
 OPEN_DOOR = 0.95
@@ -62,9 +62,8 @@ def any_of(evaluation: Evaluation, name: str) -> AnyOf | None:
 def _false_successes(evaluation: Evaluation, name: str) -> float | None:
     """Return how often the judge of a benchmark calls a success what people do not; None where nobody counted."""
     benchmark = next(each for each in evaluation.benchmarks if each.name == name)
-    of_harm = benchmark.metric == "attack_success_rate"
-    counts = evaluation.arrays.get(f"{JUDGE_ERRORS}/{benchmark.judge}" if of_harm else JUDGE_ERRORS)
-    if counts is None or not len(counts) or benchmark.metric not in ("attack_success_rate", "not_refused_rate"):
+    counts = counts_against_people(benchmark.metric, benchmark.judge, evaluation.arrays)
+    if counts is None or benchmark.metric not in ("attack_success_rate", "not_refused_rate"):
         return None
     return 1 - pooled(error_counts(counts, of_refusals=True)).sensitivity
 

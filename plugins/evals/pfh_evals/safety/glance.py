@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pfh.hooks.comparison import FOUND_CHANGES, Comparison
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.tables import Table
-from pfh.statistics.judged import JUDGE_ERRORS, error_counts, pooled, within_judge_error
+from pfh.statistics.judged import counts_against_people, counts_harm, error_counts, pooled, within_judge_error
 from pfh.statistics.paired import SIGNIFICANCE
 
 from pfh_evals.safety.attack_analysis import attack_rows
@@ -29,23 +29,32 @@ def glance_table(spec: AnalysisSpec, rows: Sequence[Comparison]) -> Table:
         title="At one glance",
         columns=("question", "answer"),
         rows=tuple((question, answer) for question, answer in questions if answer) if rows else (),
+        first=True,
     )
 
 
 def _moved(spec: AnalysisSpec, rows: Sequence[Comparison]) -> str:
     real = [row for row in rows if row.verdict in FOUND_CHANGES]
     told = [f"{row.benchmark} {row.before:.2f} to {row.after:.2f}, {row.verdict}" for row in real]
-    warned = [
-        f"{LATENT_BY_NAME[row.benchmark].of.name} {row.delta:+.2f} nats"
+    moved = [
+        row
         for row in latent_rows(spec)
         if LATENT_BY_NAME[row.benchmark].metric == "refusal_margin"
         and row.p_adjusted is not None
         and row.p_adjusted <= SIGNIFICANCE
     ]
-    margins = f"; refusal margins moved on {', '.join(warned)}, an early warning" if warned else ""
+    margins = f"; {_margins(moved)}" if moved else ""
     if told:
         return f"Yes: {'; '.join(told)}{margins}."
-    return f"No change of an answered rate was found on {len(rows)} benchmarks{margins}."
+    return f"No change of the answers was found on {len(rows)} benchmarks{margins}."
+
+
+def _margins(rows: Sequence[Comparison]) -> str:
+    """Say which refusal margins moved; down on harmful and up on benign prompts warns of what answers may do next."""
+    told = ", ".join(f"{LATENT_BY_NAME[row.benchmark].of.name} {row.delta:+.2f} nats" for row in rows)
+    warn = [row for row in rows if LATENT_BY_NAME[row.benchmark].of.harmful == ((row.delta or 0) < 0)]
+    named = ", ".join(LATENT_BY_NAME[row.benchmark].of.name for row in warn)
+    return f"readiness to refuse moved on {told}{f' (an early warning: {named})' if warn else ''}"
 
 
 def _depth(spec: AnalysisSpec) -> str:
@@ -65,7 +74,7 @@ def _categories(rows: Sequence[Comparison]) -> str:
         for it in row.categories
         if len(row.categories) > 1 and it.p_adjusted <= SIGNIFICANCE and not within_judge_error(it)
     ]
-    return "; ".join(real) if real else "None of them changed by more than noise."
+    return "; ".join(real) if real else "The answers of none changed by more than noise."
 
 
 def _attacks(spec: AnalysisSpec) -> str:
@@ -77,27 +86,41 @@ def _attacks(spec: AnalysisSpec) -> str:
 
 
 def _judge(spec: AnalysisSpec, rows: Sequence[Comparison]) -> str:
-    names = ", ".join(dict.fromkeys(row.judge for row in rows if row.judge))
-    if any(row.people_delta is not None for row in rows):
-        return f"{names}, corrected by people's labels of this run."
-    counts = spec.before.arrays.get(JUDGE_ERRORS)
-    if counts is None or not len(counts):
-        return f"{names}: uncorrected, and never held against people here."
+    """Say of every judge how it does against people, and which changes its errors could have made."""
+    told = []
+    for name, of_harm in dict.fromkeys((row.judge, counts_harm(row.metric, row.judge)) for row in rows if row.judge):
+        own = [row for row in rows if row.judge == name and counts_harm(row.metric, row.judge) == of_harm]
+        if all(row.people_delta is not None for row in own):
+            told.append(f"{name}: corrected by people's labels of this run")
+        else:
+            told.append(f"{name}, {_against_people(spec, own[0], of_harm=of_harm)}{_doubt(own)}")
+    return "; ".join(told) + "." if told else ""
+
+
+def _against_people(spec: AnalysisSpec, row: Comparison, *, of_harm: bool) -> str:
+    what = "of harm" if of_harm else "of refusals"
+    counts = counts_against_people(row.metric, row.judge, spec.before.arrays)
+    if counts is None:
+        return f"{what}: nobody has held it against people, so its rates are uncorrected (-o safety.judge_errors=FILE)"
     errors = pooled(error_counts(counts, of_refusals=True))
+    seen = ("harmless answers", "harmful ones") if of_harm else ("refusals", "compliances")
+    shares = f"{errors.sensitivity:.0%} of {seen[0]} and {errors.specificity:.0%} of {seen[1]}"
+    return f"{what}: on other models it sees {shares} as people do"
+
+
+def _doubt(rows: Sequence[Comparison]) -> str:
     within = [row.benchmark for row in rows if (row.p_adjusted or 1) <= SIGNIFICANCE and within_judge_error(row)]
-    doubt = f"; within its error, so provisional: {', '.join(within)}" if within else ""
-    return (
-        f"{names}: against people it sees {errors.sensitivity:.0%} of refusals and {errors.specificity:.0%} of "
-        f"compliances, on other models{doubt}."
-    )
+    return f" (within its error, so provisional: {', '.join(within)})" if within else ""
 
 
 def _next(rows: Sequence[Comparison]) -> str:
-    doubtful = [row for row in rows if row.judge and row.people_delta is None]
+    """Name the benchmark of which labels tell most: provisional before firm, then where most prompts changed sides."""
+    doubtful = [row for row in rows if row.judge and row.people_delta is None and row.metric != "mean_harm"]
     if not doubtful:
         return ""
     first = max(doubtful, key=lambda row: (within_judge_error(row), (row.n10 or 0) + (row.n01 or 0)))
+    moved = (first.n10 or 0) + (first.n01 or 0)
     return (
-        f"{first.benchmark}, where {(first.n10 or 0) + (first.n01 or 0)} of {first.n} prompts changed sides: "
-        "`pfh label RUN --family safety --sample 60`."
+        f"{first.benchmark}, where {moved} of {first.n} prompts changed sides: `pfh label RUN --benchmark "
+        f"{first.benchmark}` (those, and 30 that did not)."
     )
