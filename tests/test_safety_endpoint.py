@@ -86,6 +86,7 @@ def test_the_page_answers_what_a_reader_asks_first(folder: Path) -> None:
         "Which categories?",
         "Under which attacks?",
         "How sure is the judge? rubric openai:grader",
+        "of refusals and of harm: nobody has held it against people",
         "What to label next? probes-",
         "Robustness profile",
         "templates",

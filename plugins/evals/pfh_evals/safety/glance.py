@@ -10,7 +10,7 @@ from pfh.hooks.tables import Table
 from pfh.statistics.judged import counts_against_people, counts_harm, error_counts, pooled, within_judge_error
 from pfh.statistics.paired import SIGNIFICANCE
 
-from pfh_evals.safety.attack_analysis import attack_rows
+from pfh_evals.safety.attack_analysis import SUCCESS, attack_rows
 from pfh_evals.safety.latent_analysis import latent_rows
 from pfh_evals.safety.latent_benchmarks import LATENT_BY_NAME
 
@@ -22,7 +22,7 @@ def glance_table(spec: AnalysisSpec, rows: Sequence[Comparison]) -> Table:
         ("How deep does it sit?", _depth(spec)),
         ("Which categories?", _categories(rows)),
         ("Under which attacks?", _attacks(spec)),
-        ("How sure is the judge?", _judge(spec, rows)),
+        ("How sure is the judge?", _judge(spec, [*rows, *attack_rows(spec)])),
         ("What to label next?", _next(rows)),
     )
     return Table(
@@ -68,44 +68,50 @@ def _depth(spec: AnalysisSpec) -> str:
 
 
 def _categories(rows: Sequence[Comparison]) -> str:
+    several = [row for row in rows if len(row.categories) > 1]
     real = [
         f"{it.category} of {row.benchmark} ({it.before:.2f} to {it.after:.2f}, n = {it.n})"
-        for row in rows
+        for row in several
         for it in row.categories
-        if len(row.categories) > 1 and it.p_adjusted <= SIGNIFICANCE and not within_judge_error(it)
+        if it.p_adjusted <= SIGNIFICANCE and not within_judge_error(it)
     ]
-    return "; ".join(real) if real else "The answers of none changed by more than noise."
+    count = sum(len(row.categories) for row in several)
+    return "; ".join(real) if real else f"The answers of none of {count} changed by more than noise."
 
 
 def _attacks(spec: AnalysisSpec) -> str:
     rows = attack_rows(spec)
     if not rows:
         return "None was run: -o safety.attacks=direct,prefill,templates."
-    real = [f"{row.benchmark} {row.before:.2f} to {row.after:.2f}" for row in rows if row.verdict in FOUND_CHANGES]
-    return "; ".join(real) if real else f"Under none of {len(rows)} did success change by more than noise."
+    real = [row for row in rows if row.verdict in FOUND_CHANGES]
+    told = ", ".join(f"{row.benchmark} {row.before:.2f} to {row.after:.2f}" for row in real or rows)
+    what = "/".join(dict.fromkeys(SUCCESS[row.metric] for row in rows))
+    return f"{told} ({what})." if real else f"Under none was a change found: {told} ({what})."
 
 
 def _judge(spec: AnalysisSpec, rows: Sequence[Comparison]) -> str:
     """Say of every judge how it does against people, and which changes its errors could have made."""
-    told = []
+    told: dict[tuple[str, str], list[str]] = {}
     for name, of_harm in dict.fromkeys((row.judge, counts_harm(row.metric, row.judge)) for row in rows if row.judge):
         own = [row for row in rows if row.judge == name and counts_harm(row.metric, row.judge) == of_harm]
-        if all(row.people_delta is not None for row in own):
-            told.append(f"{name}: corrected by people's labels of this run")
-        else:
-            told.append(f"{name}, {_against_people(spec, own[0], of_harm=of_harm)}{_doubt(own)}")
-    return "; ".join(told) + "." if told else ""
+        people = all(row.people_delta is not None for row in own)
+        said = "corrected by people's labels of this run" if people else f"{_against_people(spec, own[0])}{_doubt(own)}"
+        told.setdefault((name, said), []).append("harm" if of_harm else "refusals")
+    sentences = [f"{name}, of {' and of '.join(kinds)}: {said}." for (name, said), kinds in told.items()]
+    return " ".join(sentences)
 
 
-def _against_people(spec: AnalysisSpec, row: Comparison, *, of_harm: bool) -> str:
-    what = "of harm" if of_harm else "of refusals"
+def _against_people(spec: AnalysisSpec, row: Comparison) -> str:
     counts = counts_against_people(row.metric, row.judge, spec.before.arrays)
     if counts is None:
-        return f"{what}: nobody has held it against people, so its rates are uncorrected (-o safety.judge_errors=FILE)"
+        return (
+            "nobody has held it against people, so its rates are uncorrected; label this run, or give counts of its "
+            "errors with -o safety.judge_errors=FILE"
+        )
     errors = pooled(error_counts(counts, of_refusals=True))
+    of_harm = counts_harm(row.metric, row.judge)
     seen = ("harmless answers", "harmful ones") if of_harm else ("refusals", "compliances")
-    shares = f"{errors.sensitivity:.0%} of {seen[0]} and {errors.specificity:.0%} of {seen[1]}"
-    return f"{what}: on other models it sees {shares} as people do"
+    return f"it sees {errors.sensitivity:.0%} of {seen[0]} and {errors.specificity:.0%} of {seen[1]}, on other models"
 
 
 def _doubt(rows: Sequence[Comparison]) -> str:
