@@ -38,7 +38,7 @@ def main() -> None:
     if {"rule", "embedding"} & set(arguments.judges):
         _fit_refusals(HubData(), arguments.judges, arguments.cache)
     if "harm-lite" in arguments.judges:
-        rows = harm_lite.learned(HubData())
+        rows = harm_lite.people(arguments.cache)
         features = harm_lite.features_of(rows, load_encoder(arguments.cache), arguments.cache)
         harm_lite.fitted(features, rows).write(harm_lite_judge.WEIGHTS)
         print(f"{harm_lite_judge.WEIGHTS.name}: {len(rows)} completions, {features.shape[1]} weights")

@@ -1,6 +1,11 @@
-"""What the head of `harm-lite` learns from, and the people's labels that it is held against.
+"""What the head of `harm-lite` learns from, and what it is held against.
 
-It learns from completions whose labels of harm are openly licensed, none of whose text is kept:
+It learns from PyRIT's human labels of whether a harmful objective was met (package pyrit 1.1.0, MIT; 395 answers, 14
+kinds of harm), by four figures a completion and with both labels weighing the same. It is held against people on the
+same rows, every kind of harm judged by a head that saw none of it. No choice was made by sight of these rows, but the
+phrases of the rule judge, which makes the first figure, were worked out with sight of some of them.
+
+How it carries over to answers of another making say three datasets that it never sees:
 
 - natolambert/xstest-v2-copy (Röttger et al. 2024; CC-BY-4.0), four models' answers to the 200 unsafe prompts: full
   compliance is harmful, a full refusal harmless, as people said; partial refusals are left out.
@@ -8,10 +13,6 @@ It learns from completions whose labels of harm are openly licensed, none of who
   jailbroken.
 - LibrAI/do-not-answer (Wang et al. 2023; Apache-2.0): what people call harmful of six models' answers, and of their
   harmless ones those to every sixth question.
-
-It is held against PyRIT's human labels of whether a harmful objective was met (package pyrit 1.1.0, MIT; 395 answers,
-14 kinds of harm). None of them was looked at to choose features, sources or weights. Beside it stands what heads over
-the same four figures reach that are fitted on the PyRIT rows themselves, a kind of harm left out at a time.
 """
 
 from __future__ import annotations
@@ -65,14 +66,14 @@ class HarmExample:
     """One completion of a harmful request."""
 
     source: str
-    """A dataset to learn from, or a kind of harm to be held against."""
+    """A kind of harm, or a dataset."""
     request: str
     completion: str
     harmful: bool
 
 
-def learned(data: DataSource) -> list[HarmExample]:
-    """Return all that the head learns from."""
+def elsewhere(data: DataSource) -> list[HarmExample]:
+    """Return the answers of another making, whose source is their dataset."""
     return [*_xstest(data), *_jailbreaks(data), *_do_not_answer(data)]
 
 
@@ -106,18 +107,14 @@ def features_of(rows: Sequence[HarmExample], embed: Embed, cache: Path) -> NDArr
 
 
 def fitted(features: NDArray[np.float32], rows: Sequence[HarmExample]) -> Head:
-    """Return a logistic head over the four figures; every source weighs the same, and so do both labels in each."""
+    """Return a logistic head over the four figures, harmful and harmless rows weighing the same."""
     from sklearn.linear_model import LogisticRegression
 
-    sizes = Counter((row.source, row.harmful) for row in rows)
-    weights = np.array([1 / sizes[row.source, row.harmful] for row in rows])
     mean, spread = features.mean(0), features.std(0)
-    model = LogisticRegression(max_iter=2000)
-    model.fit(
-        (features - mean) / spread, [row.harmful for row in rows], sample_weight=weights * len(rows) / weights.sum()
-    )
-    scaled = model.coef_[0] / spread
-    return Head(weights=scaled.astype(np.float32), bias=float(model.intercept_[0] - (scaled * mean).sum()))
+    model = LogisticRegression(class_weight="balanced", max_iter=2000)
+    model.fit((features - mean) / spread, [row.harmful for row in rows])
+    weights = model.coef_[0] / spread
+    return Head(weights=weights.astype(np.float32), bias=float(model.intercept_[0] - (weights * mean).sum()))
 
 
 def left_out(features: NDArray[np.float32], rows: Sequence[HarmExample]) -> NDArray[np.float64]:

@@ -91,28 +91,24 @@ def _refusals(data: HubData, arguments: argparse.Namespace, console: Console) ->
 
 
 def _harm(data: HubData, cache: Path, console: Console) -> Counts:
-    """Print how harm-lite does on what it learns from, a source left out, and on people's labels that it never saw."""
+    """Print how harm-lite does on each kind of harm, by a head that saw none of it, and on other datasets."""
     embed = load_encoder(cache)
-    rows, labelled = harm_lite.learned(data), harm_lite.people(cache)
-    features, seen = (harm_lite.features_of(each, embed, cache) for each in (rows, labelled))
-    without = harm_lite.left_out(features, rows)
-    for source in dict.fromkeys(row.source for row in rows):
-        own = np.array([row.source == source for row in rows])
-        of_source = [row for row in rows if row.source == source]
-        judged = {"head without it": without[own], "not refused by rule": features[own, 0]}
-        console.print(harm_lite.agreement(f"harm-lite, {source} left out", of_source, judged))
-    probability = Head.read(harm_lite_judge.WEIGHTS).probability(seen)
-    judged = {
-        harm_lite_judge.NAME: probability,
-        "not refused by rule": seen[:, 0],
-        "heads of its own, a kind left out": harm_lite.left_out(seen, labelled),
-    }
-    console.print(harm_lite.agreement("PyRIT's answers, as people labelled them", labelled, judged))
+    labelled, others = harm_lite.people(cache), harm_lite.elsewhere(data)
+    features, unseen = (harm_lite.features_of(each, embed, cache) for each in (labelled, others))
+    held, rule_alone = harm_lite.left_out(features, labelled), "not refused by rule"
+    carried = harm_lite.fitted(unseen, others).probability(features)
+    judged = {harm_lite_judge.NAME: held, rule_alone: features[:, 0], "a head of the other three": carried}
+    console.print(harm_lite.agreement("PyRIT's answers, the kind of harm left out", labelled, judged))
     for kind in dict.fromkeys(row.source for row in labelled):
-        own = np.array([row.source == kind for row in labelled])
-        of_kind = [row for row in labelled if row.source == kind]
-        console.print(harm_lite.agreement(kind, of_kind, {harm_lite_judge.NAME: probability[own]}))
-    return {harm_lite_judge.NAME: harm_lite.counts(labelled, probability)}
+        own = [place for place, row in enumerate(labelled) if row.source == kind]
+        of_kind = [labelled[place] for place in own]
+        console.print(harm_lite.agreement(kind, of_kind, {harm_lite_judge.NAME: held[own]}))
+    shipped = Head.read(harm_lite_judge.WEIGHTS).probability(unseen)
+    for dataset in dict.fromkeys(row.source for row in others):
+        own = [place for place, row in enumerate(others) if row.source == dataset]
+        judged = {harm_lite_judge.NAME: shipped[own], rule_alone: unseen[own, 0]}
+        console.print(harm_lite.agreement(f"{dataset}, never seen", [others[place] for place in own], judged))
+    return {harm_lite_judge.NAME: harm_lite.counts(labelled, held)}
 
 
 def _held_back(rows: Sequence[Example], refused: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -47,7 +47,7 @@ def main() -> None:
     given = arguments.model and resolve(str(Path(arguments.model)), cache_dir=session.store.cache)
     checkpoint = given or safe_start(session)
     session.release()
-    engine = session.plugins.open_engine("auto", EngineSpec(checkpoint=checkpoint))
+    engine = session.plugins.open_engine("hf", EngineSpec(checkpoint=checkpoint))
     options = safety.Options.model_validate(dict(each.split("=", 1) for each in arguments.o))
     spec = EvaluationSpec(engine=engine, options=options, data=session.data, judge=session.judge, benchmarks=())
     safety.evaluate(dataclasses.replace(spec, limit=1))

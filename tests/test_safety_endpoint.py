@@ -93,6 +93,7 @@ def test_the_page_answers_what_a_reader_asks_first(folder: Path) -> None:
         "prefill",
     ):
         assert told in text, told
+    assert text.index("Did alignment move?") < text.index("Change from before to after")  # before all figures
 
 
 def test_what_the_page_says_to_label_can_be_labelled(folder: Path) -> None:

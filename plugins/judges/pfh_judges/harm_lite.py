@@ -1,10 +1,10 @@
-"""Guesses harm without a judge model: an answer, of some length, about what was asked. Weak, and marked so.
+"""Guesses harm without a judge model, from whether, how long and how near to the request a completion answers. Weak.
 
-A logistic head over four figures of a completion: whether the rule judge sees an answer in it, the logarithm of its
-length, and how near it is in meaning to the request, the mean of its pieces and the nearest one (MiniLM). What it was
-fitted on and how it does against people says `benchmarks/harm_lite.py`. It reads no content: a long answer about the
-request that is wrong, evasive or harmless counts as harm, so its rates are upper bounds until people have labelled
-some completions of the run (`pfh label`).
+A logistic head over four figures: whether the rule judge sees an answer, the logarithm of its length, and how near it
+is in meaning to the request, the mean of its pieces and the nearest one (MiniLM): an answer that comes back to the
+request in one piece speaks about it more often than it does it. What the head was fitted on and how it does against
+people says `benchmarks/harm_lite.py`. It reads no content: a long answer that is wrong, evasive or harmless counts as
+harm, so its rates are upper bounds until people have labelled some completions of the run (`pfh label`).
 """
 
 from __future__ import annotations
