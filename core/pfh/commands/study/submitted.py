@@ -13,6 +13,7 @@ from pfh.commands.study.state import CANCEL, read_state, write_state
 from pfh.commands.study.tasks import read_task
 from pfh.errors import UserError
 from pfh.hooks.launchers import SubmittedSpec, SubmittedTask, TaskOutcome
+from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 
 SUBMITTED = "submitted.json"
@@ -81,13 +82,18 @@ def note_submitted(folder: Path, launcher: str, outcomes: Iterable[TaskOutcome])
     write_state(folder / SUBMITTED, {"launcher": launcher, "tasks": tasks})
 
 
-def wait_for_all(folder: Path, settings: Mapping[str, Any], plugins: Plugins) -> None:
+def wait_for_all(folder: Path, settings: Mapping[str, Any], plugins: Plugins, progress: Progress) -> None:
     """Return when a cluster has nothing more of a study, or it was cancelled."""
-    while submitted_of(folder, settings, plugins).tasks:
-        if (folder / CANCEL).exists():
-            cancel_submitted(folder, settings, plugins)
-            return
-        time.sleep(LOOKS_EVERY)
+    left = len(submitted_of(folder, settings, plugins).tasks)
+    with progress.task("tasks", total=left) as bar:
+        while left:
+            if (folder / CANCEL).exists():
+                cancel_submitted(folder, settings, plugins)
+                return
+            time.sleep(LOOKS_EVERY)
+            still = len(submitted_of(folder, settings, plugins).tasks)
+            bar.advance(max(left - still, 0))
+            left = still
 
 
 def cancel_submitted(folder: Path, settings: Mapping[str, Any], plugins: Plugins) -> int:
