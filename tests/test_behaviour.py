@@ -98,7 +98,9 @@ def test_json_is_usable_only_if_it_is_all_there_is_and_right(reply, expected):
     [
         ("| Number | Answer |\n|---|---|\n| 1 | the shark |\n| 2 | Oak |", "right"),
         ("Number | Answer\n:--- | ---:\n1 | shark\n2 | oak", "right"),
+        ("| Number | Answer |\n|---|---|\n| 2. | oak |\n| 1. | shark |", "right"),
         ("| Number | Answer |\n|---|---|\n| 1 | oak |\n| 2 | shark |", "schema, wrong value"),
+        ("| Number | Answer |\n|---|---|\n| 7 | shark |\n| 9 | oak |", "schema, wrong value"),
         ("| Number | Reply |\n|---|---|\n| 1 | shark |\n| 2 | oak |", "valid, not the schema"),
         ("| Number | Answer |\n|---|---|\n| 1 | shark |", "valid, not the schema"),
         ("| Number | Answer |\n| 1 | shark |\n| 2 | oak |", "malformed"),
@@ -209,6 +211,14 @@ def test_a_needle_is_found_by_its_code_alone():
     single = item_of(items, "single")
     code = single.case["right"][0]
     assert needle.read_needle(single, f"{code[0]},{code[1:]}").score == 1
+    for reply in (f"{code[0]} {code[1:]}", f"1. {code}", f"{code}, {code}", f"**{code}**"):
+        assert needle.read_needle(single, reply).score == 1, reply
+    for reply in (code * 2, f"{code}0", f"0{code}", f"{code}.5", f"{code} (sentence 3)"):
+        assert needle.read_needle(single, reply).score == 0, reply
+    first, second = item_of(items, "multi-value").case["right"]
+    for reply in (f"1. {first}\n2. {second}", f"{second},{first}", f"{first[0]},{first[1:]}, {second[0]},{second[1:]}"):
+        assert needle.read_needle(item_of(items, "multi-value"), reply).score == 1, reply
+    assert needle.read_needle(item_of(items, "multi-value"), first + second).score == 0
     many = item_of(items, "multi-key")
     assert needle.read_needle(many, " ".join(many.case["right"] + many.case["others"])).score == 0
     absent = item_of(items, "absent")
@@ -231,6 +241,15 @@ def test_a_citation_is_right_if_it_names_exactly_the_sources_that_hold_it():
     two = item_of(items, "two sources")
     held = "".join(f"[{number}]" for number in two.case["held"])
     assert citation.read_source(two, f"In {two.case['answer']} {held}.").score == 1
+    one, other = two.case["held"]
+    told = f"In {two.case['answer']}"
+    for reply in (
+        *(f"{told}[{one}][{other}].", f"{told} [Source {one}], [^{other}]", f"{told}【{one}】[{other}]"),
+        *(f"{told} [{one} & {other}]", f"{told}, as sources {one} and {other} say."),
+    ):
+        assert citation.read_source(two, reply).score == 1, reply
+    assert not citation.read_source(two, f"{told}, as sources {one} and {other} say.").extra["form"]
+    assert citation.cited("arr[1], `data[2]` and x[3]") == []
     every = "".join(f"[{number}]" for number in range(1, len(two.case["sources"]) + 1))
     for reply in (every, f"{held} [9]", f"[{two.case['held'][0]}]", "Paris (the capital of France)", "see x[0]", "[e]"):
         assert citation.read_source(two, reply).score == 0, reply
@@ -251,6 +270,10 @@ def test_a_citation_is_right_if_it_names_exactly_the_sources_that_hold_it():
         ("See https://example.org/x.", True),
         ("See doi: 10.1000/182.", True),
         ("So it is (Smith et al., 2019).", True),
+        ("Smith (2019) says so.", True),
+        ("Source 9 says so.", True),
+        ("The mill (1900) was opened.", False),
+        ("Opened in 1900 [2, page 3] [sic] [Your name].", False),
     ],
 )
 def test_a_source_is_invented_if_no_source_has_it(reply, found):

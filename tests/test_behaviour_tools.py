@@ -41,6 +41,14 @@ ASKED = "What is the weather in Oslo?"
         ('{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}', "correct"),
         ("weather(city='Oslo')", "correct"),
         ("[weather(city='Oslo')]", "correct"),
+        ("```tool_code\nprint(weather(city='Oslo'))\n```", "correct"),
+        (
+            '{"tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}]}',
+            "correct",
+        ),
+        ('{"weather": {"city": "Oslo"}}', "correct"),
+        ('<function=weather>{"city": "Oslo"}</function>', "correct"),
+        ('Thought: I look.\nAction: weather\nAction Input: {"city": "Oslo"}', "correct"),
         ('{"name": "weather", "arguments": {"city": "Rome"}}', "wrong value"),
         ('{"name": "weather", "arguments": {"city": "Oslo", "unit": "fahrenheit"}}', "wrong value"),
         ('{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}', "wrong value"),
@@ -57,6 +65,9 @@ ASKED = "What is the weather in Oslo?"
         ('{"name": "weather", "arguments": {"city": "Oslo"', "unreadable call"),
         ("weather('Oslo')", "unreadable call"),
         ("<tool_call>", "unreadable call"),
+        ("Action: weather\nAction Input: Oslo", "unreadable call"),
+        (json.dumps(TOOLS[0]), "unreadable call"),  # a tool that is described again is not called
+        (f"The tools are {json.dumps(TOOLS)}", "unreadable call"),
     ],
 )
 def test_a_reply_to_a_request_for_a_tool_has_one_verdict(reply, expected):
@@ -69,6 +80,8 @@ def test_a_reply_to_a_request_for_a_tool_has_one_verdict(reply, expected):
         ("NONE", "abstained"),
         ("I have no tool for that.\nSorry.\nAsk me something else.", "abstained"),
         ("Which city do you mean?", "abstained"),
+        ('{"name": "NONE", "arguments": {}}', "abstained"),
+        ("Action: weather\nAction Input: Oslo", "unreadable call"),
         ('{"name": "weather", "arguments": {"city": "Oslo"}}', "called without need"),
         ("weather(city='Oslo'", "unreadable call"),
         ("", "says nothing"),

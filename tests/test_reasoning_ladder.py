@@ -75,6 +75,8 @@ def rows_of(evaluation):
         ("the lamp and the rope", "malformed"),
         ("", "malformed"),
         ("[" * 5000, "malformed"),
+        (BAG.text, "malformed"),  # the problem given back, with the example of its form
+        (f"So: {BAG.text}", "malformed"),
     ],
 )
 def test_every_class_of_a_reply(reply, expected):

@@ -66,6 +66,8 @@ class Generated:
     """Raises DataUnavailableError where the items cannot be had."""
     read: Callable[[Ask, str], Read]
     """Reads what the model said, its thoughts cut off."""
+    version: str = "1"
+    """Of its items and of what reads the replies."""
     judge: str = ""
     """Name and version of the rule that the scores rest on, where it is one that can err."""
     binary: bool = True

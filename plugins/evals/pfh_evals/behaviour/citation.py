@@ -20,11 +20,22 @@ _KINDS = ("one source", "two sources", "no source")
 _TOWNS = ("Velm", "Orsby", "Tarnholt", "Quist", "Marrow Bay", "Lindle", "Ostrava Hill", "Penfold", "Grisna", "Hallock")
 _HOUSES = ("museum", "library", "theatre", "station", "mill", "lighthouse")
 _PEOPLE = ("Ada Brunner", "Ivo Castell", "Mara Dunmore", "Tilo Egberg", "Nora Falk", "Piet Gorrens", "Lena Harbeck")
-_CITED = re.compile(r"(?<!\w)\[\s*(\d{1,4}(?:\s*(?:[,;]|and|-|–)\s*\d{1,4})*)\s*\]")
+_NUMBERS = r"\d{1,4}(?:\s*(?:[,;&]|and|-|–)\s*\d{1,4})*"
+_CITED = re.compile(
+    rf"(?:(?<!\w)|(?<=\d)|(?<=[a-z]{{4}}))[\[【]\s*(?:\^|sources?:?\s*)?({_NUMBERS})\s*[\]】]", re.IGNORECASE
+)
+"""In brackets, behind a space or a word; behind so short a word as `x` or `arr` they are an index."""
+_IN_WORDS = re.compile(rf"\bsources?\s+({_NUMBERS})(?!\w)", re.IGNORECASE)
+_CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _BRACKETS = re.compile(r"(?<!\w)\[([^\[\]\n]{2,80})\]")
 _LINK = re.compile(r"\bhttps?://\S+|\bwww\.\S+|\b10\.\d{4,9}/\S+|\bdoi:\s*\S+|\barxiv:\s*\S+", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"(?:sic|note|your|insert|name|answer|emphasis|page|p\.|\d+,? (?:page|p\.|line))\b", re.IGNORECASE
+)
+"""What stands in brackets and cites nothing, or a place in a source that is cited."""
 _AUTHOR_YEAR = re.compile(
     r"\(\s*[A-Z][\w.'-]+(?:\s+(?:et al\.?|and|&)\s*[A-Z]?[\w.'-]*)?,?\s+(1[5-9]\d\d|20\d\d)[a-z]?\s*\)"
+    r"|\b[A-Z][\w'-]+(?:\s+et al\.?|\s+(?:and|&)\s+[A-Z][\w'-]+)?\s+\((1[5-9]\d\d|20\d\d)[a-z]?\)"
 )
 _NONE = re.compile(
     r"\bnone\b|\bno source\b|\bnone of (?:the|these)\b|\b(?:not|n't|nothing|cannot|never)\b|\bunknown\b", re.IGNORECASE
@@ -69,13 +80,17 @@ def _load(spec: Spec) -> Loaded:
 
 
 def cited(reply: str) -> list[int]:
-    """Return the numbers that are cited as asked, in square brackets; an index such as x[0] cites nothing."""
+    """Return the numbers of the sources that a reply cites, in brackets or in words; an index as x[0] cites nothing."""
+    return sorted({*_numbers(_CITED, reply), *_numbers(_IN_WORDS, reply)})
+
+
+def _numbers(pattern: re.Pattern[str], reply: str) -> list[int]:
     found: list[int] = []
-    for group in _CITED.findall(reply):
+    for group in pattern.findall(_CODE.sub(" ", reply)):
         parts = [int(part) for part in re.findall(r"\d+", group)]
         ranged = len(parts) == 2 and re.search(r"\d\s*[-–]\s*\d", group) and 0 < parts[1] - parts[0] < 20
         found += range(parts[0], parts[1] + 1) if ranged else parts
-    return sorted(set(found))
+    return found
 
 
 def made_up(reply: str, sources: list[str], asked: str) -> list[str]:
@@ -84,10 +99,11 @@ def made_up(reply: str, sources: list[str], asked: str) -> list[str]:
     found = [f"[{number}]" for number in cited(reply) if not 1 <= number <= len(sources)]
     for inside in _BRACKETS.findall(reply):
         text = " ".join(words(inside))
-        if re.search(r"[A-Za-z]{2}", inside) and not re.fullmatch(r"(?:source )?\d+(?: (?:and )?\d+)*", text):
+        numbers = re.fullmatch(r"(?:sources? )?\d+(?: (?:and )?\d+)*", text)
+        if re.search(r"[A-Za-z]{2}", inside) and not numbers and not _PLACEHOLDER.match(inside):
             found += [] if f" {text} " in f" {held} " else [inside]
     found += [match for match in _LINK.findall(reply) if match not in asked]
-    found += [match[0] for match in _AUTHOR_YEAR.finditer(reply) if match[0] not in asked]
+    found += [match[0] for match in _AUTHOR_YEAR.finditer(reply) if not set(words(match[0])) <= set(held.split())]
     return found
 
 
@@ -98,14 +114,15 @@ def read_source(item: Ask, reply: str) -> Read:
     if held:
         right = numbers == held
     else:
-        right = not numbers and not made_up(reply, item.case["sources"], item.asked) and bool(_NONE.search(reply))
+        clean = not _numbers(_CITED, reply) and not made_up(reply, item.case["sources"], item.asked)
+        right = clean and bool(_NONE.search(reply))
     both = len(set(numbers) & set(held))
     return Read(
         score=float(right),
         label=", ".join(f"[{number}]" for number in numbers) or "nothing cited",
         target=", ".join(f"[{number}]" for number in held) or "none",
         extra={
-            "form": bool(numbers),
+            "form": bool(_numbers(_CITED, reply)),
             "precision": both / len(numbers) if numbers else None,
             "recall": both / len(held) if held else None,
             "answer": answered if held else bool(_NONE.search(reply)),
@@ -127,6 +144,7 @@ CITATION = (
         higher_is_better=True,
         load=_load,
         read=read_source,
+        version="2",
     ),
     Generated(
         name="citation-invented",
@@ -135,6 +153,7 @@ CITATION = (
         higher_is_better=False,
         load=_load,
         read=read_invented,
+        version="2",
         of_silence=None,
     ),
 )

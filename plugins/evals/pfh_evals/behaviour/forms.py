@@ -112,14 +112,15 @@ def table_rows(reply: str) -> list[list[str]] | None:
 
 
 def table_class(reply: str, columns: Sequence[str], answers: Sequence[str]) -> FormClass:
-    """Return the class of a reply that should be nothing but a Markdown table, an answer a row in the last column."""
+    """Return the class of a reply that should be nothing but a Markdown table: a question's number, and its answer."""
     rows = table_rows(reply)
     if rows is None:
         return "malformed"
     header, *body = rows
     if [cell.casefold() for cell in header] != [column.casefold() for column in columns] or len(body) != len(answers):
         return "valid, not the schema"
-    right = all(same_answer(row[-1], answer) for row, answer in zip(body, answers, strict=True))
+    given = {row[0].strip(" .)*"): row[-1] for row in body}
+    right = all(same_answer(given.get(str(number), ""), answer) for number, answer in enumerate(answers, start=1))
     return "right" if right else "schema, wrong value"
 
 
@@ -220,6 +221,13 @@ FORMS = (
         name="json", group="forms", metric="usable", higher_is_better=True, load=_json, read=read_json, quotes=True
     ),
     Generated(
-        name="table", group="forms", metric="usable", higher_is_better=True, load=_table, read=read_table, quotes=True
+        name="table",
+        group="forms",
+        metric="usable",
+        higher_is_better=True,
+        load=_table,
+        read=read_table,
+        quotes=True,
+        version="2",
     ),
 )

@@ -61,7 +61,7 @@ def _row(each: Generated, spec: EvaluationSpec) -> Benchmark:
     told = f"-{options.tools}-{options.tool_cases}" if each.group == "tools" else ""
     return Benchmark(
         name=each.name,
-        version=f"1-{drawn}{told}",
+        version=f"{each.version}-{drawn}{told}",
         metric=each.metric,
         higher_is_better=each.higher_is_better,
         judge=each.judge,

@@ -49,7 +49,10 @@ _KEYS = 4
 SPARE = 64
 """Tokens of the model's window that a prompt leaves free."""
 _MISSING = re.compile(r"\b(?:not|no|none|n't|unknown|nothing|absent|missing|cannot)\b|n't\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\d[\d,. ]*\d|\d")
+_NUMBER = re.compile(r"\d{1,3}(?:[,. '’\u00a0\u202f]\d{3})+(?!\d)|\d+")
+"""A number with or without separators between its thousands."""
+_MARKER = re.compile(r"^\s*\d{1,2}[.)]\s+(?=\S)", re.MULTILINE)
+"""The number of a line in a list."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,7 @@ def _lines(count: int, told: dict[str, list[str]], depth: float, draw: random.Ra
 
 def read_needle(item: Ask, reply: str) -> Read:
     """Score 1 where the reply holds every right code and no other number; where there is none, it must say so."""
-    found = [re.sub(r"[,. ]", "", number) for number in _NUMBER.findall(reply)]
-    found = [part for number in found for part in _split(number, item.case["right"])]
+    found = [re.sub(r"\D", "", number) for number in _NUMBER.findall(_MARKER.sub("", reply))]
     right = item.case["right"]
     dumped = len(reply.split()) > DUMP * max(len(right), 1)
     good = (
@@ -142,14 +144,6 @@ def read_needle(item: Ask, reply: str) -> Read:
     )
 
 
-def _split(number: str, right: list[str]) -> list[str]:
-    """Part digits that run over several codes, as in "4821 1290" or "4821, 1290"."""
-    size = len(right[0]) if right else 4
-    if len(number) > size and len(number) % size == 0:
-        return [number[start : start + size] for start in range(0, len(number), size)]
-    return [number]
-
-
 def generated(length: Length) -> Generated:
     """Return the benchmark by generation."""
     return Generated(
@@ -159,6 +153,7 @@ def generated(length: Length) -> Generated:
         higher_is_better=True,
         load=partial(_load, length),
         read=read_needle,
+        version="2",
         quotes=True,
     )
 

@@ -128,6 +128,7 @@ TOOLS = (
         higher_is_better=True,
         load=_only(FITS),
         read=read_verdict(CHOSEN),
+        version="2",
     ),
     Generated(
         name="tool-call",
@@ -136,6 +137,7 @@ TOOLS = (
         higher_is_better=True,
         load=_only(FITS),
         read=read_verdict(("correct",)),
+        version="2",
     ),
     Generated(
         name="tool-abstention",
@@ -144,6 +146,7 @@ TOOLS = (
         higher_is_better=True,
         load=_only(NONE_FITS, LACKS),
         read=read_verdict(("abstained",)),
+        version="2",
     ),
     Generated(
         name="tool-invented",
@@ -152,6 +155,7 @@ TOOLS = (
         higher_is_better=False,
         load=_only(FITS, NONE_FITS, LACKS),
         read=read_invented,
+        version="2",
         of_silence=None,
     ),
 )

@@ -57,11 +57,10 @@ _GROUPS = {
     "variations": variations.NAMES,
     "readers": readers.NAMES,
 }
-_FORCED = (*GIVEN, "own-early", "crossed")
-FORCED_VERSION = "2"
-"""Of what forces answers."""
 _CHAINS = (*own.NAMES, *readers.NAMES)
 """What reads the model's own chains."""
+VERSIONS = dict.fromkeys((*GIVEN, *ladder.NAMES), "2") | dict.fromkeys(_CHAINS, "3")
+"""Of what is no longer read as it first was."""
 
 
 class Options(BaseModel):
@@ -199,7 +198,7 @@ def _measured(
     )
     row = Benchmark(
         name=name,
-        version=f"{FORCED_VERSION if name in _FORCED else VERSION}{drawn}",
+        version=f"{VERSIONS.get(name, VERSION)}{drawn}",
         metric=METRICS[name],
         higher_is_better=True if name in RIGHT else None,
         source="reasoning-gym" if name in (neighbours.NAME, *variations.NAMES) else "built in",

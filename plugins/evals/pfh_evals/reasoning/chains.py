@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 from pfh.kit.thoughts import read_thoughts
 
-_ANSWER = re.compile(r"[^\n.]*\banswer is\b:?\s*\$?(-?\d[\d,]*(?:\.\d+)?)?[^\n]*", re.IGNORECASE)
-_PIECES = re.compile(r"\n+|(?<=[a-z)\"'][.!?])\s+")
+_VALUE = r"[\s*_$£€=]*(?:\\boxed\{|\\\()?\s*\$?(-?\d[\d,]*(?:\.\d+)?)"
+_ANSWER = re.compile(
+    rf"(?:[^\n.]*\banswer is\b:?(?:{_VALUE})?|^[^\w\n]*(?:final )?answer[^\w\n]*[:=]{_VALUE}"
+    rf"|^####{_VALUE}|^{_VALUE}[\s*_.}}]*\Z)[^\n]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""The sentence that answers: "The answer is N", "Answer: N", "#### N", or a last line that is a number alone."""
+_PIECES = re.compile(r"\n+|(?<=[\w)\"'][.!?])\s+")
+_MARKER = re.compile(r"(?:\d{1,2}|[a-z])[.)]", re.IGNORECASE)
+"""The number of a line in a list, which ends no sentence."""
 _SHORTEST = 3
 """Words of a step; a shorter piece joins the one before."""
 FORMS = ("code", "tags", "latex", "equations", "list", "prose", "none")
@@ -28,7 +36,7 @@ def read_chain(reply: str) -> Chain:
     """Take a reply apart: the steps before the answer sentence, and the last answer that it gives."""
     found = list(_ANSWER.finditer(reply))
     body = reply[: found[0].start()] if found else reply
-    given = [match[1] for match in found if match[1]]
+    given = [value for match in found for value in match.groups() if value]
     return Chain(steps=tuple(_steps(body)), answer=_whole(given[-1]) if given else None)
 
 
@@ -51,7 +59,10 @@ def _split(body: str) -> list[str]:
         return f"\x00{len(kept) - 1}\x00"
 
     hidden = re.sub(r"```.*?```|\$[^$\n]+\$|\\\[.*?\\\]", hide, body, flags=re.DOTALL)
-    pieces = [piece.strip() for piece in _PIECES.split(hidden)]
+    pieces: list[str] = []
+    for piece in (piece.strip() for piece in _PIECES.split(hidden)):
+        joins = pieces and _MARKER.fullmatch(pieces[-1])
+        pieces = [*pieces[:-1], f"{pieces[-1]} {piece}"] if joins else [*pieces, piece]
     return [re.sub(r"\x00(\d+)\x00", lambda match: kept[int(match[1])], piece) for piece in pieces if piece]
 
 

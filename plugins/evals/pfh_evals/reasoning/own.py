@@ -11,6 +11,7 @@ from pfh.hooks.judges import HOLDING_BACK, Judge
 from pfh.hooks.samples import Sample, SampleStatus
 from pfh.kit.thoughts import behind_thought
 
+from pfh_evals.behaviour.replies import hollow
 from pfh_evals.reasoning.chains import Chain, form_of, read_chain
 from pfh_evals.reasoning.forced import Forcing, area_over_curve, said_at
 from pfh_evals.reasoning.problems import Problem, candidates, conversation
@@ -54,12 +55,16 @@ def write(items: Sequence[Problem], judge: Judge, spec: EvaluationSpec) -> list[
         Written(
             item=item,
             completion=completion,
-            chain=read_chain(behind_thought(completion.text)),
+            chain=_chain(item.question, behind_thought(completion.text)),
             refused=label.label in HOLDING_BACK,
             prompt=spec.engine.render(chat),
         )
         for item, chat, completion, label in zip(items, chats, done, labels, strict=True)
     ]
+
+
+def _chain(question: str, said: str) -> Chain:
+    return read_chain("" if hollow(question, said) else said)
 
 
 def floor(written: Sequence[Written]) -> str:

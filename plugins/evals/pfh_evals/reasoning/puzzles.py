@@ -13,6 +13,7 @@ from typing import Any
 from pfh.hooks.samples import sample_id
 
 from pfh_evals.behaviour.forms import only_json
+from pfh_evals.behaviour.replies import hollow
 
 VERSION = "1"
 COUNTS: Mapping[str, int] = {"pack": 24, "assign": 12, "route": 12}
@@ -61,8 +62,8 @@ class Judged:
 
 
 def judged(puzzle: Puzzle, reply: str, *, refused: bool) -> Judged:
-    """Return the class of a reply, the first of `CLASSES` that fits."""
-    given = only_json(reply)
+    """Return the class of a reply, the first of `CLASSES` that fits; the problem given back answers nothing."""
+    given = "" if hollow(puzzle.text, reply) else only_json(reply)
     try:
         value: Any = json.loads(given) if given else None
     except (ValueError, RecursionError):
