@@ -13,7 +13,7 @@ from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
-from pfh.report.drift_page import line_of
+from pfh.report.drift_page import headline, line_of
 from pfh.results.drift import Version, drift, is_sealed
 from pfh.results.records import FamilyRecord, ModelRecord, RunResults, StageRecord, write_results
 from pfh.store.evaluations import write_evaluation
@@ -80,6 +80,19 @@ def test_an_item_is_named_at_the_version_where_it_broke_and_stayed_broken():
     assert named == {"broke at v2": "v2", "broke at v3": "v3", "broke again": "v4"}
     assert found.broke_at() == {"v1": 0, "v2": 1, "v3": 1, "v4": 1}
     assert sum(flip.worse is True for flip in found.flips) == 5
+
+
+def test_the_headline_counts_in_words_and_names_no_version_that_is_one_of_several():
+    def told(**scores):
+        names = ["m", *(f"m+{name}" for name in scores)]
+        columns = [[1.0] * 3, *scores.values()]
+        return headline(drift([version(name, row(each)) for name, each in zip(names, columns, strict=True)]), None)
+
+    assert told(sft=[1.0, 1.0, 0.0]).endswith("1 item broke and stayed broken, all (1) at +sft.")
+    assert told(sft=[1.0, 0.0, 1.0], dpo=[0.0, 0.0, 1.0]).endswith("2 items broke and stayed broken.")
+    both = told(sft=[1.0, 0.0, 0.0], dpo=[0.0, 0.0, 0.0])
+    assert both.startswith("+dpo against m: ")
+    assert both.endswith("3 items broke and stayed broken, most of them (2) at +sft.")
 
 
 def test_where_less_is_better_broken_is_the_other_way_round():

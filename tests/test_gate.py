@@ -188,12 +188,13 @@ def test_not_run_never_passes_silently_and_the_rest_is_reported_or_fails(tmp_pat
         ("must_holds: []", "Did you mean 'must_hold'"),
         ("floors: [{what: quiz/steady}]", "either at_least or at_most"),
         ("floors: [{what: quiz/length, at_least: 0.5}]", "score that is 0 or 1"),
-        ("for: {stages: [dppo]}", "Did you mean 'dpo'"),
+        ("for: {stages: [dppo]}\notherwise: fail_if_worse", "Did you mean 'dpo'"),
         (
             "must_stay: [{what: quiz/harm, within: '5%'}]\nmust_hold: [{what: quiz/zero, margin: '5%'}]",
             "matches nothing",
         ),
-        ("x: [", "cannot be read"),
+        ("x: [", "line 2"),
+        ("may_change: [quiz/steady]", "tests nothing"),
         ("!!python/object/apply:os.system ['true']", "cannot be read"),
     ],
 )

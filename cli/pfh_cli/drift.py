@@ -47,7 +47,7 @@ def drift(
     called.debug, called.store = debug, store
     from pfh.commands.drift import Asked, drift_json, drift_over
     from pfh.registry.plugins import Plugins
-    from pfh.report.drift_page import headline
+    from pfh.report.drift_page import counted, headline
     from pfh.store.store import Store, default_root
     from pfh.text import printable
 
@@ -60,7 +60,7 @@ def drift(
     else:
         for version, count in outcome.drift.broke_at().items():
             if count:
-                print(printable(f"{version}: {count} items broke there and stayed broken", lines=False))
+                print(printable(f"{version}: {counted(count)} broke there and stayed broken", lines=False))
         print(printable(headline(outcome.drift, outcome.gate), lines=False))
         print(f"page: {outcome.page}")
     sys.stdout.flush()

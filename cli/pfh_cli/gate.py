@@ -52,7 +52,8 @@ def gate(
         from pfh.text import printable
 
         for clause in held.clauses:
-            line = f"{MARKS[clause.state]:12}  {clause.name}: {clause.demand}; {clause.said}"
+            asked = clause.status if clause.state == "not measured" else clause.demand
+            line = f"{MARKS[clause.state]:12}  {clause.name}: {asked}; {clause.said}"
             print(printable(line, lines=False))
         print(held.sentence)
         if any(clause.chance is not None for clause in held.clauses):

@@ -49,7 +49,12 @@ def read_yaml(file: Path, what: str, remedy: str) -> Any:  # noqa: ANN401 - what
         UserError: it cannot be read, is no YAML, or holds more than `MOST` values.
     """
     with reading(what, remedy):
-        value = yaml.load(content_of(file, LARGEST), PlainLoader)  # noqa: S506 - a SafeLoader
+        try:
+            value = yaml.load(content_of(file, LARGEST), PlainLoader)  # noqa: S506 - a SafeLoader
+        except yaml.MarkedYAMLError as error:
+            if error.problem_mark is None:
+                raise
+            raise ValueError(f"line {error.problem_mark.line + 1}: {error.problem}") from error
         if _count(value, MOST) > MOST:
             raise ValueError(f"it holds more than {MOST:,} values, those behind an alias counted each time")
     return value

@@ -50,6 +50,7 @@ def write_drift_page(path: Path, found: Drift, gate: Gate | None) -> None:
             broken=found.broken[:MOST],
             broke_at=found.broke_at(),
             broken_left_out=max(0, len(found.broken) - MOST),
+            short=short_names(found),
             sentence=headline(found, gate),
             policy=content_policy([]),
             style=Markup(source("style.css")),  # noqa: S704 - our own file
@@ -63,15 +64,29 @@ def headline(found: Drift, gate: Gate | None) -> str:
     last = [row.cells[-1] for row in found.rows if row.cells[-1].status == "MEASURED"]
     worse = sum(cell.verdict == "worse" for cell in last)
     better = sum(cell.verdict == "better" for cell in last)
+    names = short_names(found)
     said = (
-        f"{found.versions[-1]} against {found.versions[found.anchor]}: {worse} of {len(last)} benchmarks are worse, "
-        f"{better} better"
+        f"{names[found.versions[-1]]} against {found.versions[found.anchor]}: {worse} of {len(last)} benchmarks are "
+        f"worse, {better} better"
     )
     broke = {version: count for version, count in found.broke_at().items() if count}
     if broke:
-        most = max(broke, key=broke.__getitem__)
-        said += f"; {sum(broke.values())} items broke and stayed broken, most of them ({broke[most]}) at {most}"
+        said += f"; {counted(sum(broke.values()))} broke and stayed broken"
+        most, *others = sorted(broke, key=broke.__getitem__, reverse=True)
+        if not others or broke[most] > broke[others[0]]:
+            said += f", {'most of them' if others else 'all'} ({broke[most]}) at {names[most]}"
     return said + "." + (f" {gate.sentence}" if gate is not None else "")
+
+
+def counted(items: int) -> str:
+    """Return how many items, in words that fit the number."""
+    return "1 item" if items == 1 else f"{items} items"
+
+
+def short_names(found: Drift) -> dict[str, str]:
+    """Return what versions are called in columns: of what was made of the anchor, only what was done to it."""
+    anchor = found.versions[found.anchor]
+    return {name: name.removeprefix(anchor) if name.startswith(f"{anchor}+") else name for name in found.versions}
 
 
 def _changed(value: float | None, binary: bool) -> str:

@@ -140,6 +140,12 @@ def read_contract(file: Path) -> Contract:
         known = [field.alias or name for name, field in Contract.model_fields.items()]
         hint = did_you_mean(str(first["loc"][-1]), known) if first["type"] == "extra_forbidden" else ""
         raise UserError(f"The contract {file} is at fault at {place}: {first['msg']}.{hint}") from None
+    tested = (contract.must_improve, contract.must_hold, contract.must_stay, contract.floors)
+    if not any(tested) and contract.otherwise == "report":
+        raise UserError(
+            f"The contract {file} tests nothing: name a benchmark under must_hold, must_improve, must_stay or floors, "
+            "or say otherwise: fail_if_worse."
+        )
     for floor in contract.floors:
         if (floor.at_least is None) == (floor.at_most is None):
             raise UserError(f"The contract {file}: the floor of {floor.what} takes either at_least or at_most.")

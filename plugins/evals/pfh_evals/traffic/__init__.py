@@ -107,6 +107,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
         for reply, label in zip(done, labels, strict=True)
     ]
     found = [scores(request, each) for request, each in zip(fit, said, strict=True)]
+    nothing = "no request asks for it" if fit else "every request is longer than the model's window"
     benchmarks = []
     for row in rows:
         samples = tuple(
@@ -115,9 +116,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
             if score[row.name] is not None
         )
         measured = replace(row, samples=samples, judge=judge.name if row.name == "refused" else "")
-        benchmarks.append(
-            measured if samples else replace(measured, status="INSUFFICIENT", reason="no request asks for it")
-        )
+        benchmarks.append(measured if samples else replace(measured, status="INSUFFICIENT", reason=nothing))
     return Evaluation(family="traffic", benchmarks=tuple(benchmarks))
 
 

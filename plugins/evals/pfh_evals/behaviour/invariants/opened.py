@@ -85,9 +85,14 @@ def open_invariants(file: str) -> Opened:
         UserError: something is at fault; the message says at which line.
     """
     path = Path(file).expanduser()
-    with reading(f"The file of invariants {file}", "give a YAML file as docs/how-to/invariants.md shows"):
-        stamp = tuple((each, hashlib.sha256(content_of(each, LARGEST)).hexdigest()) for each in _files(path))
-    return _opened(path, stamp)
+    return _opened(path, tuple((each, _digest(each, path)) for each in _files(path)))
+
+
+def _digest(each: Path, path: Path) -> str:
+    """Return the hash of the file of invariants or of one that it names."""
+    named = f"The file of invariants {path}" if each == path else f"{each}, which {path} names,"
+    with reading(named, "name one that is there" if each != path else "give a YAML file"):
+        return hashlib.sha256(content_of(each, LARGEST)).hexdigest()
 
 
 def _files(path: Path) -> list[Path]:
@@ -271,7 +276,8 @@ class _Places:
             if node is None:
                 break
             line = (key or node).start_mark.line + 1
-        return UserError(f"{self._path}, line {line}: {said}.")
+        ended = said if said.endswith((".", "?")) else f"{said}."
+        return UserError(f"{self._path}, line {line}: {ended}")
 
 
 def _inside(node: Any, part: str | int) -> tuple[Any, Any]:  # noqa: ANN401 - PyYAML has no types
