@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -165,6 +166,7 @@ def test_a_study_on_slurm_ends_right_though_one_job_is_cancelled_and_one_runs_ou
     waited = matrix(site, study, tmp_path, "--launcher", "slurm", "--wait")
     assert waited.returncode == 0, waited.stderr[-2000:]
     assert "3 of 3 runs are finished" in waited.stdout
+    assert re.search(r"tasks: \d+ done in|tasks: \d+/\d+ \(\d+%\)", waited.stderr), waited.stderr[-2000:]
     assert matrix(site, study, tmp_path / "alone").returncode == 0
     assert figures(tmp_path) == figures(tmp_path / "alone")
 

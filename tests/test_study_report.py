@@ -240,6 +240,10 @@ def test_recommendations_follow_from_intervals_and_each_has_its_figure():
     said = recommend([fits, lone])
     assert any(line.startswith("1 of 2 methods were trained under 1 seed (lone): ") for line in said)
     assert said[-1].endswith("in at most 5% of studies, as far as documents go.")
+    assert "lone" not in said[0]
+    assert said[1].startswith("Of 1 more the one training does, the cheapest first: lone (")
+    once = dataclasses.replace(worse, effects={name: known(-0.3, 0.01, seeds=1) for name in good})
+    assert any(line.startswith("worse does not, in its one training: ") for line in recommend([once]))
     assert recommend([]) == ("Nothing can be recommended: no method was trained.",)
 
 

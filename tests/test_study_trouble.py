@@ -7,16 +7,19 @@ import os
 import shutil
 import socket
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pfh.commands.study import submitted
 from pfh.commands.study.ended import ended_early
 from pfh.commands.study.matrix import _exit_code
 from pfh.commands.study.performing import perform_file
 from pfh.commands.study.plan import plan_study
 from pfh.commands.study.settings import launcher_options, user_file
 from pfh.commands.study.state import (
+    CANCEL,
     PLAN,
     Recorded,
     alone,
@@ -27,7 +30,14 @@ from pfh.commands.study.state import (
     write_state,
 )
 from pfh.commands.study.status import _correct, cancel_study, study_status
-from pfh.commands.study.submitted import SUBMITTED, Submitted, check_one_launcher, note_submitted, submitted_of
+from pfh.commands.study.submitted import (
+    SUBMITTED,
+    Submitted,
+    check_one_launcher,
+    note_submitted,
+    submitted_of,
+    wait_for_all,
+)
 from pfh.commands.study.tasks import run_as_json, tasks_of, write_task
 from pfh.errors import UserError
 from pfh.hooks.launchers import EvalChoice, RunSpec, SubmittedTask, TaskOutcome
@@ -180,6 +190,52 @@ def test_what_a_cluster_has_is_shown_not_handed_to_another_and_can_be_cancelled(
     ended = study_status(file, store, cluster)
     assert [(each["label"], each["said"]) for each in ended["failed"]] == [("train", ended_early("41", folder))]
     assert ended["phases"][0]["steps"] == {"failed": 1, "left out": 1}
+
+
+class Bars(Silent):
+    """Keeps what is drawn, and lets a cluster end a task whenever something is."""
+
+    def __init__(self, queue: Path, tasks: list[dict[str, str]]) -> None:
+        self.drawn: list[int] = []
+        self._queue, self._tasks = queue, tasks
+        queue.write_text(json.dumps(tasks))
+
+    @contextmanager
+    def task(self, description, total, done=0):
+        self.drawn.append(total)
+        self._end_one()
+        yield self
+
+    def advance(self, amount=1):
+        self.drawn.append(amount)
+        self._end_one()
+
+    def note(self, text):
+        pass
+
+    def _end_one(self):
+        self._queue.write_text(json.dumps(self._tasks[1:]))
+        self._tasks = self._tasks[1:]
+
+
+def test_who_waits_for_a_cluster_sees_how_many_tasks_have_ended(planned, cluster, monkeypatch):
+    _, _, folder = planned
+    monkeypatch.setattr(submitted, "LOOKS_EVERY", 0.01)
+    note_submitted(folder, "far", [TaskOutcome(id="training-a", state="submitted", said="41")])
+    there = [{"id": f"training-{each}", "job": "41", "state": "running"} for each in "abc"]
+    bars = Bars(folder / "queue.json", there)
+    wait_for_all(folder, {}, cluster, bars)
+    assert bars.drawn == [3, 1, 1, 1]
+
+
+def test_who_cancels_what_is_waited_for_takes_it_from_the_cluster(planned, cluster, monkeypatch):
+    _, _, folder = planned
+    monkeypatch.setattr(submitted, "LOOKS_EVERY", 0.01)
+    note_submitted(folder, "far", [TaskOutcome(id="training-a", state="submitted", said="41")])
+    (folder / "queue.json").write_text(json.dumps([{"id": "training-a", "job": "41", "state": "running"}]))
+    (folder / CANCEL).touch()
+    wait_for_all(folder, {}, cluster, Silent())
+    assert not (folder / "queue.json").exists()
 
 
 def test_a_cluster_that_cannot_be_asked_is_said_and_the_rest_is_shown(planned, cluster):

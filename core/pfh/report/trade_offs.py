@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pfh.report.labels import Box, Label, place_labels
 from pfh.results.study.records import TradeOff
 
 WIDTH, HEIGHT = 640, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 610, 20, 360
+WITHIN = Box(left=LEFT, right=RIGHT, top=TOP - 10, bottom=BOTTOM)
 RADIUS = math.sqrt(5.991)
 """In standard errors: the ellipse of two normal means that holds both at 95% (chi-square of two degrees of freedom)."""
 
@@ -38,6 +40,7 @@ class Point:
     """Degrees, clockwise as SVG turns."""
     shade: float
     said: str
+    label: Label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,20 +72,23 @@ def _plot(against: str, rows: Sequence[TradeOff]) -> TradeOffPlot:
     low, high = _span([row.gain for row in rows], [row.gain_error for row in rows])
     bottom, top = _span([row.change for row in rows], [row.change_error for row in rows])
     across, up = (RIGHT - LEFT) / (high - low), (BOTTOM - TOP) / (top - bottom)
+    places = [(LEFT + (row.gain - low) * across, BOTTOM - (row.change - bottom) * up) for row in rows]
+    labels = place_labels([(row.method, *place) for row, place in zip(rows, places, strict=True)], WITHIN)
     points = []
-    for row in rows:
+    for row, (x, y), label in zip(rows, places, labels, strict=True):
         rx, ry, turn = ellipse(row.gain_error * across, row.change_error * up, row.correlation)
         points.append(
             Point(
                 method=row.method,
-                x=round(LEFT + (row.gain - low) * across, 1),
-                y=round(BOTTOM - (row.change - bottom) * up, 1),
+                x=round(x, 1),
+                y=round(y, 1),
                 rx=round(rx, 1),
                 ry=round(ry, 1),
                 turn=round(-turn, 1),
                 shade=round(0.04 + 0.3 * row.pareto, 2),
                 said=f"{row.method}: target {100 * row.gain:+.1f}, {against} {100 * row.change:+.1f} points; in the "
                 f"Pareto set with probability {row.pareto:.0%}",
+                label=label,
             )
         )
     return TradeOffPlot(

@@ -109,7 +109,7 @@ def run_matrix(
         note_submitted(folder, launcher, outcomes)
         outcomes += tuple(TaskOutcome(id=task.id, state="submitted", said=task.job) for task in there.tasks)
         if wait and any(each.state == "submitted" for each in outcomes):
-            wait_for_all(folder, told.launchers, plugins)
+            wait_for_all(folder, told.launchers, plugins, progress)
             outcomes = ended_tasks(folder, planned, outcomes)
     labels = {name: str(task["label"]) for name, task in read_state(folder / PLAN)["tasks"].items()}
     failed = {labels[each.id]: each.said for each in outcomes if each.state == "failed"}

@@ -13,11 +13,14 @@ from pfh.commands.study.state import CANCEL, read_state, write_state
 from pfh.commands.study.tasks import read_task
 from pfh.errors import UserError
 from pfh.hooks.launchers import SubmittedSpec, SubmittedTask, TaskOutcome
+from pfh.progress import Progress
 from pfh.registry.plugins import Plugins
 
 SUBMITTED = "submitted.json"
-LOOKS_EVERY = 2.0
-"""Seconds between two looks at what a cluster has."""
+LOOKS_EVERY = 1.0
+"""Seconds between two looks at whether the study was cancelled."""
+ASKED_IN, ASKS_EVERY = 0.02, 30.0
+"""Part of what it has taken, and the most seconds, after which a cluster is asked again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +84,27 @@ def note_submitted(folder: Path, launcher: str, outcomes: Iterable[TaskOutcome])
     write_state(folder / SUBMITTED, {"launcher": launcher, "tasks": tasks})
 
 
-def wait_for_all(folder: Path, settings: Mapping[str, Any], plugins: Plugins) -> None:
-    """Return when a cluster has nothing more of a study, or it was cancelled."""
-    while submitted_of(folder, settings, plugins).tasks:
-        if (folder / CANCEL).exists():
-            cancel_submitted(folder, settings, plugins)
-            return
-        time.sleep(LOOKS_EVERY)
+def wait_for_all(folder: Path, settings: Mapping[str, Any], plugins: Plugins, progress: Progress) -> None:
+    """Return when a cluster has nothing more of a study, or it was cancelled.
+
+    The cluster is asked the less often the longer it takes; the file that cancels is looked for all the time.
+    """
+    launcher = str(read_state(folder / SUBMITTED).get("launcher", ""))
+    spec = SubmittedSpec(folder=folder, options=launcher_options(launcher, settings.get(launcher, {}), plugins))
+    left = len(plugins.submitted_tasks(launcher, spec))
+    begun = asked = time.monotonic()
+    with progress.task("tasks", total=left) as bar:
+        while left:
+            time.sleep(LOOKS_EVERY)
+            if (folder / CANCEL).exists():
+                cancel_submitted(folder, settings, plugins)
+                return
+            now = time.monotonic()
+            if now - asked < min((now - begun) * ASKED_IN, ASKS_EVERY):
+                continue
+            asked, still = now, len(plugins.submitted_tasks(launcher, spec))
+            bar.advance(max(left - still, 0))
+            left = still
 
 
 def cancel_submitted(folder: Path, settings: Mapping[str, Any], plugins: Plugins) -> int:

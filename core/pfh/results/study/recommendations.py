@@ -55,7 +55,8 @@ def recommend(candidates: Sequence[Candidate], wanted: Sequence[Wanted] = WANTED
 
     A method does what is wanted if every change is above its least one, and does not if one is below it. Both are
     tested (intersection and union of one-sided t-tests), each adjusted over the methods (Benjamini-Hochberg) at `RATE`
-    of two sides; what neither test says is not known.
+    of two sides; what neither test says is not known. What one seed of training shows is said of that training and not
+    of the method: how much seeds differ is not known then.
     """
     if not candidates:
         return ("Nothing can be recommended: no method was trained.",)
@@ -69,16 +70,20 @@ def recommend(candidates: Sequence[Candidate], wanted: Sequence[Wanted] = WANTED
     sentences: list[str] = []
     fit = [each for each, p in zip(candidates, does, strict=True) if p <= RATE]
     broken = [each for each, p in zip(candidates, fails, strict=True) if p <= RATE and each not in fit]
-    if fit:
-        ordered = sorted(fit, key=lambda each: each.device_seconds)
-        costs = (
-            f"{each.method} ({_figures(each, held)}; {each.device_seconds:.0f} device seconds a run)"
-            for each in ordered
-        )
-        sentences.append(f"{told}: these do, the cheapest first: {'; '.join(costs)}.")
+    once = [each for each in fit if _of_one_seed(each, held)]
+    if known := [each for each in fit if each not in once]:
+        sentences.append(f"{told}: these do, the cheapest first: {_by_cost(known, held)}.")
     else:
         sentences.append(f"{told}: of no method this is known to hold.")
-    sentences += [f"{each.method} does not: {_why(each, held)}." for each in broken]
+    if once:
+        sentences.append(
+            f"Of {len(once)} more the one training does, the cheapest first: {_by_cost(once, held)}. "
+            "A second seed would tell whether the method does."
+        )
+    sentences += [
+        f"{each.method} does not{', in its one training' if _of_one_seed(each, held) else ''}: {_why(each, held)}."
+        for each in broken
+    ]
     sentences += [
         f"Of {each.method} not enough is known: {_open(each, held)}."
         for each in candidates
@@ -112,6 +117,13 @@ def _p_any_below(each: Candidate, held: Sequence[Wanted]) -> float:
 
 def _of_one_seed(each: Candidate, held: Sequence[Wanted]) -> bool:
     return any(each.effects[want.name].seeds == 1 for want in held if want.name in each.effects)
+
+
+def _by_cost(fit: Sequence[Candidate], held: Sequence[Wanted]) -> str:
+    ordered = sorted(fit, key=lambda each: each.device_seconds)
+    return "; ".join(
+        f"{each.method} ({_figures(each, held)}; {each.device_seconds:.0f} device seconds a run)" for each in ordered
+    )
 
 
 def _figures(each: Candidate, held: Sequence[Wanted]) -> str:
