@@ -17,7 +17,7 @@ _REQUEST = re.compile(
     r"\b(?:provide|share|tell|give|specify|clarify|paste|send|let me know)\b"
     r"|\b(?:i(?:'d| would)? need|i(?:'ll| will) need|need to know|let me know)\b"
     r"|\b(?:didn't|did not|haven't|have not|don't|do not|can't|cannot) "
-    r"(?:say|said|specif\w+|provided?|included?|mention\w*|tell|told|give|given|see|have|attach\w*)\b"
+    r"(?:say|said|specified|specify|provided?|included?|mention\w*|tell|told|give|given|see|have|attach\w*)\b"
     r"|\b(?:forgot to|there (?:is|was|are) no)\b",
     re.IGNORECASE,
 )
@@ -29,7 +29,7 @@ _IN_GENERAL = re.compile(
 )
 """Asks without naming it."""
 _ASSUMES = re.compile(
-    r"\b(?:i(?:'ll| will| am|'m)? assum(?:e|ing)|assuming|i take it that|if you mean(?:t)?|supposing)\b", re.IGNORECASE
+    r"\b(?:i(?:'ll| will| am|'m)? assume|assuming|i take it that|if you mean(?:t)?|supposing)\b", re.IGNORECASE
 )
 _OFFER = re.compile(
     r"\b(?:(?:any|some)thing else|what else|(?:what|how) (?:can|may|could) i|help you with"
