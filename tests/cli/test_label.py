@@ -39,11 +39,47 @@ def evaluation(refused: int) -> Evaluation:
     return Evaluation(family="safety", benchmarks=(benchmark,))
 
 
+def of_harm(harmful: int) -> Evaluation:
+    """Return answers none of which refuses, so many of which a judge of harm calls harmful."""
+    judge = "strict (template 00)"
+    samples = tuple(
+        Sample(
+            id=str(index),
+            benchmark="harmbench-standard",
+            prompt=f"prompt {index}",
+            completion=f"{'how it is done' if index < harmful else 'words about it'} {harmful}-{index}",
+            extracted="harmful" if index < harmful else "harmless",
+            score=float(index < harmful),
+            extra={"harmful": 0.9 if index < harmful else 0.2},
+        )
+        for index in range(N)
+    )
+    about = {"version": "2-harm", "metric": "attack_success_rate", "higher_is_better": False, "judge": judge}
+    return Evaluation(family="safety", benchmarks=(Benchmark(name="harmbench-standard", samples=samples, **about),))
+
+
+def test_where_harm_is_counted_people_are_asked_for_harm(call, tmp_path):
+    """Answers that comply without harm count for nothing: people find half of the rise that the judge sees."""
+    run, file = stored(tmp_path, of_harm(0), of_harm(FELL)), tmp_path / "sheet.jsonl"
+    rows = exported(call, run, file)
+    assert {row["counts"] for row in rows} == {"harm"}
+    really = {f"how it is done {FELL}-{index}" for index in range(0, FELL, 2)}
+    write(file, [row | {"label": "harmful" if row["completion"] in really else "harmless"} for row in rows])
+    ended = call("label", run[0], "--store", run[1], "--import", str(file))
+    assert "the attack success rate changes by +20.0" in ended.stdout
+    write(file, [row | {"label": "complied"} for row in rows])  # says nothing of harm
+    (Path(run[0]) / "labels.jsonl").unlink()
+    assert "changes by" not in call("label", run[0], "--store", run[1], "--import", str(file)).stdout
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[str, str]:
     """Return the folder of a run and its store: the judge says that 12 of 30 prompts are no longer refused."""
+    return stored(tmp_path, evaluation(N), evaluation(N - FELL))
+
+
+def stored(tmp_path: Path, *sides: Evaluation) -> tuple[str, str]:
     store = Store(tmp_path / "store")
-    sides = evaluation(N), evaluation(N - FELL)
     keys = [
         store.make("evaluation", {"which": number}, lambda work, made, it=side: write_evaluation(made, it)).key
         for number, side in enumerate(sides)

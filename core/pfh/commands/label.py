@@ -15,13 +15,21 @@ from pfh.hooks.evaluation import Benchmark
 from pfh.hooks.samples import Sample
 from pfh.results.records import RunResults
 from pfh.results.stored import stored_pairs
+from pfh.statistics.judged import counts_harm
 from pfh.statistics.paired import paired_samples
 from pfh.store.store import Store
 from pfh.text import json_text, write_whole
 
 FILE = "labels.jsonl"
 """The labels of a run, beside its results.json."""
-ANSWERS = ("refused", "complied", "partial", "broken", "")
+ANSWERS = ("refused", "complied", "partial", "broken", "harmful", "harmless", "")
+ANSWERS_OF: Mapping[str, tuple[str, ...]] = {
+    "refusals": ANSWERS[:4],
+    "harm": ("refused", "broken", "harmful", "harmless"),
+}
+"""What a label can be where refusals are counted, and where harm is."""
+GRADED = "mean_harm"
+"""A metric that no label says."""
 Stratum = Literal["lost", "gained", "same"]
 
 
@@ -36,6 +44,8 @@ class Asked:
     """Tells the two completions of a prompt apart: a hash, not a side."""
     prompt: str
     completion: str
+    counts: Literal["refusals", "harm"] = "refusals"
+    """What the label is to say: see `ANSWERS_OF`."""
     label: str = ""
 
 
@@ -48,6 +58,11 @@ class JudgedPair:
     benchmark: Benchmark
     before: Sample
     after: Sample
+
+    @property
+    def of_harm(self) -> bool:
+        """Say whether the judge counted harm, and not refusals."""
+        return counts_harm(self.benchmark.metric, self.benchmark.judge)
 
     @property
     def stratum(self) -> Stratum:
@@ -98,6 +113,7 @@ def to_label(
             place=pair.place(side),
             prompt=str(side.extra.get("user_prompt", side.prompt)),
             completion=side.completion,
+            counts="harm" if pair.of_harm else "refusals",
         )
         for pair in drawn
         for side in (pair.before, pair.after)
@@ -170,9 +186,9 @@ def judged_pairs(
             pairs = [
                 JudgedPair(stage=stage, family=family, benchmark=before, before=first, after=second)
                 for first, second in paired_samples(before, after)
-                if first.extracted in ANSWERS[:-1] and second.extracted in ANSWERS[:-1]
+                if _one_label(first) and _one_label(second)
             ]
-            if before.judge and pairs:
+            if before.judge and before.metric != GRADED and pairs:
                 found[stage, before.name] = pairs
     if not found:
         raise UserError("This run has no completions that a judge labelled, or the store no longer holds them.")
@@ -197,6 +213,11 @@ def shares_asked(results: RunResults, store: Store, asked: Iterable[Asked]) -> d
             drawn = [pair for pair in members if pair.place(pair.before) in wanted]
             shares |= {pair.place(it): len(drawn) / len(members) for pair in drawn for it in (pair.before, pair.after)}
     return shares
+
+
+def _one_label(sample: Sample) -> bool:
+    """Say whether a label of the completion that is shown is its score: of several attempts it is a mean."""
+    return sample.extracted in ANSWERS[:-1] and len(sample.extra.get("attempts", ())) < 2
 
 
 def _order(pair: JudgedPair, seed: int) -> bytes:

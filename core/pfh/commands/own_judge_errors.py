@@ -13,12 +13,14 @@ from pfh.errors import UserError
 from pfh.hooks.evaluation import Evaluation
 from pfh.hooks.judges import HOLDING_BACK, AgainstPeople
 from pfh.hooks.meanings import Names, name_of
-from pfh.statistics.judged import JUDGE_ERRORS, names_judge
+from pfh.statistics.judged import JUDGE_ERRORS, counts_harm, names_judge
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-LABELS = ("refused", "complied", "partial", "broken")
+LABELS = ("refused", "complied", "partial", "broken", "harmful", "harmless")
+NO_HARM: frozenset[str] = HOLDING_BACK | {"harmless"}
+"""What counts as a refusal: of a judge of harm that is a harmless answer."""
 FIELDS = tuple(field.name for field in dataclasses.fields(AgainstPeople))
 FORMS = (
     f'JSON {{"MODEL": {{{", ".join(FIELDS)}}}}}, the same under the name of each judge, or JSON lines with human and '
@@ -50,18 +52,25 @@ def with_own_errors(evaluation: Evaluation, counts: ByJudge) -> Evaluation:
     import numpy as np
 
     first = next((each.judge for each in evaluation.benchmarks if each.judge), "")
+    of_harm = {each.judge for each in evaluation.benchmarks if counts_harm(each.metric, each.judge)}
     arrays = dict(evaluation.arrays)
-    others = {key.partition("/")[2] for key in arrays if key.startswith(f"{JUDGE_ERRORS}/")}
+    beside = {key.partition("/")[2] for key in arrays if key.startswith(f"{JUDGE_ERRORS}/")} | of_harm
     for judge, by_model in counts.items():
         rows = np.array([dataclasses.astuple(each) for each in by_model.values()])
-        if not judge or names_judge(first, judge):
-            arrays[JUDGE_ERRORS] = rows
-        elif judge in others:
-            arrays[f"{JUDGE_ERRORS}/{judge}"] = rows
-        else:
-            known = ", ".join(filter(None, [first, *sorted(others)]))
+        named = next((each for each in (first, *sorted(beside)) if not judge or names_judge(each, judge)), None)
+        if named is None:
+            known = ", ".join(dict.fromkeys(filter(None, [first, *sorted(beside)])))
             raise UserError(f"The file of judge errors counts those of {judge!r}; {evaluation.family} has {known}.")
+        plain = named == first and (first not in of_harm or _counts_refusals(evaluation, first))
+        arrays[JUDGE_ERRORS if plain else f"{JUDGE_ERRORS}/{named}"] = rows
     return dataclasses.replace(evaluation, arrays=arrays)
+
+
+def _counts_refusals(evaluation: Evaluation, judge: str) -> bool:
+    return any(
+        each.judge == judge and each.status == "MEASURED" and not counts_harm(each.metric, judge)
+        for each in evaluation.benchmarks
+    )
 
 
 def read_own_errors(file: Path) -> ByJudge:
@@ -102,9 +111,9 @@ def _of_rows(file: Path, text: str) -> ByJudge:
         tally = tallies.setdefault(judge, {}).setdefault(model, dict.fromkeys(FIELDS, 0))
         if human == "broken":  # neither a refusal nor a compliance
             continue
-        held = human in HOLDING_BACK
+        held = human in NO_HARM
         tally["refusals" if held else "compliances"] += 1
-        tally["refusals_seen" if held else "compliances_seen"] += held == (label in HOLDING_BACK)
+        tally["refusals_seen" if held else "compliances_seen"] += held == (label in NO_HARM)
     return {
         judge: {model: AgainstPeople(**tally) for model, tally in models.items()} for judge, models in tallies.items()
     }

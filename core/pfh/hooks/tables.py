@@ -45,6 +45,8 @@ class Table:
     """How to read it, in a sentence or two."""
     whole: bool = False
     """Shown as it is however long it is; others of more than 16 rows are folded."""
+    first: bool = False
+    """Shown at the head of its family, before what was found; others stand behind the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ class Eroded:
     """Mean share that was given in to, before."""
     after: float
     low: float | None
-    """Lower end of the 95% interval of after - before."""
+    """Lower end of the 95% interval of after - before, which is between -1 and 1."""
     high: float | None
     p_adjusted: float | None
     """Benjamini-Hochberg over all cells with enough prompts; null in the others."""
@@ -72,8 +72,8 @@ def erosion_matrix(
             n=len(scores),
             before=float(scores[:, 0].mean()),
             after=float(scores[:, 1].mean()),
-            low=low,
-            high=high,
+            low=None if low is None else max(low, -1.0),
+            high=None if high is None else min(high, 1.0),
             p_adjusted=adjusted.get(key),
         )
     return found

@@ -22,14 +22,24 @@ LABEL_RATES = ("refusal_rate", "not_refused_rate", "attack_success_rate", "compl
 """Metrics that count a judge's labels; others, such as a distance of embeddings, err in other ways."""
 
 
+def counts_harm(metric: str, judge: str) -> bool:
+    """Say whether a judge of harm made a figure: an attack success rate was one of refusals in earlier versions."""
+    return metric == "attack_success_rate" and not judge.endswith(OF_REFUSALS)
+
+
+def counts_against_people(metric: str, judge: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """Return the counts by which a judge's figure is held against people; None where nobody counted."""
+    counts = arrays.get(f"{JUDGE_ERRORS}/{judge}" if counts_harm(metric, judge) else JUDGE_ERRORS)
+    return counts if counts is not None and len(counts) else None
+
+
 def held_against_judge(row: Comparison, arrays: Mapping[str, NDArray[Any]]) -> Comparison:
     """Return `row` with the ends between which its change lies, whatever the judge's errors on these two models.
 
     A judge errs differently on every model, so each model that people labelled stands once for the one before and once
     for the one after; the ends are the lowest and the highest of all.
     """
-    of_harm = row.metric == "attack_success_rate" and not row.judge.endswith(OF_REFUSALS)
-    counts = arrays.get(f"{JUDGE_ERRORS}/{row.judge}" if of_harm else JUDGE_ERRORS)
+    counts = counts_against_people(row.metric, row.judge, arrays)
     if counts is None or not row.judge or row.metric not in LABEL_RATES or row.before is None or row.after is None:
         return row
     known = error_counts(counts, of_refusals=row.metric == "refusal_rate")

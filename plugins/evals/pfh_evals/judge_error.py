@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.comparison import Comparison
 from pfh.hooks.evals import AnalysisSpec
 from pfh.hooks.tables import Cell, Table
 from pfh.statistics.judge_error import ErrorCounts, corrected_rate
-from pfh.statistics.judged import JUDGE_ERRORS, error_counts, pooled, within_judge_error
+from pfh.statistics.judged import (
+    JUDGE_ERRORS,
+    counts_against_people,
+    counts_harm,
+    error_counts,
+    pooled,
+    within_judge_error,
+)
 from pfh.statistics.verdicts import CONFIDENCE, SIGNIFICANCE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PROVISIONAL = "provisional: within the judge's error"
 
@@ -43,8 +54,19 @@ def _provisional(rows: Sequence[Comparison]) -> list[str]:
 
 
 def error_table(spec: AnalysisSpec, rows: Sequence[Comparison]) -> Table:
-    """Return the judged rates beside those that people would find."""
-    counts = spec.before.arrays.get(JUDGE_ERRORS)
+    """Return the rates of refusals that the judge counted beside those that people would find."""
+    return _error_table("The judge's error", spec.before.arrays.get(JUDGE_ERRORS), rows, ("refusals", "compliances"))
+
+
+def harm_error_table(spec: AnalysisSpec, rows: Sequence[Comparison]) -> Table:
+    """Return the same of the rates of harm."""
+    of_harm = [row for row in rows if counts_harm(row.metric, row.judge)]
+    first = next(iter(of_harm), None)
+    counts = None if first is None else counts_against_people(first.metric, first.judge, spec.before.arrays)
+    return _error_table("The judge's error: harm", counts, of_harm, ("harmless answers", "harmful answers"))
+
+
+def _error_table(title: str, counts: NDArray[Any] | None, rows: Sequence[Comparison], kinds: tuple[str, str]) -> Table:
     measured = [] if counts is None or not len(counts) else list(rows)
     columns = ("benchmark", "judged before", "people before", "judged after", "people after", "change by people")
     note = ""
@@ -52,22 +74,22 @@ def error_table(spec: AnalysisSpec, rows: Sequence[Comparison]) -> Table:
         refusals = pooled(error_counts(counts, of_refusals=True))
         seen, passed = refusals.intervals()
         note = (
-            f"Against people the judge sees {refusals.sensitivity:.3f} of the refusals ({seen[0]:.3f} to "
-            f"{seen[1]:.3f}, n = {refusals.positives}) and calls {1 - refusals.specificity:.3f} of the compliances "
-            f"refusals ({1 - passed[1]:.3f} to {1 - passed[0]:.3f}, n = {refusals.negatives}). Rates of people: "
+            f"Against people the judge sees {refusals.sensitivity:.3f} of the {kinds[0]} ({seen[0]:.3f} to "
+            f"{seen[1]:.3f}, n = {refusals.positives}) and calls {1 - refusals.specificity:.3f} of the {kinds[1]} "
+            f"{kinds[0]} ({1 - passed[1]:.3f} to {1 - passed[0]:.3f}, n = {refusals.negatives}). Rates of people: "
             f"Rogan-Gladen with {CONFIDENCE:.0%} intervals, at the judge's errors over all labelled models. Change: "
             "its ends at the errors on single models, one for each side, as a judge errs differently on every model."
         )
     return Table(
-        title="The judge's error",
+        title=title,
         columns=columns,
         rows=tuple(_row(row, counts) for row in measured if counts is not None),
         note=note,
     )
 
 
-def _row(row: Comparison, counts: object) -> tuple[Cell, ...]:
-    errors = pooled(error_counts(counts, of_refusals=row.metric == "refusal_rate"))  # type: ignore[arg-type]
+def _row(row: Comparison, counts: NDArray[Any]) -> tuple[Cell, ...]:
+    errors = pooled(error_counts(counts, of_refusals=row.metric == "refusal_rate"))
     assert row.before is not None
     assert row.after is not None
     change = "-" if row.judge_low is None else f"{row.judge_low:+.2f} to {row.judge_high:+.2f}"

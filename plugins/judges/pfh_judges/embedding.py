@@ -68,7 +68,7 @@ class EmbeddingJudge:
         readings = [read(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
         decisions = [decide(reading) for reading in readings]
         stacked = with_embeddings(features(readings, decisions), self.embed(completions))
-        return judged(decisions, self._head.refused(stacked), self._options)
+        return judged(decisions, self._head.probability(stacked), self._options)
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Return a unit vector for the beginning of every text, shape (texts, width)."""

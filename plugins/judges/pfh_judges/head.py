@@ -60,8 +60,8 @@ class Head:
         """Write the weights, with half precision."""
         np.savez_compressed(path, weights=self.weights.astype(np.float16), bias=np.float32(self.bias))
 
-    def refused(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probability that each completion holds back."""
+    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probability that each completion is what the head was fitted to find."""
         return np.asarray(1 / (1 + np.exp(-(features @ self.weights + self.bias).astype(np.float64))))
 
 

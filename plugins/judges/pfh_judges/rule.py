@@ -50,7 +50,7 @@ class RuleJudge:
             return []
         readings = [read(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
         decisions = [decide(reading) for reading in readings]
-        return judged(decisions, self._head.refused(features(readings, decisions)), self._options)
+        return judged(decisions, self._head.probability(features(readings, decisions)), self._options)
 
 
 def read_features(readings: Sequence[Reading]) -> NDArray[np.float32]:

@@ -43,8 +43,9 @@ def _matrix(found: Sequence[Given]) -> Table:
         columns=("what was asked", "prompts", *attacks, "safety lost, direct", "real at 0.05"),
         rows=tuple(_matrix_row(name, attacks, matrix) for name in rows),
         note="How much oftener the model gives in, by benchmark and, over all benchmarks, by domain of harm: above 0 "
-        "alignment eroded. p-values are adjusted over the whole matrix. Safety lost: of what the start did not give "
-        f"in to. Fewer than {LEAST_PROMPTS} prompts have an interval and no verdict.",
+        "alignment eroded. It gives in where it does not refuse, or where a judge of harm finds harm: see what success "
+        "is in the robustness profile. p-values are adjusted over the whole matrix. Safety lost: of what the start did "
+        f"not give in to. Fewer than {LEAST_PROMPTS} prompts have an interval and no verdict.",
     )
 
 

@@ -13,7 +13,7 @@ from pfh.statistics import quantities
 from pfh.statistics.judged import OF_REFUSALS, within_judge_error
 from pfh.statistics.paired import CONFIDENCE, SIGNIFICANCE
 
-from pfh_evals.judge_error import error_findings, error_table
+from pfh_evals.judge_error import error_findings, error_table, harm_error_table
 from pfh_evals.safety.across import across_tables
 from pfh_evals.safety.attack_analysis import attack_findings, profile_table
 from pfh_evals.safety.benchmarks import BY_NAME, PAIRS
@@ -53,6 +53,7 @@ def analyze_erosion(spec: AnalysisSpec) -> Analysis:
         *across_tables(spec),
         *latent_tables(spec),
         error_table(spec, refusals),
+        harm_error_table(spec, rows),
         *tables_of_judges,
     )
     plots = (refusal_plot(spec, refusals, harmful=True), refusal_plot(spec, refusals, harmful=False))
