@@ -186,7 +186,7 @@ def _samples(
 def _ready(item: Item) -> list[Mapping[str, Any]]:
     """Return the checks of one reply alone, with the prompt's values put in."""
     checks = [check for check in item.invariant.checks if OF_BOTH not in check]
-    return list(put_in(checks, item.prompt.vars)) if item.prompt.vars else checks
+    return [put_in(check, item.prompt.vars) for check in checks] if item.prompt.vars else checks
 
 
 def way_of(invariant: Invariant) -> Mapping[str, Any] | None:
