@@ -185,7 +185,7 @@ def _samples(
 
 def _ready(item: Item) -> list[Mapping[str, Any]]:
     """Return the checks of one reply alone, with the prompt's values put in."""
-    checks = [check for check in item.invariant.checks if OF_BOTH not in check]
+    checks: list[Mapping[str, Any]] = [check for check in item.invariant.checks if OF_BOTH not in check]
     return [put_in(check, item.prompt.vars) for check in checks] if item.prompt.vars else checks
 
 
