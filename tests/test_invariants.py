@@ -21,6 +21,7 @@ from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FakeEngine, NoData, evaluation_spec
 from pfh_evals import behaviour
 from pfh_evals.behaviour.invariants.checks import CHECKS, holds
+from pfh_evals.behaviour.invariants.extracts import extracted
 from pfh_evals.behaviour.invariants.faults import _FAULTS, fault_of
 from pfh_evals.behaviour.invariants.opened import open_invariants
 
@@ -424,3 +425,8 @@ def test_the_family_takes_the_file_by_the_registry(tmp_path):
     assert isinstance(options, behaviour.Options)
     assert options.file_content
     assert isinstance(put(file, lambda asked: "please"), Evaluation)
+
+
+def test_large_numbers_that_differ_by_one_are_not_unchanged():
+    assert extracted({"number": True}, "It is 1,234,567.") != extracted({"number": True}, "It is 1,234,568.")
+    assert extracted({"number": True}, "It is 12.50.") == extracted({"number": True}, "It is 12.5.")
