@@ -268,7 +268,7 @@ def test_a_citation_is_right_if_it_names_exactly_the_sources_that_hold_it():
         assert citation.read_source(two, reply).score == 0, reply
     none = item_of(items, "no source")
     assert citation.read_source(none, "No source says it.").score == 1
-    for reply in ("It was opened in 1900.", "No source says it [1].", "Fine."):
+    for reply in ("It was opened in 1900.", "It was not long ago, in 1777.", "No source says it [1].", "Fine."):
         assert citation.read_source(none, reply).score == 0, reply
 
 
