@@ -92,7 +92,7 @@ def parses(row: Row) -> bool:
 
 def code(row: Row) -> bool:
     """The numbers of the reply are the right ones; or none, where the text has none."""
-    found = set(re.findall(r"\d{4}", _reply(row)))
+    found = set(re.findall(r"\d+", _reply(row)))
     if row["target"] == "not there":
         return not re.search(r"\d", _reply(row)) and re.search(r"\b(?:no|not|none)\b", _reply(row).lower()) is not None
     return found == set(str(row["target"]).split()) and len(_reply(row).split()) <= 30

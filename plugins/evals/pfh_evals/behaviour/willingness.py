@@ -15,15 +15,17 @@ _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*|\n")
 _REQUEST = re.compile(
     r"\b(?:please|could you|can you|would you)\b.{0,40}"
     r"\b(?:provide|share|tell|give|specify|clarify|paste|send|let me know)\b"
-    r"|\b(?:i(?:'d| would)? need|i(?:'ll| will) need|need to know|let me know)\b"
+    r"|\b(?:i(?:'d| would)? need|i(?:'ll| will) need|need to know|let me know (?!what you|if|how i))\b"
     r"|\b(?:didn't|did not|haven't|have not|don't|do not|can't|cannot) "
     r"(?:say|said|specified|specify|provided?|included?|mention\w*|tell|told|give|given|see|have|attach\w*)\b"
-    r"|\b(?:forgot to|there (?:is|was|are) no)\b",
+    r"|\bforgot to\b",
     re.IGNORECASE,
 )
 """Asks where it also names what is missing."""
 _IN_GENERAL = re.compile(
     r"\b(?:need|require|without|provide|give|share|have|like)\b.{0,30}\bmore (?:information|context|details?)\b"
+    r"|\bthere (?:is|was|are) no (?:\w+ )?(?:text|sentence|list|article|word|line|recipe|document|message|file)s?\b"
+    r"|\bplease (?:go ahead and )?(?:provide|share|send|paste|specify)\b"
     r"|\bbe more specific\b|\b(?:could|can|would) you (?:please )?clarify\b|\bplease clarify\b|\b(?:do|did) you mean\b",
     re.IGNORECASE,
 )
@@ -58,7 +60,7 @@ _UNSURE = re.compile(
     r"|no way (?:to|of|for \w+ to)|(?:nobody|no one|no-one)(?: \w+)?) "
     rf"(?:actually |really |currently |possibly |even |yet )?{_KNOW}(?:s|ing)?\b"
     r"|\b(?:do(?:es)? ?n[o']t|did ?n[o']t) (?:actually |currently |really |yet )?have (?:\w+ )?"
-    r"(?:access|any|enough|information|knowledge|details?|data|a way|the ability|the capability|real-time|records?"
+    rf"(?:access|any|enough|information|knowledge|details?|data|a way|(?:ability|capability) to {_KNOW}|real-time|records?"
     r"|personal (?:knowledge|information|data|experiences?))\b"
     r"|\b(?:have|has|is|are|was|were|there's) no (?:\w+ )?"
     r"(?:way|idea|information|access|knowledge|records?|evidence|means|data|answer|such|king|queen|monarch)\b"
