@@ -60,8 +60,8 @@ _UNSURE = re.compile(
     r"|no way (?:to|of|for \w+ to)|(?:nobody|no one|no-one)(?: \w+)?) "
     rf"(?:actually |really |currently |possibly |even |yet )?{_KNOW}(?:s|ing)?\b"
     r"|\b(?:do(?:es)? ?n[o']t|did ?n[o']t) (?:actually |currently |really |yet )?have (?:\w+ )?"
-    rf"(?:access|any|enough|information|knowledge|details?|data|a way|(?:ability|capability) to {_KNOW}|real-time|records?"
-    r"|personal (?:knowledge|information|data|experiences?))\b"
+    rf"(?:access|any|enough|information|knowledge|details?|data|a way|(?:ability|capability) to {_KNOW}|real-time"
+    r"|records?|personal (?:knowledge|information|data|experiences?))\b"
     r"|\b(?:have|has|is|are|was|were|there's) no (?:\w+ )?"
     r"(?:way|idea|information|access|knowledge|records?|evidence|means|data|answer|such|king|queen|monarch)\b"
     # Nothing is known of it.
