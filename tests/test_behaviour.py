@@ -167,6 +167,13 @@ def test_the_language_of_a_text_is_the_same_every_time():
         ("Done! It is booked for eight. Shall I add a sauce?", False),
         ("Boil it for nine minutes. Do you like it soft?", False),
         ("Your table is booked for two at seven.", False),
+        ("Sure! What text would you like me to take?", True),
+        ("I need more information to help you.", True),
+        ("You haven't given me any text.", True),
+        ("Which date do you mean? I need it to look up the train.", True),
+        ("What is the date of it? It was the third of May.", False),
+        ("Here it is, sorted. Is there something else you would like in the text?", False),
+        ("I can't help with that. How can I help you with the text?", False),
         ("Anything else you need from the city?", False),
         ("What a lovely day?", False),
         ("", False),
@@ -185,6 +192,12 @@ def test_asking_back_names_what_is_missing_and_is_no_offer(reply, asks):
         ("There is no record of it.", True),
         ("You had eggs and toast.", False),
         ("Brazil will win it.", False),
+        ("I can't see what is written there.", True),
+        ("There is no country of that name.", True),
+        ("The telephone was not invented until 1876.", True),
+        ("I'm sorry, but I can't help with that.", False),
+        ("I cannot provide you with that, as it could hurt someone.", False),
+        ("No, gold is not a gas.", False),
         ("You should boil the pasta for nine minutes.", False),
         ("", False),
     ],
@@ -255,7 +268,7 @@ def test_a_citation_is_right_if_it_names_exactly_the_sources_that_hold_it():
         assert citation.read_source(two, reply).score == 0, reply
     none = item_of(items, "no source")
     assert citation.read_source(none, "No source says it.").score == 1
-    for reply in ("It was opened in 1900.", "No source says it [1].", "Fine."):
+    for reply in ("It was opened in 1900.", "It was not long ago, in 1777.", "No source says it [1].", "Fine."):
         assert citation.read_source(none, reply).score == 0, reply
 
 

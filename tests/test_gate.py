@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -155,6 +156,14 @@ def test_what_is_better_lower_is_turned(tmp_path: Path, results: RunResults) -> 
     assert states(tmp_path, results, "must_improve: [{what: quiz/harm}]") == {"quiz/harm": "broken"}
     assert states(tmp_path, results, "floors: [{what: quiz/harm, at_most: 0.5}]") == {"quiz/harm": "holds"}
     assert states(tmp_path, results, "floors: [{what: quiz/harm, at_most: 0.3}]") == {"quiz/harm": "undecided"}
+
+
+def test_a_broken_clause_shows_the_limit_that_breaks_it(tmp_path: Path, results: RunResults) -> None:
+    text = "must_hold: [{what: quiz/fallen, margin: 2pp}, {what: quiz/steady, margin: 5pp}]"
+    held = judge(read_contract(contract_of(tmp_path, text)), results)
+    broken, steady = sorted(held.clauses, key=lambda clause: clause.state)
+    assert float(re.findall(r"confidence (\S+) at most", broken.said)[0]) < -0.02
+    assert float(re.findall(r"confidence (\S+) at least", steady.said)[0]) >= -0.05
 
 
 def test_staying_is_within_both_margins(tmp_path: Path, results: RunResults) -> None:

@@ -11,6 +11,7 @@ from pfh.errors import DataUnavailableError, UserError
 from pfh.hooks.backends import Completion
 from pfh.hooks.evals import AnalysisSpec, PlanSpec
 from pfh.hooks.evaluation import Evaluation
+from pfh.hooks.judges import Judgement
 from pfh.registry.plugins import Plugins
 from pfh.results.contracts import Contract
 from pfh.results.gate import judge_stages
@@ -20,6 +21,7 @@ from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FakeEngine, NoData, evaluation_spec
 from pfh_evals import behaviour
 from pfh_evals.behaviour.invariants.checks import CHECKS, holds
+from pfh_evals.behaviour.invariants.extracts import extracted
 from pfh_evals.behaviour.invariants.faults import _FAULTS, fault_of
 from pfh_evals.behaviour.invariants.opened import open_invariants
 
@@ -97,6 +99,57 @@ def test_every_check_has_a_text_that_passes_and_one_that_fails(name, setting, pa
 def test_checks_of_the_judge_rest_on_its_label(name, setting, passes, fails):
     assert holds(name, setting, "x", CONTEXT | {"label": passes})
     assert not holds(name, setting, "x", CONTEXT | {"label": fails})
+
+
+class Meaning:
+    """A judge whose embedding is the share of words about rain, and the rest."""
+
+    name = "meaning"
+
+    def label(self, prompts, completions):
+        return [Judgement(label="complied")] * len(completions)
+
+    def errors(self):
+        return []
+
+    def embed(self, texts):
+        shares = [
+            sum(word in ("rain", "wet", "umbrella") for word in text.split()) / len(text.split()) for text in texts
+        ]
+        return np.array([[share, 1 - share] for share in shares]) / np.hypot(shares, 1 - np.array(shares))[:, None]
+
+
+def test_a_reply_is_like_a_text_by_the_embeddings_of_a_judge_that_has_them(tmp_path):
+    text = (
+        "  - id: a\n    prompts: [{ask: 'Weather in {vars.x}?', vars: {x: Rome}}, {ask: 'Weather in {vars.x}?', "
+        "vars: {x: Oslo}}]\n    checks: [{any_of: [{similar: {to: [rain wet, umbrella], at_least: 0.9}}, "
+        "{contains: never}]}]\n"
+    )
+    file = written(tmp_path, text)
+
+    def answer(asked):
+        return "wet umbrella rain today" if "Rome" in asked else "sunny and dry all day"
+
+    found = put(file, answer, judge=lambda name: Meaning())
+    assert sorted(each.score for each in found.benchmarks[0].samples) == [0.0, 1.0]
+    assert found.benchmarks[0].judge == "meaning"
+    (row,) = put(file, answer).benchmarks
+    assert (row.status, row.samples) == ("NOT_RUN", ())
+    assert "has no embeddings, which similar needs: choose -o behaviour.judge=embedding" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("rain", "it takes {to: TEXT"),
+        ({"to": "rain"}, "it takes {to: TEXT"),
+        ({"to": "rain", "at_least": 70}, "between 0 and 1, not 70"),
+        ({"to": [], "at_least": 0.7}, "a text or a list of texts"),
+        ({"to": True, "at_least": 0.7}, "put it in quotes"),
+    ],
+)
+def test_what_is_written_of_similar_is_checked(setting, said):
+    assert said in fault_of({"similar": setting}, [])
 
 
 def test_every_check_is_held_against_a_fault_of_its_setting():
@@ -372,3 +425,8 @@ def test_the_family_takes_the_file_by_the_registry(tmp_path):
     assert isinstance(options, behaviour.Options)
     assert options.file_content
     assert isinstance(put(file, lambda asked: "please"), Evaluation)
+
+
+def test_large_numbers_that_differ_by_one_are_not_unchanged():
+    assert extracted({"number": True}, "It is 1,234,567.") != extracted({"number": True}, "It is 1,234,568.")
+    assert extracted({"number": True}, "It is 12.50.") == extracted({"number": True}, "It is 12.5.")

@@ -53,8 +53,13 @@ def put(engine, *names, **fields):
     return {row.name: row for row in reasoning.evaluate(spec).benchmarks}
 
 
-def test_the_chains_are_right_and_carry_a_wrong_result_on():
-    examples, items = problems()
+@pytest.mark.parametrize("small", [False, True])
+def test_the_chains_are_right_and_carry_a_wrong_result_on(small):
+    examples, items = problems(small=small)
+    assert all(step.result >= 0 for item in items for step in item.steps)
+    assert not small or all(
+        len(item.steps) == 2 and max(map(int, re.findall(r"\d+", item.question))) < 10 for item in items
+    )
     assert len({item.id for item in (*examples, *items)}) == 52
     for item in items:
         numbers = [int(n) for n in re.findall(r"\d+", item.question)]

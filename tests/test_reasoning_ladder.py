@@ -77,6 +77,7 @@ def rows_of(evaluation):
         ("[" * 5000, "malformed"),
         (BAG.text, "malformed"),  # the problem given back, with the example of its form
         (f"So: {BAG.text}", "malformed"),
+        (f"{BAG.text.partition('Reply')[0]}{json.dumps({'pack': ['lamp', 'rope']})}", "optimal"),
     ],
 )
 def test_every_class_of_a_reply(reply, expected):

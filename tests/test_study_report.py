@@ -341,3 +341,33 @@ def test_what_became_of_contracts_stands_beside_each_run(tmp_path):
         text = page.read_text()
         assert text.count("&lt;i&gt;release&lt;/i&gt;.yaml: The gate stays shut.") == count
         assert text.count("none speaks of it") == count
+
+
+def test_names_in_a_picture_cover_neither_each_other_nor_a_point():
+    from pfh.report.labels import Box, place_labels
+
+    dice = np.random.default_rng(3)
+    within = Box(left=70, right=610, top=10, bottom=360)
+    close = [(f"method-{each}", 300.0, 200.0 + 5 * each) for each in range(8)]
+    spread = [(f"m{each}", *dice.uniform((80, 20), (600, 350))) for each in range(12)]
+    for points in (close, spread):
+        labels = place_labels(points, within)
+        boxes = []
+        for (name, _, _), label in zip(points, labels, strict=True):
+            left = label.x - (0 if label.anchor == "start" else 6.5 * len(name))  # 6.5: a letter of 12 units in width
+            boxes.append((left, left + 6.5 * len(name), label.y - 9, label.y + 2))
+            assert within.left <= left
+            assert boxes[-1][1] <= within.right
+        dots = [(x - 4, x + 4, y - 4, y + 4) for _, x, y in points]
+        for number, one in enumerate(boxes):
+            others = boxes[number + 1 :] + dots
+            assert not any(
+                one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3] for other in others
+            )
+
+
+def test_a_name_without_room_stands_beside_its_point():
+    from pfh.report.labels import Box, place_labels
+
+    label, *_ = place_labels([("long-name", 10.0, 10.0)], Box(left=0, right=20, top=0, bottom=20))
+    assert (label.x, label.y, label.led) == (18.0, 14.0, False)

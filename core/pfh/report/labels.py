@@ -9,7 +9,7 @@ DOT, LETTER, ABOVE, BELOW = 5.0, 7.0, 10.0, 3.0
 """Room in units of the picture: about a point, for a letter's width, above and below the line that letters stand on."""
 BESIDE = 8.0
 FARTHEST = 240
-STEPS = (-6.0, 14.0, *(sign * far for far in range(24, FARTHEST, 6) for sign in (-1.0, 1.0)))
+STEPS = (4.0, -6.0, 14.0, *(sign * far for far in range(24, FARTHEST, 6) for sign in (-1.0, 1.0)))
 """How far below its point a name may stand, the best first."""
 
 
@@ -69,7 +69,7 @@ def _place(x: float, y: float, width: float, taken: Sequence[Box], within: Box) 
     for down in STEPS:
         for anchor, at, left in (("start", x + BESIDE, x + BESIDE), ("end", x - BESIDE, x - BESIDE - width)):
             box = Box(left=left, right=left + width, top=y + down - ABOVE, bottom=y + down + BELOW)
-            label = Label(x=round(at, 1), y=round(y + down, 1), anchor=anchor, led=down not in STEPS[:2])
+            label = Label(x=round(at, 1), y=round(y + down, 1), anchor=anchor, led=down not in STEPS[:3])
             first = first or (label, box)
             if within.holds(box) and not any(box.meets(each) for each in taken):
                 return label, box

@@ -55,7 +55,8 @@ class Gate:
     @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        counts = ", ".join(f"{count} {state}" for state in STATES if (count := self.count(state)))
+        told = {state: "hold" if state == "holds" and self.count(state) > 1 else state for state in STATES}
+        counts = ", ".join(f"{count} {told[state]}" for state in STATES if (count := self.count(state)))
         sure = sum(clause.significant for clause in self.clauses)
         return (
             f"The gate {'is open' if self.passes else 'stays shut'}: {counts or 'no clause'}"
@@ -169,7 +170,7 @@ def _holds(clause: Hold, target: Target) -> Judged:
         name=target.name,
         demand=f"not worse by {margin:g}",
         state=state,
-        said=_line(target, f"{low:+.3f} at least", state, sign * target.row.delta, -margin),
+        said=_line(target, _limit(low, high, state), state, sign * target.row.delta, -margin),
         status="MEASURED",
         p_value=_p_of_meeting(target, sign, -margin),
         chance=None if both_ways is None or margin <= 0 else chance_to_hold(target.row.n, both_ways, margin),
@@ -187,7 +188,7 @@ def _improves(clause: Improve, target: Target) -> Judged:
         name=target.name,
         demand=f"better by more than {least:g}",
         state=state,
-        said=_line(target, f"{low:+.3f} at least", state, sign * target.row.delta, least),
+        said=_line(target, _limit(low, high, state), state, sign * target.row.delta, least),
         status="MEASURED",
         p_value=_p_of_meeting(target, sign, least),
     )
@@ -205,7 +206,7 @@ def _stays(clause: Stay, target: Target) -> Judged:
         name=target.name,
         demand=f"within {margin:g}",
         state=state,
-        said=_line(target, f"between {low:+.3f} and {high:+.3f}", state, target.row.delta, nearest),
+        said=_line(target, f"with 95% confidence between {low:+.3f} and {high:+.3f}", state, target.row.delta, nearest),
         status="MEASURED",
         p_value=_p_of_meeting(target, 1 if nearest < 0 else -1, -margin),
     )
@@ -279,6 +280,11 @@ def _p_of_meeting(target: Target, sign: int, threshold: float) -> float | None:
         return None
     lost, gained = (row.n10, row.n01) if sign > 0 else (row.n01, row.n10)
     return float(norm.cdf(score_statistic(lost, gained, row.n, threshold)))
+
+
+def _limit(low: float, high: float, state: State) -> str:
+    """Return the limit that decides: the upper one of what is broken."""
+    return f"with 95% confidence {f'{high:+.3f} at most' if state == 'broken' else f'{low:+.3f} at least'}"
 
 
 def _flips(target: Target) -> float | None:

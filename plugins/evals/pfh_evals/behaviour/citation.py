@@ -115,7 +115,8 @@ def read_source(item: Ask, reply: str) -> Read:
         right = numbers == held
     else:
         clean = not _numbers(_CITED, reply) and not made_up(reply, item.case["sources"], item.asked)
-        right = clean and bool(_NONE.search(reply))
+        told = set(re.findall(r"\b\d{4}\b", reply)) <= set(re.findall(r"\b\d{4}\b", item.asked))
+        right = clean and told and bool(_NONE.search(reply))
     both = len(set(numbers) & set(held))
     return Read(
         score=float(right),

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 _BULLET = re.compile(r"^\s*[-*•]\s+\S")
 _SENTENCE = re.compile(r"[.!?]+(?=[\s\"')\]]|$)")
+_NO_END = re.compile(
+    r"(?<=\d)\.(?=\d)|\b(?:e\.g|i\.e|Mr|Mrs|Dr|(?:[A-Z]\.)+[A-Z])\.|^\s*\d{1,2}[.)](?=\s)", re.MULTILINE
+)
+"""Points of numbers, abbreviations and lists, which end no sentence."""
 _TOKENS = re.compile(r"\S+")
 _LEAST = 3
 """Different words of a reply that answers anything: babble of one word keeps every upper limit."""
@@ -81,7 +85,7 @@ def ends(reply: str, *, text: str) -> bool:
 
 def sentences(reply: str, *, count: int) -> bool:
     """Say whether there are exactly so many sentences."""
-    text = re.sub(r"(?<=\d)\.(?=\d)|\b(?:e\.g|i\.e|Mr|Mrs|Dr)\.", "", reply.strip())
+    text = _NO_END.sub("", reply).strip()
     return len(_SENTENCE.findall(text if _SENTENCE.search(text[-3:]) else text + ".")) == count
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pfh import hookimpl
 from pfh.errors import NotNumbersError, UserError, did_you_mean
@@ -75,6 +75,9 @@ class Options(BaseModel):
     temperature: Annotated[float, Draws.COMPLETIONS] = Field(
         0.0, ge=0, description="softmax temperature; 0 is greedy decoding"
     )
+    sums: Literal["usual", "small"] = Field(
+        "usual", description="sums of two or three steps, or of two steps with numbers below ten, for small models"
+    )
     judge: Annotated[str, Names.JUDGE] = Field("rule", description="judge that says which replies refuse")
     generators: str = Field(
         "chain_sum,products,gcd",
@@ -96,7 +99,7 @@ def evaluate(spec: EvaluationSpec) -> Evaluation:
     Raises:
         UserError: a benchmark was asked for that the family does not have, or the judge cannot be opened.
     """
-    chosen, items = _select(spec.benchmarks), _items(spec.limit)
+    chosen, items = _select(spec.benchmarks), _items(spec)
     judge = spec.judge(spec.options.judge) if set(chosen) & {*_CHAINS, *ladder.NAMES} else None
     written: list[own.Written] = []
     broken = ""
@@ -119,7 +122,7 @@ def plan(spec: PlanSpec) -> Table:
     Raises:
         UserError: a benchmark was asked for that the family does not have.
     """
-    items = _items(spec.limit)
+    items = _items(spec)
     steps = sum(len(item.steps) + 1 for item in items)
     requests = {"early": steps * MOST, "follow": 3 * len(items) * MOST, "disturb": 6 * len(items) * MOST}
     rows: list[Planned] = []
@@ -168,9 +171,9 @@ def analyze(spec: AnalysisSpec) -> Analysis:
     return analyze_reasoning(spec)
 
 
-def _items(limit: int | None) -> list[Problem]:
-    by_id = {item.id: item for item in problems()[1]}
-    return [by_id[key] for key in spread({key: item.category for key, item in by_id.items()}, limit)]
+def _items(spec: EvaluationSpec | PlanSpec) -> list[Problem]:
+    by_id = {item.id: item for item in problems(small=spec.options.sums == "small")[1]}
+    return [by_id[key] for key in spread({key: item.category for key, item in by_id.items()}, spec.limit)]
 
 
 def _select(names: Sequence[str]) -> list[str]:
@@ -196,6 +199,7 @@ def _measured(
     drawn = (
         "" if name in (*GIVEN, ladder.LIKELIHOOD) else f"-{spec.options.max_new_tokens}-t{spec.options.temperature:g}"
     )
+    drawn = f"-small{drawn}" if spec.options.sums == "small" and name in (*GIVEN, *_CHAINS) else drawn
     row = Benchmark(
         name=name,
         version=f"{VERSIONS.get(name, VERSION)}{drawn}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pfh.hooks.backends import Completion, GenerationRequest, Sampling
@@ -64,7 +64,9 @@ def write(items: Sequence[Problem], judge: Judge, spec: EvaluationSpec) -> list[
 
 
 def _chain(question: str, said: str) -> Chain:
-    return read_chain("" if hollow(question, said) else said)
+    """Take a reply apart; the question said again is no step."""
+    chain = read_chain(said)
+    return replace(chain, steps=()) if hollow(question, said) else chain
 
 
 def floor(written: Sequence[Written]) -> str:

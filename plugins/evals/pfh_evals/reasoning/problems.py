@@ -55,6 +55,8 @@ class Problem:
     id: str
     question: str
     steps: tuple[Step, ...]
+    small: bool = False
+    """Two steps with numbers below ten."""
 
     @property
     def answer(self) -> int:
@@ -78,38 +80,42 @@ def rewritten(problem: Problem, place: int, result: int) -> list[str]:
 
 
 @cache
-def problems() -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Return the worked examples and the items, all different."""
-    draw = random.Random("reasoning sums 1")  # noqa: S311 - the same problems every time
+def problems(*, small: bool = False) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Return the worked examples and the items, all different; `small` ones are within a small model's reach."""
+    draw = random.Random("reasoning small sums" if small else "reasoning sums 1")  # noqa: S311 - the same every time
     found: dict[str, Problem] = {}
     while len(found) < ITEMS + EXAMPLES:
-        problem = _drawn(draw, 2 + len(found) % 2)
+        problem = _drawn(draw, 2 if small else 2 + len(found) % 2, small=small)
         found[problem.id] = problem
     every = tuple(found.values())
     return every[:EXAMPLES], every[EXAMPLES:]
 
 
-def _drawn(draw: random.Random, count: int) -> Problem:
+def _drawn(draw: random.Random, count: int, *, small: bool) -> Problem:
     name, thing = draw.choice(_NAMES), draw.choice(_THINGS)
-    value = draw.randrange(11, 40)
+    value = draw.randrange(2, 8) if small else draw.randrange(11, 40)
     told, steps = [f"{name} has {value} {thing}."], []
     for _ in range(count):
         more = draw.random() < 0.5
-        by = draw.randrange(2, 10)
+        by = draw.randrange(1, 6) if small else draw.randrange(2, 10)
+        more = more or by > value
         step = Step(left=value, sign="+" if more else "-", right=by, thing=thing)
         told.append(f"Then {name} {draw.choice(_MORE if more else _LESS).format(n=by)}.")
         steps.append(step)
         value = step.result
     question = f"{' '.join(told)} How many {thing} does {name} have now?"
     return Problem(
-        id=sample_id("reasoning sums", VERSION, {"question": question}), question=question, steps=tuple(steps)
+        id=sample_id("reasoning sums", VERSION, {"question": question}),
+        question=question,
+        steps=tuple(steps),
+        small=small,
     )
 
 
 def conversation(problem: Problem) -> tuple[Message, ...]:
     """Return the chat: worked examples as turns, then the question."""
     turns: list[Message] = []
-    for example in problems()[0]:
+    for example in problems(small=problem.small)[0]:
         chain = "\n".join(step.text for step in example.steps)
         turns.append({"role": "user", "content": example.question + _TAIL})
         turns.append({"role": "assistant", "content": f"{chain}\n{CUE} {example.answer}."})

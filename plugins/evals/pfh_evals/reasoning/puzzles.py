@@ -63,7 +63,9 @@ class Judged:
 
 def judged(puzzle: Puzzle, reply: str, *, refused: bool) -> Judged:
     """Return the class of a reply, the first of `CLASSES` that fits; the problem given back answers nothing."""
-    given = "" if hollow(puzzle.text, reply) else only_json(reply)
+    given = only_json(reply)
+    if given in puzzle.text and hollow(puzzle.text, reply):
+        given = ""  # the example of the form
     try:
         value: Any = json.loads(given) if given else None
     except (ValueError, RecursionError):

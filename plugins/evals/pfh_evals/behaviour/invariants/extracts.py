@@ -49,5 +49,5 @@ def extracted(way: Mapping[str, Any], reply: str) -> str | None:
         return None if match is None else match[1 if match.re.groups else 0]
     if kind == "number":
         number = last_number(reply)
-        return None if number is None else f"{number:g}"
+        return None if number is None else f"{number:.15g}"
     return str(len(reply.split())) if kind == "words" else " ".join(words(reply))

@@ -11,7 +11,7 @@ from pfh.errors import did_you_mean
 from pfh.hooks.judges import Label
 
 from pfh_evals.behaviour.constraints import VERIFIERS
-from pfh_evals.behaviour.invariants.checks import CHECKS, OF_BOTH
+from pfh_evals.behaviour.invariants.checks import CHECKS, OF_BOTH, SIMILAR
 from pfh_evals.behaviour.invariants.extracts import WAYS
 
 FORMATS = ("json", "table", "bullets", "one line", "plain")
@@ -167,6 +167,15 @@ def _sources(setting: object) -> str:
     return "" if setting == "sources" else "it takes `sources`, which each prompt then has"
 
 
+def _like(setting: Any) -> str:  # noqa: ANN401
+    if not isinstance(setting, dict) or set(setting) != {"to", "at_least"}:
+        return "it takes {to: TEXT or a list of texts, at_least: COSINE}"
+    least = setting["at_least"]
+    if isinstance(least, bool) or not isinstance(least, int | float) or not 0 < least < 1:
+        return f"at_least is a cosine between 0 and 1, not {least!r}"
+    return _texts(setting["to"])
+
+
 def _unchanged(setting: object) -> str:
     if setting is True:
         return ""
@@ -199,6 +208,7 @@ _FAULTS: Mapping[str, Callable[[Any], str]] = {
     "refuses": _true,
     "complies": _true,
     "judge": _one_of(get_args(Label)),
+    SIMILAR: _like,
     "marks_uncertainty": _true,
     "asks_back": _texts,
     "cites_only": _sources,

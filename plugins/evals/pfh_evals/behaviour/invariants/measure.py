@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pfh.errors import DataUnavailableError, NotNumbersError
 from pfh.hooks.backends import Completion, GenerationRequest, Message, Sampling
 from pfh.hooks.evaluation import Benchmark
-from pfh.hooks.judges import HOLDING_BACK, Judge
+from pfh.hooks.judges import HOLDING_BACK, Embeds, Judge
 from pfh.hooks.samples import Sample, SampleStatus, sample_id
 from pfh.kit.subset import spread
 
-from pfh_evals.behaviour.invariants.checks import OF_BOTH, OF_JUDGE
+from pfh_evals.behaviour.invariants.checks import OF_BOTH, OF_JUDGE, SIMILAR
 from pfh_evals.behaviour.invariants.judging import Asked, Verdict, verdicts
+from pfh_evals.behaviour.invariants.likeness import cosines, named_texts
 from pfh_evals.behaviour.invariants.opened import Opened, names_of
 from pfh_evals.behaviour.invariants.written import Invariant, Prompt, put_in
 from pfh_evals.behaviour.replies import answer_of, hollow
@@ -117,6 +118,10 @@ def measure(opened: Opened, chosen: Sequence[Invariant], judge: Judge, spec: Eva
             higher_is_better=True,
             judge=judge.name if rests else "",
         )
+        if SIMILAR in rests and not isinstance(judge, Embeds):
+            said = f"the judge {judge.name} has no embeddings, which similar needs: choose -o behaviour.judge=embedding"
+            rows[name] = replace(rows[name], status="NOT_RUN", reason=said)
+            continue
         try:
             put[name], source = items(opened, invariant, spec.data, spec.limit)
         except DataUnavailableError as error:
@@ -158,10 +163,12 @@ def _samples(
     chats = {key: chat for item in put for key, chat in zip(item.keys, item.chats, strict=True)}
     labels = judge.label([chats[key][-1]["content"] for key in keys], [replies[key].text for key in keys])
     label_of = {key: found.label for key, found in zip(keys, labels, strict=True)}
+    checks_of = {item.id: _ready(item) for item in put}
+    answers = {key: answer_of(replies[key].text) for key in keys}
+    texts = {key: named_texts(checks_of[item.id]) for item in put for key in item.keys}
+    near = cosines(judge, answers, texts) if isinstance(judge, Embeds) else {}
     asked: list[Asked] = []
     for item in put:
-        checks = [check for check in item.invariant.checks if OF_BOTH not in check]
-        ready = put_in(checks, item.prompt.vars) if item.prompt.vars else checks
         way = way_of(item.invariant)
         for key in item.keys:
             context = {
@@ -169,10 +176,17 @@ def _samples(
                 "sources": item.prompt.sources,
                 "tools": opened.tools,
                 "label": label_of[key],
+                "near": near.get(key, {}),
             }
-            asked.append((ready, answer_of(replies[key].text), context, way))
+            asked.append((checks_of[item.id], answers[key], context, way))
     said = dict(zip(keys, verdicts(asked), strict=True))
     return tuple(_sample(opened, item, replies, said, label_of, spec) for item in put)
+
+
+def _ready(item: Item) -> list[Mapping[str, Any]]:
+    """Return the checks of one reply alone, with the prompt's values put in."""
+    checks: list[Mapping[str, Any]] = [check for check in item.invariant.checks if OF_BOTH not in check]
+    return [put_in(check, item.prompt.vars) for check in checks] if item.prompt.vars else checks
 
 
 def way_of(invariant: Invariant) -> Mapping[str, Any] | None:
