@@ -1,10 +1,11 @@
 """How well the rules `asks` and `marks` of the family behaviour agree with a reader: `python willingness_judges.py`.
 
 `willingness_replies.json` holds replies of the embedded model (unaligned, also at temperature 1, aligned, and after
-gt-sft) to the prompts of the benchmarks of willingness. One reader labelled them, before the rule's answer was looked at. Those of the half
-"tuning" were looked at while the rules were mended; quote the half "held out". `--do-not-answer` also holds `marks`
-against people's action for six models' answers to Do-Not-Answer (Wang et al. 2023, arXiv 2308.13387): "cannot tell"
-is what the rule should find, and "cannot assist" what it must not. Those answers were seen while it was mended.
+gt-sft) to the prompts of the benchmarks of willingness. One reader labelled them, before the rule's answer was looked
+at. Those of the half "tuning" were looked at while the rules were mended; quote the half "held out". `--do-not-answer`
+also holds `marks` against people's action for six models' answers to Do-Not-Answer (Wang et al. 2023, arXiv
+2308.13387): "cannot tell" is what the rule should find, and "cannot assist" what it must not. Those answers were seen
+while it was mended.
 """
 
 from __future__ import annotations
