@@ -283,7 +283,10 @@ def test_too_few_documents_may_be_left(quiz) -> None:
     texts = [sample.extra["user_prompt"] for sample in pairs[0][0].samples]
     checked, _ = check_stages([record], {(0, "quiz"): pairs}, problems(*texts), Silent())
 
-    assert checked[0].families[0].tables[0].rows[0][-1] == "0 of 0 samples were scored both times"
+    assert (
+        checked[0].families[0].tables[0].rows[0][-1]
+        == "0 of 0 samples were scored both times, and a comparison takes 2"
+    )
 
 
 def test_a_family_without_samples_gets_no_table(quiz) -> None:

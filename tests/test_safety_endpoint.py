@@ -98,7 +98,7 @@ def test_the_page_answers_what_a_reader_asks_first(folder: Path) -> None:
 
 def test_what_the_page_says_to_label_can_be_labelled(folder: Path) -> None:
     text = page(folder / "out" / "report.html").text
-    advised = re.search(r"`pfh label RUN ([^`]*)`", text)
+    advised = re.search(r"pfh label RUN (--benchmark \S+)", text)
     assert advised
     sheet = folder / "sheet.jsonl"
     words = [

@@ -234,3 +234,4 @@ def test_margins_and_depths_read_no_more_prompts_than_are_enough() -> None:
     assert counts(margin_prompts=8, depth_prompts=0) == {
         "refusal_margin": 8, "target_loglik": 8, "alignment_depth": 40
     }  # fmt: skip
+    assert counts(depth_prompts=100)["alignment_depth"] == 20  # a depth takes several completions: half of the prompts

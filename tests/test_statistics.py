@@ -172,7 +172,11 @@ def test_missing_is_never_zero():
 
 def test_too_few_scored_samples_are_insufficient():
     row = compare([1.0, None, None], [1.0, 1.0, None])
-    assert (row.status, row.n, row.reason) == ("INSUFFICIENT", 1, "1 of 3 samples were scored both times")
+    assert (row.status, row.n, row.reason) == (
+        "INSUFFICIENT",
+        1,
+        "1 of 3 samples were scored both times, and a comparison takes 2",
+    )
 
 
 def test_scores_that_are_missing_after_can_hide_a_loss():

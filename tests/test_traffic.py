@@ -15,6 +15,7 @@ from pfh.hooks.evals import AnalysisSpec
 from pfh.statistics.paired import compare_evaluations
 from pfh.testing import FAKE_CHECKPOINT, FakeEngine, evaluation_spec
 from pfh_evals import traffic
+from pfh_evals.behaviour.tool_calls import Call, read_calls
 from pfh_evals.traffic.masking import BUILT_IN, masked, read_rules
 from pfh_evals.traffic.measures import MEASURES, Said, scores
 from pfh_evals.traffic.requests import LONGEST, Logged, read_requests
@@ -118,6 +119,22 @@ def test_logs_are_read_in_the_forms_that_they_have(tmp_path):
     assert [message["role"] for message in found.requests[4].messages] == ["system", "user"]
     assert found.left_out == {"with images or other parts": 1, "with calls or results of tools": 1, "asked twice": 1}
     assert found.masks == {"EMAIL": 2}
+
+
+def test_an_answer_that_called_a_tool_is_read_from_the_endpoints_own_form(tmp_path):
+    called = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "refund", "arguments": "{}"}}]}
+    asked = {"role": "user", "content": "Refund A"}
+    old = {"message": {"content": None, "function_call": {"name": "refund", "arguments": "{}"}}}
+    file = log(
+        tmp_path,
+        {"messages": [asked, called]},
+        {"messages": [{**asked, "content": "Refund B"}], "response": {"choices": [{"message": called}]}},
+        {"messages": [{**asked, "content": "Refund C"}], "response": {"choices": [old]}},
+        {"messages": [asked, called, asked]},
+    )
+    found = read_requests(file)
+    assert [read_calls(each.reply).calls for each in found.requests] == [(Call("refund", {}),)] * 3
+    assert found.left_out == {"with calls or results of tools": 1}
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def _with_figures(
             status="INSUFFICIENT",
             n=complete.before.size,
             reason=f"{complete.before.shape[1]} of {of} samples were scored both times"
-            + (" under every seed" if len(by_seed) > 1 else ""),
+            f"{' under every seed' if len(by_seed) > 1 else ''}, and a comparison takes {MINIMUM_PAIRS}",
         )
     x, y = complete.before, complete.after
     change = _change(complete, one_model=one_model)

@@ -127,6 +127,6 @@ def _next(rows: Sequence[Comparison]) -> str:
     first = max(doubtful, key=lambda row: (within_judge_error(row), (row.n10 or 0) + (row.n01 or 0)))
     moved = (first.n10 or 0) + (first.n01 or 0)
     return (
-        f"{first.benchmark}, where {moved} of {first.n} prompts changed sides: `pfh label RUN --benchmark "
-        f"{first.benchmark}` (those, and 30 that did not)."
+        f"{first.benchmark}, where {moved} of {first.n} prompts changed sides: pfh label RUN --benchmark "
+        f"{first.benchmark} (those, and 30 that did not)."
     )

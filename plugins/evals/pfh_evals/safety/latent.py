@@ -79,10 +79,9 @@ def measure_latent(
 
 def _spread(asks: Sequence[Ask], latent: LatentBenchmark, spec: EvaluationSpec) -> list[Ask]:
     """Return evenly spread asks, as many as are enough; all of them where a comparison looks at parts of them."""
-    most = latent.most(spec.options)
-    if not most or spec.part is not None:
+    if spec.part is not None:
         return list(asks)
-    kept = set(spread({ask.id: ask.document.category for ask in asks}, most))
+    kept = set(spread({ask.id: ask.document.category for ask in asks}, latent.enough(spec.options, len(asks))))
     return [ask for ask in asks if ask.id in kept]
 
 

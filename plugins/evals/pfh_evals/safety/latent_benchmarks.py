@@ -43,9 +43,11 @@ class LatentBenchmark:
         """Name it after the benchmark."""
         return f"{self.of.name}-{SUFFIXES[self.metric]}"
 
-    def most(self, options: Any) -> int:  # noqa: ANN401 - the family's options, which import this
-        """Return how many prompts are enough; 0 is all."""
-        return int(options.depth_prompts if self.metric == "alignment_depth" else options.margin_prompts)
+    def enough(self, options: Any, asked: int) -> int:  # noqa: ANN401 - the family's options, which import this
+        """Return how many of so many prompts are read: of a depth half of them, as each takes several completions."""
+        depth = self.metric == "alignment_depth"
+        most = int(options.depth_prompts if depth else options.margin_prompts)
+        return min(asked, most, (asked + 1) // 2 if depth else asked) if most else asked
 
     @property
     def higher_is_better(self) -> bool | None:

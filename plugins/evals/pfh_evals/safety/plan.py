@@ -11,7 +11,7 @@ from pfh_evals.plans import Planned, Scores, plan_table
 from pfh_evals.safety.asks import asks_of
 from pfh_evals.safety.attacked import DIRECT
 from pfh_evals.safety.benchmarks import SafetyBenchmark
-from pfh_evals.safety.latent_benchmarks import choose
+from pfh_evals.safety.latent_benchmarks import LATENT_BY_NAME, choose
 from pfh_evals.safety.own.base import OwnBenchmark, kept_of
 
 
@@ -23,13 +23,14 @@ def planned(spec: PlanSpec) -> Table:
     """
     chosen = choose(spec.benchmarks)
     rates, latent = chosen.rated, chosen.latent
-    kinds: dict[str, tuple[SafetyBenchmark, Scores, int]] = {each.name: (each, "0 or 1", 0) for each in rates}
-    kinds |= {each.name: (each.of, "other", each.most(spec.options)) for each in latent}
-    held = {benchmark.name: _held(benchmark, spec) for benchmark, _, _ in kinds.values()}
+    kinds: dict[str, tuple[SafetyBenchmark, Scores]] = {each.name: (each, "0 or 1") for each in rates}
+    kinds |= {each.name: (each.of, "other") for each in latent}
+    held = {benchmark.name: _held(benchmark, spec) for benchmark, _ in kinds.values()}
     rows = []
-    for name, (benchmark, scores, most) in kinds.items():
+    for name, (benchmark, scores) in kinds.items():
         count, source = held[benchmark.name]
-        asked = min(count, most) if count is not None and most else count
+        under_it = LATENT_BY_NAME.get(name)
+        asked = count if count is None or under_it is None else under_it.enough(spec.options, count)
         rows.append(Planned(benchmark=name, documents=asked, requests=asked, scores=scores, source=source))
     rows += [_own(benchmark, spec) for benchmark in chosen.own]
     depths = "A depth takes a request more for each prefill that is tried." if latent else ""

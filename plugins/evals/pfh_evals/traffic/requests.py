@@ -127,16 +127,25 @@ def _turns(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, str]], s
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
         role = role if isinstance(role, str) else None
-        if role in _OF_TOOLS or (isinstance(message, dict) and message.get("tool_calls")):
+        calls = _calls(message) if isinstance(message, dict) else ""
+        if role in _OF_TOOLS or (calls and message is not messages[-1]):
             return [], "with calls or results of tools"
         if role not in _ROLES:
             known = ", ".join((*_ROLES, *_OF_TOOLS))
             raise UserError(f"{where}: there is no role {role!r}.{did_you_mean(str(role), _ROLES)} Roles are {known}.")
-        text = _text(message.get("content"))
+        text = calls or _text(message.get("content"))
         if text is None:
             return [], "with images or other parts"
         turns.append((_ROLES[role], storable(text)))
     return turns, ""
+
+
+def _calls(message: Mapping[str, Any]) -> str:
+    """Return the calls of tools of an answer as JSON; empty where it makes none."""
+    calls = message.get("tool_calls") or (
+        [{"function": message["function_call"]}] if message.get("function_call") else []
+    )
+    return json.dumps({"tool_calls": calls}) if isinstance(calls, list) and calls else ""
 
 
 def _text(content: object) -> str | None:
@@ -156,7 +165,7 @@ def _reply(row: Mapping[str, Any]) -> str:
         first = found["choices"][0]
         found = first.get("message", {}) if isinstance(first, dict) else ""
     if isinstance(found, dict):
-        found = found.get("content", "")
+        found = _calls(found) or found.get("content", "")
     return storable(found) if isinstance(found, str) else ""
 
 
