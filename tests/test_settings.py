@@ -36,7 +36,8 @@ def plugins():
 
 
 def chosen(plugins, method, model, domain="math", **options):
-    needed = {"sf-sft": {"teacher": "t"}, "cf-sft": {"teacher": "t"}, "softcot": {"assistant": "a"}, "opd": {"teacher": "t"}}
+    teacher = {"teacher": "t"}
+    needed = {"sf-sft": teacher, "cf-sft": teacher, "opd": teacher, "softcot": {"assistant": "a"}}
     given = needed.get(method, {})
     spec = RunSpec(
         methods=(method,),
@@ -62,7 +63,7 @@ def test_every_model_but_the_embedded_one_gets_the_fields_settings(method, plugi
     assert default_problems("Qwen/Qwen2.5-3B-Instruct") >= 2000
 
 
-@pytest.mark.parametrize("method", (*METHODS, *LATER))
+@pytest.mark.parametrize("method", [*METHODS, *LATER])
 def test_the_embedded_model_brings_its_own_settings(method, plugins):
     filled = chosen(plugins, method, None)
     options, domain = filled[f"methods:{method}"], filled["domains:math"]
