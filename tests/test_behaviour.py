@@ -439,6 +439,9 @@ def test_the_grid_leaves_empty_what_was_not_measured():
     assert cells["safety"][4:] == (None, None, None, None, "not measured")
     assert cells["behaviour/options"][4:8] == (None, None, None, None)
     assert cells["behaviour/json"][7] == 16
+    assert cells["behaviour: underspecified, specified, uncertainty ..."][8] == "not measured"
+    assert cells["policy: refusal"][8] == "not measured"
+    assert not any("invariants" in name for name in cells)
     assert len({row[:3] for row in grid.rows}) == len(grid.rows)
 
 

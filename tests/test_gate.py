@@ -191,7 +191,8 @@ def test_not_run_never_passes_silently_and_the_rest_is_reported_or_fails(tmp_pat
     ("text", "said"),
     [
         ("must_hold: [{what: quiz/stedy, margin: 2pp}]", "Did you mean 'quiz/steady'"),
-        ("must_hold: [{what: 'nothing/*', margin: 2pp}]", "matches nothing"),
+        ("must_hold: [{what: 'nothing/*', margin: 2pp}]", "matches nothing.*--eval nothing"),
+        ("must_hold: [{what: 'quz/*', margin: 2pp}]", "Did you mean 'quiz'"),
         ("must_hold: [{what: quiz/length, margin: 2pp}]", "no good direction"),
         ("must_hold: [{what: quiz/steady, margin: lots}]", "a margin is a number"),
         ("must_holds: []", "Did you mean 'must_hold'"),

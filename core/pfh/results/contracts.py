@@ -212,6 +212,12 @@ def matched(pattern: str, stages: Sequence[StageRecord], *, categories: bool = F
     if categories:
         found = [part for target in found for part in _categories(target) or [target]]
     if not found:
+        family, measured = pattern.partition("/")[0], {target.family for target in everything}
+        if family not in measured and not set("*?[") & set(family):
+            raise UserError(
+                f"The contract's {pattern!r} matches nothing that was measured here: there is nothing of the family "
+                f"{family}.{did_you_mean(family, sorted(measured))} Measure it (--eval {family}), or drop the clause."
+            )
         names = sorted({target.name for target in everything if target.row is target.benchmark})
         raise UserError(
             f"The contract's {pattern!r} matches nothing that was measured here.{did_you_mean(pattern, names)} "

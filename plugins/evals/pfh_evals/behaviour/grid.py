@@ -14,6 +14,10 @@ from pfh.hooks.tables import Cell, Quantity, Table
 from pfh.kit.grid import PLACES, placed
 from pfh.statistics.paired import compare_evaluations
 
+_OWN = ("invariants/*",)
+"""What only a file of the user's own asks for."""
+_MOST = 3
+"""Names of benchmarks that were not measured, in one cell."""
 _ARROWS = {True: "↑", False: "↓", None: "–"}
 
 
@@ -24,10 +28,10 @@ def grid_table(spec: AnalysisSpec) -> Table:
     rows: list[tuple[Cell, ...]] = []
     names = [(family, row.benchmark) for family, found in rows_of.items() for row in found]
     by_name = {(family, row.benchmark): row for family, found in rows_of.items() for row in found}
-    for (group, part, family, _), found in zip(PLACES, placed(names), strict=True):
+    for (group, part, family, globs), found in zip(PLACES, placed(names), strict=True):
         rows += [(group, part, f"{family}/{name}", *_figures(by_name[family, name])) for name in found]
-        if family not in rows_of:
-            rows.append((group, part, family, None, None, None, None, None, "not measured"))
+        if not found and globs != _OWN:
+            rows.append((group, part, _missing(family, globs), None, None, None, None, None, "not measured"))
     return Table(
         title="The grid: what it CAN do, WILL do, and HOW",
         columns=("group", "part", "benchmark", "good", "before", "after", "change", "n", "verdict"),
@@ -36,6 +40,13 @@ def grid_table(spec: AnalysisSpec) -> Table:
         note="Rows of other families are read from their own samples: nothing is measured twice. ↑ more is better, ↓ "
         "less is, – neither. A cell without a figure was not measured, and says why; no average is taken over a group.",
     )
+
+
+def _missing(family: str, globs: Sequence[str]) -> str:
+    names = [glob.strip("-*") for glob in globs if glob != "*"]
+    if not names:
+        return family
+    return f"{family}: {', '.join(names[:_MOST])}{' ...' if len(names) > _MOST else ''}"
 
 
 def _figures(row: Comparison) -> tuple[Cell, ...]:
