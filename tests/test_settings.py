@@ -26,6 +26,7 @@ METHODS = (
     *("gt-sft", "sf-sft", "cf-sft", "spin", "sdft", "sdft-rewrite"),
     *("grpo", "reinforce", "dpo", "pi-distill", "opsd"),
 )
+LATER = ("rft", "cpi-ft", "softcot", "ppo", "opd")
 ONLINE = ("grpo", "reinforce", "pi-distill", "opsd")
 
 
@@ -35,7 +36,8 @@ def plugins():
 
 
 def chosen(plugins, method, model, domain="math", **options):
-    needed = {"sf-sft": {"teacher": "t"}, "cf-sft": {"teacher": "t"}, "softcot": {"assistant": "a"}}
+    teacher = {"teacher": "t"}
+    needed = {"sf-sft": teacher, "cf-sft": teacher, "opd": teacher, "softcot": {"assistant": "a"}}
     given = needed.get(method, {})
     spec = RunSpec(
         methods=(method,),
@@ -61,7 +63,7 @@ def test_every_model_but_the_embedded_one_gets_the_fields_settings(method, plugi
     assert default_problems("Qwen/Qwen2.5-3B-Instruct") >= 2000
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *LATER])
 def test_the_embedded_model_brings_its_own_settings(method, plugins):
     filled = chosen(plugins, method, None)
     options, domain = filled[f"methods:{method}"], filled["domains:math"]
@@ -230,7 +232,7 @@ def test_the_table_of_defaults_says_what_the_code_does(plugins):
     assert len(rows) > 40
     for owner, option, other, embedded in rows:
         for model, said in (("m", other), (None, embedded)):
-            if owner in (*METHODS, "softcot"):
+            if owner in (*METHODS, *LATER):
                 options = chosen(plugins, owner, model)[f"methods:{owner}"]
             else:
                 options = chosen(plugins, "grpo", model, domain=owner)[f"domains:{owner}"]

@@ -130,7 +130,7 @@ def test_every_arm_of_a_study_file_has_its_place_beside_the_front(tmp_path):
     """Of the arms of the shipped study one gives half of the gain back and loses nothing: it alone is likely on it."""
     file = Path(__file__).parents[1] / "examples" / "studies" / "arms.yaml"
     arms = list(dict.fromkeys(run.variant.label for run in expand(*read_study(file), Plugins())))
-    assert len(arms) == 9
+    assert len(arms) == 10
     kept = next(arm for arm in arms if "wise-ft" in arm)
     effects = {(arm, "target"): 0.2 for arm in arms if arm not in ("none", kept)}
     effects |= {(arm, "forgetting"): -0.2 for arm in arms if arm not in ("none", kept)}
