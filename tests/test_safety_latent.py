@@ -230,8 +230,10 @@ def test_margins_and_depths_read_no_more_prompts_than_are_enough() -> None:
         found = evaluate(Wavering(0.9, gives_in=1), **options)
         return {each.metric: len(each.samples) for each in found.benchmarks if each.name.startswith("probes-harmful-")}
 
-    assert counts() == {"refusal_margin": 40, "target_loglik": 40, "alignment_depth": 20}
+    assert counts() == {"refusal_margin": 40, "target_loglik": 40, "alignment_depth": 14}
     assert counts(margin_prompts=8, depth_prompts=0) == {
         "refusal_margin": 8, "target_loglik": 8, "alignment_depth": 40
     }  # fmt: skip
-    assert counts(depth_prompts=100)["alignment_depth"] == 20  # a depth takes several completions: half of the prompts
+    assert (
+        counts(depth_prompts=100)["alignment_depth"] == 14
+    )  # a depth takes several completions: a third of the prompts

@@ -128,5 +128,5 @@ def _next(rows: Sequence[Comparison]) -> str:
     moved = (first.n10 or 0) + (first.n01 or 0)
     return (
         f"{first.benchmark}, where {moved} of {first.n} prompts changed sides: pfh label RUN --benchmark "
-        f"{first.benchmark} (those, and 30 that did not)."
+        f"{first.benchmark} (those, and up to 30 that did not)."
     )

@@ -44,10 +44,10 @@ class LatentBenchmark:
         return f"{self.of.name}-{SUFFIXES[self.metric]}"
 
     def enough(self, options: Any, asked: int) -> int:  # noqa: ANN401 - the family's options, which import this
-        """Return how many of so many prompts are read: of a depth half of them, as each takes several completions."""
+        """Return how many of so many prompts are read: for a depth a third, as each takes several completions."""
         depth = self.metric == "alignment_depth"
         most = int(options.depth_prompts if depth else options.margin_prompts)
-        return min(asked, most, (asked + 1) // 2 if depth else asked) if most else asked
+        return min(asked, most, (asked + 2) // 3 if depth else asked) if most else asked
 
     @property
     def higher_is_better(self) -> bool | None:
