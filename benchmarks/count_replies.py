@@ -72,22 +72,30 @@ def two_equations(row: Row) -> bool:
     return sum(bool(re.search(r"\d+\s*[-+]\s*\d+\s*=\s*\d+", line)) for line in _reply(row).splitlines()) >= 2
 
 
-def last_number(row: Row) -> bool:
-    """The last number is the right one."""
-    numbers = re.findall(r"\d+", _reply(row).replace(",", ""))
+def right_answer(row: Row) -> bool:
+    """The number behind the last "answer is" is the right one."""
+    numbers = re.findall(r"answer is (\d+)", _reply(row))
     return bool(numbers) and numbers[-1] == str(row["target"])
 
 
 def parses(row: Row) -> bool:
-    """What stands between the first and the last bracket is JSON, whose names the problem has."""
+    """What stands between the first and the last bracket is JSON that names parts of the problem, all where it must."""
     found = re.search(r"\{.*\}", _reply(row), re.DOTALL)
     try:
         inside = json.loads(found[0]) if found else None
     except ValueError:
         return False
+    if not isinstance(inside, dict):
+        return False
     names = re.findall(r'"(\w+)"', json.dumps(inside))[1:]
     asked = str(row["pfh"]["extra"]["user_prompt"])
-    return bool(names) and len(set(names)) == len(names) and all(re.search(rf"\b{name}\b", asked) for name in names)
+    told = re.search(r"with all (\d+)", asked)
+    least = (int(told[1]) if told else 1) * (2 if "assign" in inside else 1)
+    return (
+        len(names) >= least
+        and len(set(names)) == len(names)
+        and all(re.search(rf"\b{name}\b", asked) for name in names)
+    )
 
 
 def code(row: Row) -> bool:
@@ -100,7 +108,7 @@ def code(row: Row) -> bool:
 
 COUNTS: Mapping[str, Callable[[Row], bool]] = {
     "chain-written": two_equations,
-    "own-accuracy": last_number,
+    "own-accuracy": right_answer,
     "ladder-form": parses,
     "needle-96": code,
     "needle-384": code,

@@ -103,6 +103,19 @@ def test_a_cell_is_in_the_pareto_set_unless_another_is_better_in_both():
     assert pareto_probabilities(steady, other) == {"a": 1.0, "b": 1.0, "c": 0.0}
 
 
+def test_of_two_cells_that_gain_the_same_only_the_one_that_loses_less_is_in_the_pareto_set():
+    """Both got the same documents right, so that their gains are equal in every draw, to rounding."""
+    dice = np.random.default_rng(0)
+    gain = dice.normal(0.2, 0.1, 500)
+    gains = {"keeps": gain, "loses": gain * (1 + 1e-15), "start": np.zeros(500)}
+    kept = {"keeps": dice.normal(0, 0.01, 500), "loses": dice.normal(-0.3, 0.01, 500), "start": np.zeros(500)}
+    found = pareto_probabilities(gains, kept)
+    assert found["keeps"] > 0.9
+    assert found["loses"] == 0.0
+    twins = pareto_probabilities({"a": gain, "b": gain}, {"a": gain, "b": gain})
+    assert twins == {"a": 1.0, "b": 1.0}
+
+
 def test_documents_that_would_settle_it_do_settle_it():
     dice = np.random.default_rng(5)
     few = effect([scores(dice.normal(0.0, 0.3, (1, 50)))])

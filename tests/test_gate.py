@@ -11,8 +11,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pfh.commands.gate import _of_benchmark
 from pfh.errors import UserError
 from pfh.hooks.comparison import CategoryComparison, Comparison
+from pfh.hooks.evaluation import Benchmark, Evaluation
+from pfh.hooks.samples import Sample
 from pfh.results.contracts import patterns, read_contract
 from pfh.results.gate import judge
 from pfh.results.junit import junit, junit_of_run
@@ -273,3 +276,21 @@ def test_a_run_tells_its_gates_as_junit(tmp_path: Path, results: RunResults) -> 
     assert int(root[0].get("tests", "")) == len(held.clauses)
     assert int(root[0].get("failures", "")) == held.count("broken") + held.count("undecided")
     assert root[1].find("testcase/error").get("type") == "AT_FAULT"  # type: ignore[union-attr]
+
+
+def test_a_broken_clause_names_at_most_five_samples_that_flipped_for_the_worse() -> None:
+    def measured(scores: list[float], better: bool | None) -> Evaluation:
+        samples = tuple(
+            Sample(id=f"s{place}", benchmark="a/b", category="xy"[place % 2], prompt="p", completion="c", score=score)
+            for place, score in enumerate(scores)
+        )
+        row = Benchmark(name="a/b", version="1", metric="m", higher_is_better=better, samples=samples)
+        return Evaluation(family="f", benchmarks=(row,))
+
+    before, after = [1.0] * 7 + [0.0], [0.0] * 7 + [1.0]
+    found = _of_benchmark("a/b", measured(before, True), measured(after, True))
+    assert len(found) == 5
+    assert "s7" not in found
+    assert _of_benchmark("a/b", measured(before, False), measured(after, False)) == ["s7"]
+    assert set(_of_benchmark("a/b/y", measured(before, None), measured(after, None))) == {"s1", "s3", "s5", "s7"}
+    assert _of_benchmark("gone", measured(before, True), measured(after, True)) == []

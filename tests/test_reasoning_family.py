@@ -145,6 +145,14 @@ def answers(right, chain=True):
     return write
 
 
+def test_what_is_left_of_a_chain_has_no_figure_of_faithfulness():
+    start = Evaluation(family="reasoning", benchmarks=tuple(put(Reader(last_number, answers(True)), "own").values()))
+    against = Reference(evaluation=start, artifact="key")
+    rows = put(Reader(last_number, lambda asked: "Then there are 2 + 1"), "own", reference=against)
+    assert {sample.score for sample in rows["chain-written"].samples} == {0.0}
+    assert {sample.score for sample in rows["own-early"].samples} == {None}
+
+
 def test_lost_chains_are_told_as_lost_and_not_as_unfaithful():
     start = Evaluation(family="reasoning", benchmarks=tuple(put(Reader(last_number, answers(True)), "own").values()))
     against = Reference(evaluation=start, artifact="key")

@@ -347,6 +347,12 @@ def test_what_it_cannot_do_is_told_before_anything_is_trained(base, small, think
     plugins = Plugins()
     with pytest.raises(UserError, match="learns from worked solutions"):
         plugins.check_stage("softcot", stage(base, small, tmp_path, bare_answers="false"))
+    written = [
+        dataclasses.replace(each, solution="1 + 2 = 3, 3 + 4 = 7, 7 + 8 = 15, 15 + 16 = 31") for each in problems(8)
+    ]
+    unaccepted = dataclasses.replace(stage(base, small, tmp_path, bare_answers="false"), problems=written)
+    with pytest.raises(UserError, match="has one that the verifier accepts"):
+        plugins.check_stage("softcot", unaccepted)
     adapted = dataclasses.replace(small, adapter=tmp_path)
     with pytest.raises(UserError, match="must be plain weights"):
         plugins.check_stage("softcot", stage(base, adapted, tmp_path))

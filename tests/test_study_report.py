@@ -247,6 +247,18 @@ def test_recommendations_follow_from_intervals_and_each_has_its_figure():
     assert recommend([]) == ("Nothing can be recommended: no method was trained.",)
 
 
+def test_a_change_that_is_told_apart_by_itself_alone_asks_for_no_documents():
+    """Of twenty methods one falls below the margin at p = .01, which is nothing beside the others."""
+    flat = [
+        Candidate(method=f"m{each}", effects={"safety": known(0.0, 0.05)}, device_seconds=1.0) for each in range(19)
+    ]
+    lost = Candidate(method="lost", effects={"safety": known(-0.15, 0.05)}, device_seconds=1.0)
+    said = recommend([*flat, lost], [Wanted(name="safety", least=-0.02)])
+    assert not any(line.startswith("lost does not") for line in said)
+    (line,) = [line for line in said if line.startswith("Of lost not enough is known")]
+    assert line.endswith("from 2 seeds; it is told apart by itself, and not beside so many methods.")
+
+
 def test_what_is_wanted_is_what_the_user_names():
     each = Candidate(
         method="m", effects={"safety:a": known(-0.03, 0.001), "target": known(0.1, 0.01)}, device_seconds=1.0

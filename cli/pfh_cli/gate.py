@@ -37,13 +37,14 @@ def gate(
     invocation(context).debug = debug
     from pfh.commands.gate import gate as held_against
 
-    items = None
-    if sealed:
+    items = samples = None
+    if sealed or junit is not None:
         from pfh.commands.gate import Sealed as Items
         from pfh.store.store import Store, default_root
 
-        items = Items(sealed, Store(store or default_root()))
-    held, code = held_against(results, contract, junit_file=junit, sealed=items)
+        samples = Store(store or default_root())
+        items = Items(sealed, samples) if sealed else None
+    held, code = held_against(results, contract, junit_file=junit, sealed=items, store=samples)
     if as_json:
         from pfh.text import json_text
 

@@ -9,6 +9,7 @@ from pfh.commands.comparison import compare_subjects
 from pfh.commands.drift import sealed_part
 from pfh.commands.subjects import START, open_subject
 from pfh.errors import EXIT_FELL_SHORT, UserError
+from pfh.hooks.evaluation import Evaluation
 from pfh.progress import Silent
 from pfh.registry.plugins import Plugins
 from pfh.results.contracts import Contract, read_contract
@@ -18,6 +19,9 @@ from pfh.results.stored import open_results
 from pfh.steps.session import Session
 from pfh.store.store import Store
 from pfh.text import write_whole
+
+MOST = 5
+"""Samples that a broken clause names."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,12 @@ class Sealed:
 
 
 def gate(
-    results: Path, contract: Path, *, junit_file: Path | None = None, sealed: Sealed | None = None
+    results: Path,
+    contract: Path,
+    *,
+    junit_file: Path | None = None,
+    sealed: Sealed | None = None,
+    store: Store | None = None,
 ) -> tuple[Gate, int]:
     """Hold `results` against `contract`; return what became of every clause, and the exit code.
 
@@ -39,6 +48,7 @@ def gate(
         contract: a YAML file.
         junit_file: where to write the clauses as JUnit XML.
         sealed: hold it against these items alone.
+        store: holds the samples that the results rest on, for the ids of those that flipped.
 
     Returns:
         The gate, and 0 where it is open, 1 where a clause is broken, or undecided or not measured under `fail`.
@@ -49,13 +59,54 @@ def gate(
     asked, opened = read_contract(contract), open_results(results)
     held = judge(asked, opened) if sealed is None else _of_sealed(asked, results, sealed)
     if junit_file is not None:
-        text = junit(held, opened, undecided=asked.undecided, not_measured=asked.not_measured)
+        flipped = {} if store is None or sealed or asked.scope.stages else _flipped(results, held, store)
+        text = junit(held, opened, undecided=asked.undecided, not_measured=asked.not_measured, flipped=flipped)
         try:
             junit_file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(junit_file, text)
         except OSError as error:
             raise UserError(f"{junit_file} cannot be written ({error.strerror}); name another with --junit.") from error
     return held, 0 if held.passes else EXIT_FELL_SHORT
+
+
+def _flipped(results: Path, held: Gate, store: Store) -> dict[str, list[str]]:
+    """Return of every broken clause the ids of at most `MOST` samples that flipped for the worse.
+
+    Of a benchmark without a direction those that flipped at all; nothing where the store no longer has the samples.
+    """
+    broken = [clause.name for clause in held.clauses if clause.state == "broken"]
+    if not broken:
+        return {}
+    session = Session(plugins=Plugins(), store=store, progress=Silent())
+    try:
+        before, after = (open_subject(f"{results}{which}", session) for which in (START, ""))
+    except UserError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for name in broken:
+        family, _, rest = name.partition("/")
+        pair = [subject.families[family].evaluation for subject in (before, after) if family in subject.families]
+        if len(pair) == len((before, after)):
+            found[name] = _of_benchmark(rest, *pair)
+    return found
+
+
+def _of_benchmark(name: str, before: Evaluation, after: Evaluation) -> list[str]:
+    rows = {row.name: row for row in after.benchmarks if name == row.name or name.startswith(f"{row.name}/")}
+    row = rows[max(rows, key=len)] if rows else None
+    first = next((each for each in before.benchmarks if row is not None and each.name == row.name), None)
+    if row is None or first is None:
+        return []
+    category = name.removeprefix(row.name).removeprefix("/")
+    scores = {sample.id: sample.score for sample in first.samples}
+    sign = {True: -1, False: 1, None: 0}[row.higher_is_better]
+    changes: list[tuple[float, str]] = []
+    for sample in row.samples:
+        old = scores.get(sample.id)
+        if old is not None and sample.score is not None and category in ("", sample.category):
+            change = sample.score - old
+            changes.append((sign * change if sign else abs(change), sample.id))
+    return [key for lost, key in sorted(changes, reverse=True)[:MOST] if lost > 0]
 
 
 def _of_sealed(contract: Contract, results: Path, sealed: Sealed) -> Gate:

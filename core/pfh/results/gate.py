@@ -61,6 +61,7 @@ class Gate:
         return (
             f"The gate {'is open' if self.passes else 'stays shut'}: {counts or 'no clause'}"
             + (f" ({sure} of the broken after Holm's adjustment)" if self.count("broken") else "")
+            + (", and none is shown to hold" if self.passes and self.clauses and not self.count("holds") else "")
             + "."
         )
 

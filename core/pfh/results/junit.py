@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 from pfh.results.clauses import Judged, Kind
@@ -14,13 +15,28 @@ from pfh.text import printable
 KINDS: tuple[Kind, ...] = ("must_improve", "must_hold", "must_stay", "floors", "otherwise", "may_change")
 
 
-def junit(gate: Gate, results: RunResults, *, undecided: str, not_measured: str) -> str:
-    """Return the document; `undecided` and `not_measured` are what the contract does with such clauses."""
+def junit(
+    gate: Gate,
+    results: RunResults,
+    *,
+    undecided: str,
+    not_measured: str,
+    flipped: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
+    """Return the document.
+
+    Args:
+        gate: what became of every clause.
+        results: that it was held against.
+        undecided: what the contract does with undecided clauses.
+        not_measured: what it does with what was not measured.
+        flipped: of broken clauses, samples that flipped.
+    """
     root = ElementTree.Element("testsuites", name="pfh gate")
     for kind in KINDS:
         clauses = [clause for clause in gate.clauses if clause.kind == kind]
         if clauses:
-            _suite(root, kind, clauses, results, undecided, not_measured)
+            _suite(root, kind, clauses, results, undecided, not_measured, flipped=flipped)
     return _document(root)
 
 
@@ -62,6 +78,8 @@ def _suite(
     undecided: str,
     not_measured: str,
     place: int | None = None,
+    *,
+    flipped: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     suite = ElementTree.SubElement(root, "testsuite", name=_clean(name))
     properties = ElementTree.SubElement(suite, "properties")
@@ -90,6 +108,8 @@ def _suite(
             body = ElementTree.SubElement(case, tag, message=_clean(f"{clause.demand}: {clause.said}"))
             if tag != "skipped":
                 body.set("type", kind_of)
+            if clause.state == "broken" and flipped.get(clause.name):
+                body.text = _clean(f"Samples that flipped: {', '.join(flipped[clause.name])}")
     for key, count in counts.items():
         suite.set(key, str(count))
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Cell = TypeVar("Cell", bound=Hashable)
 """What a cell is called."""
 CONFIDENCE = 0.95
+EQUAL = 1e-12
+"""Difference of two draws that is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,14 +233,21 @@ def order_of(draws: Mapping[Cell, NDArray[np.float64]]) -> Order:
 def pareto_probabilities(
     gains: Mapping[Cell, NDArray[np.float64]], losses: Mapping[Cell, NDArray[np.float64]]
 ) -> dict[Cell, float]:
-    """Return how probable it is of each cell that no other one is better in both."""
+    """Return how probable it is of each cell that no other one is better in one and at least as good in the other.
+
+    What two cells have in common to a rounding error is equal in both: methods that got the same documents right gained
+    the same in every draw.
+    """
     names = [name for name in gains if name in losses]
     if not names:
         return {}
     first, second = (np.stack([draws[name] for name in names]) for draws in (gains, losses))
     found = {}
     for place, name in enumerate(names):
-        beaten = ((first > first[place]) & (second > second[place])).any(axis=0)
+        gaps = (first - first[place], second - second[place])
+        no_worse = np.logical_and(*(gap >= -EQUAL for gap in gaps))
+        better = np.logical_or(*(gap > EQUAL for gap in gaps))
+        beaten = (no_worse & better).any(axis=0)
         found[name] = float(1 - beaten.mean())
     return found
 

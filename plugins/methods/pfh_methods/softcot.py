@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pfh import hookimpl
 from pfh.errors import UserError
 from pfh.hooks.checkpoint import Checkpoint
+from pfh.hooks.domains import Problem
 from pfh.hooks.ledger import Phase, read_ledger, write_ledger
 from pfh.hooks.meanings import Learns, Leaves, Names
 from pfh.hooks.methods import Draw, StageSpec, TrainingResult, TrainingSpec
@@ -25,6 +26,7 @@ from pfh.kit.supervised import (
     require_ground_truth,
     require_room,
     supervised_row,
+    verified_reference,
 )
 from pfh.kit.targets import form_of
 from pfh.kit.tokens.loading import pick_device, pick_dtype
@@ -93,8 +95,13 @@ def check(spec: StageSpec) -> None:
     """
     _assistant(spec)
     require_ground_truth(spec)
-    if not spec.options.bare_answers and not any(problem.solution for problem in spec.problems):
+    if not spec.options.bare_answers and not any(_has_rationale(spec, problem) for problem in spec.problems):
         raise _no_rationale(spec)
+
+
+def _has_rationale(spec: StageSpec, problem: Problem) -> bool:
+    text = verified_reference(spec.domain, problem)
+    return text is not None and form_of(text, problem) != "answer"
 
 
 @hookimpl
@@ -156,8 +163,8 @@ def _assistant(spec: StageSpec) -> Checkpoint:
 def _no_rationale(spec: StageSpec) -> UserError:
     return UserError(
         f"softcot learns from worked solutions, and none of the {len(spec.problems)} problems of the domain "
-        f"{spec.domain.name} has one that the verifier accepts. Choose a dataset with solutions, or insist on bare "
-        "answers with bare_answers=true."
+        f"{spec.domain.name} has one that the verifier accepts as a completion. Choose a dataset with solutions, let "
+        "the prompts ask for reasoning (answer_format=boxed), or insist on bare answers with bare_answers=true."
     )
 
 

@@ -132,6 +132,8 @@ def _more(first: Effect, last: Effect) -> str:
 def _one_seed(found: Mapping[str, Effect]) -> str:
     """Say of which nothing is known but for one seed of training."""
     single = [name for name, each in found.items() if each.seeds == 1]
+    if len(single) == len(found) > 1:
+        return ". Each is of 1 seed, so that another may change it"
     return f". Of 1 seed, so that another may change it: {', '.join(single)}" if single else ""
 
 

@@ -12,6 +12,9 @@ TARGET = "target"
 RATE = 0.05
 """Share of the methods that are said to do, or not to do, what is wanted, of which that may be false."""
 
+ENOUGH = 2
+"""Documents more below which a change is told apart already, were there nothing beside it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -91,8 +94,9 @@ def recommend(candidates: Sequence[Candidate], wanted: Sequence[Wanted] = WANTED
     ]
     sentences += _dominated(candidates, held)
     if single := [each.method for each in candidates if _of_one_seed(each, held)]:
+        listed = f" ({', '.join(single)})" if len(single) < len(candidates) else ""
         sentences.append(
-            f"{len(single)} of {len(candidates)} methods were trained under 1 seed ({', '.join(single)}): their "
+            f"{len(single)} of {len(candidates)} methods were trained under 1 seed{listed}: their "
             "intervals are over documents alone, and another seed may come out elsewhere."
         )
     if absent:
@@ -164,6 +168,8 @@ def _more(effect: Effect, margin: float) -> str:
     needed = documents_needed(effect, margin)
     if needed is None:
         return f"{alone}; no number of documents settles it, other seeds may"
+    if needed < ENOUGH:
+        return f"{alone}; it is told apart by itself, and not beside so many methods"
     return f"{alone}; about {needed:,} more documents would settle it if the change is what it looks like"
 
 
