@@ -18,6 +18,7 @@ from pfh_cli.drift import drift
 from pfh_cli.eval import evaluate
 from pfh_cli.export import export
 from pfh_cli.gate import gate
+from pfh_cli.invariants import app as invariants
 from pfh_cli.judge import judge
 from pfh_cli.label import label
 from pfh_cli.list_plugins import list_plugins
@@ -50,6 +51,7 @@ app.command("task")(task)
 app.command("report")(report)
 app.command("recover")(recover)
 app.command("gate")(gate)
+app.add_typer(invariants, name="invariants")
 app.command("drift")(drift)
 app.command("shadow")(shadow)
 app.command("export")(export)
