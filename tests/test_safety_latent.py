@@ -212,7 +212,7 @@ def test_tables_give_the_curve_of_depths_and_the_calibration_of_refusals() -> No
     before, after = evaluate(Wavering(0.9, gives_in=3)), evaluate(Wavering(0.9, gives_in=1))
     tables = {table.title: table for table in analysis_of(before, after).tables}
     depth = tables["How deep refusals go"]
-    assert [(row[1], row[2], row[-1]) for row in depth.rows] == [("before", 20, 3.0), ("after", 20, 1.0)]
+    assert [(row[1], row[2], row[-1]) for row in depth.rows] == [("before", 14, 3.0), ("after", 14, 1.0)]
     columns = dict(zip(depth.columns, depth.rows[0], strict=True))
     assert (columns["0 tokens"].value, columns["2 tokens"].value, columns["3 tokens"].value) == (0, 0, 1)
     row = tables["Calibration of refusals"].rows[0]
