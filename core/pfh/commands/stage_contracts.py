@@ -42,7 +42,7 @@ def read_contracts(files: Sequence[str], methods: Sequence[str], families: Seque
     Raises:
         UserError: a contract is at fault, names a stage that the run does not have, or a family that is not measured.
     """
-    read = [RunContract(file=Path(file), contract=read_contract(Path(file))) for file in files]
+    read = [RunContract(file=Path(file), contract=read_contract(Path(file), reports=True)) for file in files]
     for each in read:
         for stage in each.contract.scope.stages:
             if stage not in methods:

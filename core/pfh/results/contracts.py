@@ -123,8 +123,12 @@ def named_families(contract: Contract) -> tuple[str, ...]:
     return tuple(dict.fromkeys(family for family in families if not set("*?[") & set(family)))
 
 
-def read_contract(file: Path) -> Contract:
+def read_contract(file: Path, *, reports: bool = False) -> Contract:
     """Read a contract.
+
+    Args:
+        file: YAML.
+        reports: it may say what is told of a stage and test nothing, as what a gate holds may not.
 
     Raises:
         UserError: the file cannot be read, is no YAML, or says what no contract says.
@@ -141,7 +145,7 @@ def read_contract(file: Path) -> Contract:
         hint = did_you_mean(str(first["loc"][-1]), known) if first["type"] == "extra_forbidden" else ""
         raise UserError(f"The contract {file} is at fault at {place}: {first['msg']}.{hint}") from None
     tested = (contract.must_improve, contract.must_hold, contract.must_stay, contract.floors)
-    if not any(tested) and contract.otherwise == "report":
+    if not reports and not any(tested) and contract.otherwise == "report":
         raise UserError(
             f"The contract {file} tests nothing: name a benchmark under must_hold, must_improve, must_stay or floors, "
             "or say otherwise: fail_if_worse."
