@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "compare", "evaluate", "hookimpl", "load", "recover", "run", "study"]
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of the functions of the interface
