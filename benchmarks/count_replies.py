@@ -55,7 +55,9 @@ def _reply(row: Row) -> str:
 
 
 def _score(row: Row) -> bool:
-    return row[row["metrics"][0]] == 1
+    """What pfh says: the score, or of the form of the reasoning whether it is equations."""
+    scored = row[row["metrics"][0]]
+    return row["pfh"]["extracted"] == "equations" if scored is None else scored == 1
 
 
 def _change(pairs: list[tuple[bool, bool]]) -> str:
@@ -67,9 +69,9 @@ def _mcnemar(lost: int, won: int) -> float:
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n)
 
 
-def two_equations(row: Row) -> bool:
-    """Two lines or more hold something like `19 + 4 = 23`."""
-    return sum(bool(re.search(r"\d+\s*[-+]\s*\d+\s*=\s*\d+", line)) for line in _reply(row).splitlines()) >= 2
+def equations(row: Row) -> int:
+    """How many lines hold something like `19 + 4 = 23`."""
+    return sum(bool(re.search(r"\d+\s*[-+]\s*\d+\s*=\s*\d+", line)) for line in _reply(row).splitlines())
 
 
 def right_answer(row: Row) -> bool:
@@ -107,7 +109,8 @@ def code(row: Row) -> bool:
 
 
 COUNTS: Mapping[str, Callable[[Row], bool]] = {
-    "chain-written": two_equations,
+    "chain-written": lambda row: equations(row) >= 2,
+    "reasoning-format": lambda row: equations(row) >= 1,
     "own-accuracy": right_answer,
     "ladder-form": parses,
     "needle-96": code,
