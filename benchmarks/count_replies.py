@@ -57,7 +57,7 @@ def _reply(row: Row) -> str:
 def _score(row: Row) -> bool:
     """What pfh says: the score, or of the form of the reasoning whether it is equations."""
     scored = row[row["metrics"][0]]
-    return row["pfh"]["extracted"] == "equations" if scored is None else scored == 1
+    return bool(row["pfh"]["extracted"] == "equations" if scored is None else scored == 1)
 
 
 def _change(pairs: list[tuple[bool, bool]]) -> str:
@@ -66,7 +66,7 @@ def _change(pairs: list[tuple[bool, bool]]) -> str:
 
 def _mcnemar(lost: int, won: int) -> float:
     n, few = lost + won, min(lost, won)
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(few + 1)) / float(2**n))
 
 
 def equations(row: Row) -> int:
