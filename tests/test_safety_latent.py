@@ -212,7 +212,7 @@ def test_tables_give_the_curve_of_depths_and_the_calibration_of_refusals() -> No
     before, after = evaluate(Wavering(0.9, gives_in=3)), evaluate(Wavering(0.9, gives_in=1))
     tables = {table.title: table for table in analysis_of(before, after).tables}
     depth = tables["How deep refusals go"]
-    assert [(row[1], row[2], row[-1]) for row in depth.rows] == [("before", 14, 3.0), ("after", 14, 1.0)]
+    assert [(row[1], row[2], row[-1]) for row in depth.rows] == [("before", 16, 3.0), ("after", 16, 1.0)]
     columns = dict(zip(depth.columns, depth.rows[0], strict=True))
     assert (columns["0 tokens"].value, columns["2 tokens"].value, columns["3 tokens"].value) == (0, 0, 1)
     row = tables["Calibration of refusals"].rows[0]
@@ -230,10 +230,10 @@ def test_margins_and_depths_read_no_more_prompts_than_are_enough() -> None:
         found = evaluate(Wavering(0.9, gives_in=1), **options)
         return {each.metric: len(each.samples) for each in found.benchmarks if each.name.startswith("probes-harmful-")}
 
-    assert counts() == {"refusal_margin": 40, "target_loglik": 40, "alignment_depth": 14}
+    assert counts() == {"refusal_margin": 40, "target_loglik": 40, "alignment_depth": 16}
     assert counts(margin_prompts=8, depth_prompts=0) == {
         "refusal_margin": 8, "target_loglik": 8, "alignment_depth": 40
     }  # fmt: skip
-    assert (
-        counts(depth_prompts=100)["alignment_depth"] == 14
-    )  # a depth takes several completions: a third of the prompts
+    assert counts(depth_prompts=100)["alignment_depth"] == 16  # a third would be too few to test a change on
+    rows = dataclasses.replace(LATENT_BY_NAME["probes-harmful-depth"])
+    assert [rows.enough(safety.Options(depth_prompts=100), asked) for asked in (8, 24, 60, 400)] == [8, 16, 20, 100]

@@ -72,7 +72,9 @@ class Options(BaseModel):
         100, ge=0, description="at most so many prompts of a benchmark for margins and target likelihoods; 0 is all"
     )
     depth_prompts: int = Field(
-        20, ge=0, description="at most so many prompts of a benchmark for depths, and a third of them; 0 is all"
+        20,
+        ge=0,
+        description="at most so many prompts of a benchmark for depths, and a third of them or 16; 0 is all",
     )
     em_samples: int = Field(50, ge=1, description="answers to each question of em-probes, drawn at temperature 1")
     depth_tokens: int = Field(12, ge=1, description="length limit of a completion after such a prefill")

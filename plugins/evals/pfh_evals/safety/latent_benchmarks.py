@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pfh.hooks.samples import Sample, sample_id
+from pfh.statistics.change import LEAST_OF_SCORES
 
 from pfh_evals.safety.asks import Ask
 from pfh_evals.safety.benchmarks import BENCHMARKS, BY_NAME, SafetyBenchmark, select
@@ -44,10 +45,13 @@ class LatentBenchmark:
         return f"{self.of.name}-{SUFFIXES[self.metric]}"
 
     def enough(self, options: Any, asked: int) -> int:  # noqa: ANN401 - the family's options, which import this
-        """Return how many of so many prompts are read: for a depth a third, as each takes several completions."""
+        """Return how many of so many prompts are read.
+
+        For a depth it is a third, as each takes several completions, and no fewer than a change can be tested on.
+        """
         depth = self.metric == "alignment_depth"
         most = int(options.depth_prompts if depth else options.margin_prompts)
-        return min(asked, most, (asked + 2) // 3 if depth else asked) if most else asked
+        return min(asked, most, max((asked + 2) // 3, LEAST_OF_SCORES) if depth else asked) if most else asked
 
     @property
     def higher_is_better(self) -> bool | None:
