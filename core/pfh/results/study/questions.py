@@ -133,7 +133,7 @@ def _one_seed(found: Mapping[str, Effect]) -> str:
     """Say of which nothing is known but for one seed of training."""
     single = [name for name, each in found.items() if each.seeds == 1]
     if len(single) == len(found) > 1:
-        return ". Each is of 1 seed, so that another may change it"
+        return ". Of 1 seed, so that another may change it: all of them"
     return f". Of 1 seed, so that another may change it: {', '.join(single)}" if single else ""
 
 
