@@ -7,7 +7,7 @@ import re
 
 import pytest
 from pfh.commands.drift import Asked, drift_over
-from pfh.commands.gate import Sealed, gate
+from pfh.commands.gate import Samples, gate
 from pfh.errors import UserError
 from pfh.hooks.evaluation import Benchmark, Evaluation
 from pfh.hooks.samples import Sample
@@ -194,13 +194,13 @@ def test_a_run_of_several_stages_is_its_start_and_the_model_after_each(tmp_path)
     assert found.broke_at() == {"start": 0, "1. gt-sft": 0, "2. dpo": 100}
     contract = tmp_path / "contract.yaml"
     contract.write_text("contract: 1\nmust_hold: [{what: fake/skill, margin: 5pp}]\n")
-    held, code = gate(tmp_path / "run", contract, sealed=Sealed(0.5, store))
+    held, code = gate(tmp_path / "run", contract, samples=Samples(store, 0.5))
     assert code == 1
     count = int(re.search(r"n = (\d+)", held.clauses[0].said)[1])
     assert count == sum(is_sealed(f"skill-{place}", 0.5) for place in range(N))
     contract.write_text("contract: 1\nfor: {stages: [dpo]}\nmust_hold: [{what: fake/skill}]\n")
     with pytest.raises(UserError, match="single stages"):
-        gate(tmp_path / "run", contract, sealed=Sealed(0.5, store))
+        gate(tmp_path / "run", contract, samples=Samples(store, 0.5))
     with pytest.raises(UserError, match="is a model"):
         drift_over(
             Asked(versions=(str(tmp_path / "run"), str(tiny(tmp_path)))),

@@ -235,5 +235,5 @@ def test_margins_and_depths_read_no_more_prompts_than_are_enough() -> None:
         "refusal_margin": 8, "target_loglik": 8, "alignment_depth": 40
     }  # fmt: skip
     assert counts(depth_prompts=100)["alignment_depth"] == 16  # a third would be too few to test a change on
-    rows = dataclasses.replace(LATENT_BY_NAME["probes-harmful-depth"])
-    assert [rows.enough(safety.Options(depth_prompts=100), asked) for asked in (8, 24, 60, 400)] == [8, 16, 20, 100]
+    depth = LATENT_BY_NAME["probes-harmful-depth"]
+    assert [depth.enough(safety.Options(depth_prompts=100), asked) for asked in (8, 24, 60, 400)] == [8, 16, 20, 100]

@@ -37,14 +37,13 @@ def gate(
     invocation(context).debug = debug
     from pfh.commands.gate import gate as held_against
 
-    items = samples = None
+    samples = None
     if sealed or junit is not None:
-        from pfh.commands.gate import Sealed as Items
+        from pfh.commands.gate import Samples
         from pfh.store.store import Store, default_root
 
-        samples = Store(store or default_root())
-        items = Items(sealed, samples) if sealed else None
-    held, code = held_against(results, contract, junit_file=junit, sealed=items, store=samples)
+        samples = Samples(Store(store or default_root()), sealed)
+    held, code = held_against(results, contract, junit_file=junit, samples=samples)
     if as_json:
         from pfh.text import json_text
 

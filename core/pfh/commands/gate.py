@@ -25,12 +25,12 @@ MOST = 5
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """The items that `pfh drift --sealed` keeps out of its page."""
+class Samples:
+    """What the results rest on."""
 
-    share: float
     store: Store
-    """Which holds the samples that the results rest on."""
+    sealed: float = 0.0
+    """Hold the contract against this share alone, which `pfh drift --sealed` keeps out of its page; 0 is all."""
 
 
 def gate(
@@ -38,8 +38,7 @@ def gate(
     contract: Path,
     *,
     junit_file: Path | None = None,
-    sealed: Sealed | None = None,
-    store: Store | None = None,
+    samples: Samples | None = None,
 ) -> tuple[Gate, int]:
     """Hold `results` against `contract`; return what became of every clause, and the exit code.
 
@@ -47,8 +46,8 @@ def gate(
         results: a folder that pfh wrote, or its results.json.
         contract: a YAML file.
         junit_file: where to write the clauses as JUnit XML.
-        sealed: hold it against these items alone.
-        store: holds the samples that the results rest on, for the ids of those that flipped.
+        samples: for a sealed share, and for the ids of those that flipped where the whole run broke a clause; without
+            them the figures of `results` are held against it, and no ids are named.
 
     Returns:
         The gate, and 0 where it is open, 1 where a clause is broken, or undecided or not measured under `fail`.
@@ -57,9 +56,10 @@ def gate(
         UserError: the results cannot be read, the contract is at fault, or the file cannot be written.
     """
     asked, opened = read_contract(contract), open_results(results)
+    sealed = samples if samples is not None and samples.sealed else None
     held = judge(asked, opened) if sealed is None else _of_sealed(asked, results, sealed)
     if junit_file is not None:
-        flipped = {} if store is None or sealed or asked.scope.stages else _flipped(results, held, store)
+        flipped = {} if samples is None or sealed or asked.scope.stages else _flipped(results, held, samples.store)
         text = junit(held, opened, undecided=asked.undecided, not_measured=asked.not_measured, flipped=flipped)
         try:
             junit_file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def _of_benchmark(name: str, before: Evaluation, after: Evaluation) -> list[str]
     return [key for lost, key in sorted(changes, reverse=True)[:MOST] if lost > 0]
 
 
-def _of_sealed(contract: Contract, results: Path, sealed: Sealed) -> Gate:
+def _of_sealed(contract: Contract, results: Path, samples: Samples) -> Gate:
     """Hold a contract against what changed from start to end on the sealed items alone.
 
     Raises:
@@ -117,6 +117,6 @@ def _of_sealed(contract: Contract, results: Path, sealed: Sealed) -> Gate:
     """
     if contract.scope.stages:
         raise UserError("A contract of single stages is held against all items: leave out --sealed.")
-    session = Session(plugins=Plugins(), store=sealed.store, progress=Silent())
-    before, after = (sealed_part(open_subject(f"{results}{which}", session), sealed.share) for which in (START, ""))
+    session = Session(plugins=Plugins(), store=samples.store, progress=Silent())
+    before, after = (sealed_part(open_subject(f"{results}{which}", session), samples.sealed) for which in (START, ""))
     return judge_stages(contract, [compare_subjects([(before, after)], session.plugins, []).stage])

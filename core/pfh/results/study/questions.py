@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pfh.results.study.changes import FinishedRun, scores_of
 from pfh.results.study.correlation import tied
-from pfh.results.study.recommendations import TARGET, points
+from pfh.results.study.recommendations import ENOUGH, TARGET, points
 from pfh.results.study.records import Answer, EffectRecord
 from pfh.statistics.crossed import Effect, Scores, difference, documents_needed, effect, joint_draws, order_of
 
@@ -124,7 +124,7 @@ def _more(first: Effect, last: Effect) -> str:
     between = f": between the first and the last lie {100 * gap.mean:.1f} points"
     if needed is None:
         return f"{between}, and no number of documents settles that with {_seeds(gap)}; more seeds may"
-    if needed < 2:
+    if needed < ENOUGH:
         return f"{between}, which is told apart by itself, and not beside all else that the study asks"
     return f"{between}; at most {needed:,} more documents a method would settle that if it is what it looks like"
 

@@ -33,7 +33,8 @@ def holds(name: str, setting: Any, reply: str, context: Context) -> bool:  # noq
     return name == OF_BOTH or CHECKS[name](setting, reply, context)
 
 
-def _texts(setting: Any) -> list[str]:  # noqa: ANN401
+def texts_of(setting: Any) -> list[str]:  # noqa: ANN401
+    """Return the texts of a setting that takes one or a list of them."""
     return [str(each) for each in setting] if isinstance(setting, list | tuple) else [str(setting)]
 
 
@@ -130,7 +131,7 @@ def _format(setting: Any, reply: str, context: Context) -> bool:  # noqa: ANN401
 
 
 def _similar(setting: Any, reply: str, context: Context) -> bool:  # noqa: ANN401
-    return any(context["near"][text] >= setting["at_least"] for text in _texts(setting["to"]))
+    return any(context["near"][text] >= setting["at_least"] for text in texts_of(setting["to"]))
 
 
 def _any_of(setting: Any, reply: str, context: Context) -> bool:  # noqa: ANN401
@@ -147,8 +148,8 @@ def _language(setting: Any, reply: str, context: Context) -> bool:  # noqa: ANN4
 
 CHECKS: Mapping[str, Callable[[Any, str, Context], bool]] = {
     "equals": lambda setting, reply, context: reply.strip() == str(setting).strip(),
-    "one_of": lambda setting, reply, context: any(_same_words(reply, text) for text in _texts(setting)),
-    "contains": lambda setting, reply, context: all(text in reply for text in _texts(setting)),
+    "one_of": lambda setting, reply, context: any(_same_words(reply, text) for text in texts_of(setting)),
+    "contains": lambda setting, reply, context: all(text in reply for text in texts_of(setting)),
     "starts": lambda setting, reply, context: reply.strip().startswith(str(setting)),
     "ends": lambda setting, reply, context: reply.strip().endswith(str(setting)),
     "regex": lambda setting, reply, context: re.search(setting, reply) is not None,
@@ -167,7 +168,7 @@ CHECKS: Mapping[str, Callable[[Any, str, Context], bool]] = {
     "judge": lambda setting, reply, context: context["label"] == setting,
     SIMILAR: _similar,
     "marks_uncertainty": lambda setting, reply, context: marks_uncertainty(reply),
-    "asks_back": lambda setting, reply, context: asks_back(reply, _texts(setting)),
+    "asks_back": lambda setting, reply, context: asks_back(reply, texts_of(setting)),
     "cites_only": _cites_only,
     "keeps": _keeps,
     "format": _format,

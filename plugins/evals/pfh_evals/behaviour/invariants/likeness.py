@@ -7,7 +7,7 @@ from typing import Any
 
 from pfh.hooks.judges import Embeds
 
-from pfh_evals.behaviour.invariants.checks import SIMILAR
+from pfh_evals.behaviour.invariants.checks import SIMILAR, texts_of
 
 
 def named_texts(checks: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -16,7 +16,7 @@ def named_texts(checks: Sequence[Mapping[str, Any]]) -> set[str]:
     for check in checks:
         for name, setting in check.items():
             if name == SIMILAR:
-                found |= {setting["to"]} if isinstance(setting["to"], str) else set(setting["to"])
+                found |= set(texts_of(setting["to"]))
             elif name in ("any_of", "not"):
                 found |= named_texts(setting if name == "any_of" else [setting])
     return found
